@@ -2,7 +2,8 @@
 # One make for the whole tree.  A room lists its objects in its rules.mk:
 #   core-y += room/file.o        linked into rhea-system and into every test
 #   hot-y += room/file.o         the same, but compiled without FP (slow paths that generated code calls)
-#   test-y += tests/unit/room/file.o   a GTest program of its own, linked with all of core-y
+#   test-y += tests/unit/room/file.o   a GTest program of its own, linked with all of core-y and support-y
+#   support-y += tests/file.o  helpers of the tests
 BUILD ?= build
 ifeq ($(wildcard $(BUILD)/config.mk),)
 ifeq ($(filter clean distclean,$(MAKECMDGOALS)),)
@@ -19,9 +20,11 @@ ALL_CFLAGS = -std=gnu11 -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-i
 core-y :=
 hot-y :=
 test-y :=
+support-y :=
 include $(sort $(wildcard */rules.mk */*/rules.mk))
 
 core-objs := $(addprefix $(BUILD)/,$(core-y) $(hot-y))
+support-objs := $(addprefix $(BUILD)/,$(support-y))
 tests := $(patsubst %.o,$(BUILD)/%,$(test-y))
 links := $(BUILD)/rhea-system-x86_64
 
@@ -32,7 +35,7 @@ $(BUILD)/rhea-system: $(BUILD)/main.o $(core-objs)
 $(links): $(BUILD)/rhea-system
 	ln -sf rhea-system $@
 
-$(tests): $(BUILD)/%: $(BUILD)/%.o $(core-objs)
+$(tests): $(BUILD)/%: $(BUILD)/%.o $(support-objs) $(core-objs)
 	$(CC) $(SANITIZE) -pthread -o $@ $^ $(LIBS) -lm
 
 $(addprefix $(BUILD)/,$(hot-y)): EXTRA_CFLAGS = -mgeneral-regs-only

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * Devices: a constant descriptor and an object that starts with a Device.  Everything runs under dev->domain, taken by
+ * whoever calls in; a device never takes it. */
+#ifndef HW_CORE_DEVICE_H
+#define HW_CORE_DEVICE_H
+
+#include "chardev/stream.h"
+#include "hw/core/reg.h"
+#include "memory/dma.h"
+#include "util/describe.h"
+#include "util/error.h"
+#include "util/log.h"
+#include "util/options.h"
+
+typedef struct Machine Machine;
+typedef struct DeviceType DeviceType;
+typedef struct DeviceSink DeviceSink;
+
+enum { DEVICE_WINDOWS = 4 };
+
+struct DeviceType {
+    const char  *name;
+    const char  *help;
+    const char  *compatible;            /* device tree */
+    size_t       size;                  /* of the object, which starts with a Device */
+    uint64_t     span;                  /* window 0 in short: its bytes, ... */
+    const Reg   *regs;                  /* ... its registers (or .ops), ... */
+    const RegionOps *ops;
+    uint8_t      reg_width;             /* ... and their default width */
+    Window       windows[DEVICE_WINDOWS];   /* windows 0.. in full, instead of or (from 1) in addition to the short form */
+    const Field *props, *pins, *state;
+    unsigned     version;               /* of the saved state; 0: the highest since of `state` */
+    bool         user;                  /* may be named in -device */
+
+    bool (*init)(void *self, GError **err);     /* properties are set; machine, domain, id are valid */
+    void (*reset)(void *self);                  /* after rows have put their reset values; pins by settle */
+    void (*settle)(void *self);                 /* pins from state: after each access, input, timer, reset, restore */
+    bool (*restored)(void *self, GError **err); /* checks what a saved state brought, rebuilds what is derived */
+    void (*free)(void *self);                   /* before props and lines are freed; timers are the device's to destroy */
+};
+
+struct Device {
+    const DeviceType *type;
+    char             *id;
+    Machine          *machine;
+    LockDomain       *domain;
+    Region            windows[DEVICE_WINDOWS];
+    unsigned          n_windows;
+    uint16_t         *reg_index[DEVICE_WINDOWS];    /* by offset: first row that covers it, plus 1 */
+    DeviceSink       *sinks;
+    GPtrArray        *dev_timers;
+    bool              ready;
+};
+
+/* "uart16550,id=u,chardev=c": makes, sets properties, runs init, adds to the machine.  domain NULL: the machine's
+ * legacy domain.  NULL on error. */
+Device *device_new(Machine *m, const char *opts, LockDomain *domain, GError **err);
+const DeviceType *device_type_find(const Machine *m, const char *name);
+void device_free(Device *d);                        /* out of its machine and freed; vCPUs stopped */
+void device_types_help(const Machine *m, GString *out);
+void device_props_help(const DeviceType *t, GString *out);
+
+/* Rows' reset values, then type->reset, then settle; under the lock, which this takes. */
+void device_reset(Device *d);
+
+/* A timer of the device: fn(self) runs under its lock and is followed by settle.  Call in init; freed with the device. */
+void device_timer_init(void *self, Timer *t, void (*fn)(void *self));
+
+/* Registers by name ("IER", or "TCR[2]" for an array): peek is free of effects; read and write are the guest's. */
+bool device_reg_find(Device *d, const char *name, unsigned *window, uint64_t *at, unsigned *width);
+bool device_reg_peek(Device *d, const char *name, uint64_t *v);
+void device_regs_show(Device *d, GString *out);
+
+/* Accesses as the bus makes them, the lock held: splits or widens to registers, calls rows, settles. */
+uint64_t device_reg_read(Device *d, unsigned window, uint64_t off, unsigned size);
+void     device_reg_write(Device *d, unsigned window, uint64_t off, uint64_t v, unsigned size);
+
+/* Pins.  "irq", or "irq[3]"; an output line, or an input. */
+Line *device_line(Device *d, const char *pin);
+bool  device_has_input(const Device *d, const char *pin, unsigned n);
+/* Drives an input: takes the lock, calls the row, settles. */
+void  device_input(Device *d, const char *pin, unsigned n, bool level);
+/* Wires an output line to input n of another device.  False: no such pin. */
+bool  device_wire(Device *from, const char *pin, Device *to, const char *to_pin, unsigned n, GError **err);
+
+#define log_guest_dev(dev, ...) log_guest(((const Device *)(dev))->id, __VA_ARGS__)
+
+#endif

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * The x86 CPU: its state, the slots that generated code sees, and what its parts offer to each other.
+ * Sources: AMD64 Architecture Programmer's Manual (APM) vol. 1-5, Intel SDM vol. 1-4. */
+#ifndef RHEA_TARGET_X86_CPU_H
+#define RHEA_TARGET_X86_CPU_H
+
+#include "target/port.h"
+#include "target/target.h"
+
+enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15 };
+enum { ES, CS, SS, DS, FS, GS, N_SEGS, LDTR = N_SEGS, TR, N_SEG_REGS };
+
+/* EFLAGS */
+enum {
+    FL_CF = 1, FL_1 = 2, FL_PF = 4, FL_AF = 0x10, FL_ZF = 0x40, FL_SF = 0x80, FL_TF = 0x100, FL_IF = 0x200, FL_DF = 0x400,
+    FL_OF = 0x800, FL_IOPL = 0x3000, FL_NT = 0x4000, FL_RF = 0x10000, FL_VM = 0x20000, FL_AC = 0x40000,
+    FL_VIF = 0x80000, FL_VIP = 0x100000, FL_ID = 0x200000,
+    FL_ARITH = FL_CF | FL_PF | FL_AF | FL_ZF | FL_SF | FL_OF,
+};
+
+/* Arithmetic flags are kept as (operation, operands): cc_op and cc_a, cc_b, cc_c at the operand size in the low bits
+ * (upper bits of the operand slots are ignored).  CCF_CARRY: CF is cc_cf (0/1), all others as the operation says:
+ * INC and DEC are ADD and SUB of 1 with the old carry, BT/CLC/STC/CMC set only the carry. */
+typedef enum CcOp {
+    CC_EFLAGS,          /* a: the flags at their EFLAGS places */
+    CC_ADD = 4,         /* a result, b second operand; + size (0: 8 bits .. 3: 64) here and below */
+    CC_SUB = 8,         /* a result, b subtrahend */
+    CC_CMP = 12,        /* a minuend, b subtrahend */
+    CC_LOGIC = 16,      /* a result; CF, OF, AF 0 */
+    CC_ADC = 20,        /* a result, b and c operands */
+    CC_SBB = 24,        /* a result, b minuend, c subtrahend */
+    CC_SHL = 28,        /* a result, b operand shifted by count - 1; OF as for a count of 1; AF 0 */
+    CC_SHR = 32,        /* the same */
+    CC_SAR = 36,        /* the same */
+    CC_MUL = 40,        /* a low half, b: non-zero when the high half is significant (CF and OF); ZF, AF 0 */
+    CCF_CARRY = 0x80,
+} CcOp;
+
+/* Slots.  The first 32 live in CpuState.hot. */
+enum {
+    X_RAX, X_RCX, X_RDX, X_RBX, X_RSP, X_RBP, X_RSI, X_RDI, X_R8, X_R9, X_R10, X_R11, X_R12, X_R13, X_R14, X_R15,
+    X_PC,               /* RIP / EIP: the offset in CS, of the next instruction */
+    X_CC_A, X_CC_B, X_CC_C,                     /* i64 */
+    X_CC_OP, X_CC_CF,                           /* i32 */
+    X_EFLAGS,           /* i64: all but the arithmetic flags (those bits are 0), bit 1 set */
+    X_ES_BASE, X_CS_BASE, X_SS_BASE, X_DS_BASE, X_FS_BASE, X_GS_BASE,           /* i64 */
+    X_XMM0,                                     /* v128, 16 of them */
+    X_XMM_TMP = X_XMM0 + 16,                    /* v128: memory operands of helpers that work on slots */
+    X_HELPER_RET,                               /* i64: CpuState.helper_ret */
+    X_SCRATCH,                                  /* v128: CpuState.scratch */
+    X_MXCSR,                                    /* i32 */
+    X_FPU,                                      /* a token: all the x87/MMX state, for helpers' reads and writes */
+    X_SYS,                                      /* a token: control registers, descriptor tables, MSRs, CPL, mode */
+    X_N_SLOTS
+};
+extern const SlotTable x86_slots;
+
+#define SLOTS_GPR  0x000000000000ffffull
+#define SLOTS_PC   (1ull << X_PC)
+#define SLOTS_CC   (0x1full << X_CC_A)
+#define SLOTS_FL   (SLOTS_CC | 1ull << X_EFLAGS)
+#define SLOTS_BASE (0x3full << X_ES_BASE)
+#define SLOTS_XMM  (0x1ffffull << X_XMM0)       /* with XMM_TMP */
+#define SLOT_BIT(s) (1ull << (s))               /* all slots are below 64 */
+#define SLOTS_ALL  (~0ull)
+
+typedef struct X86Seg {         /* attr: bits 8..23 of the descriptor's second word at their places (0x00f0ff00) */
+    uint16_t sel;
+    uint32_t limit;             /* in bytes */
+    uint32_t attr;
+    uint64_t base;              /* FS, GS, ... : the slot is the truth for segments 0..5, see cpu->hot / seg_base() */
+} X86Seg;
+enum { SEG_TYPE = 0xf00, SEG_S = 0x1000, SEG_DPL_SHIFT = 13, SEG_P = 0x8000, SEG_L = 0x200000, SEG_DB = 0x400000, SEG_G = 0x800000 };
+
+typedef struct X86Table { uint64_t base; uint16_t limit; } X86Table;
+
+typedef union X86Fpr { struct { uint64_t mant; uint16_t exp; }; uint8_t b[16]; } X86Fpr;
+
+enum {
+    CR0_PE = 1, CR0_MP = 2, CR0_EM = 4, CR0_TS = 8, CR0_ET = 16, CR0_NE = 32, CR0_WP = 1 << 16, CR0_AM = 1 << 18,
+    CR0_NW = 1 << 29, CR0_CD = 1 << 30,
+    CR4_VME = 1, CR4_PVI = 2, CR4_TSD = 4, CR4_DE = 8, CR4_PSE = 16, CR4_PAE = 32, CR4_MCE = 64, CR4_PGE = 128, CR4_PCE = 256,
+    CR4_OSFXSR = 512, CR4_OSXMMEXCPT = 1024, CR4_UMIP = 2048, CR4_FSGSBASE = 1 << 16, CR4_PCIDE = 1 << 17,
+    CR4_OSXSAVE = 1 << 18, CR4_SMEP = 1 << 20, CR4_SMAP = 1 << 21, CR4_PKE = 1 << 22,
+    EFER_SCE = 1, EFER_LME = 256, EFER_LMA = 1024, EFER_NXE = 2048, EFER_FFXSR = 1 << 14, EFER_AIBRSE = 1 << 21,
+};
+#define CR0_PG 0x80000000u
+
+/* Vectors */
+enum {
+    EXC_DE, EXC_DB, EXC_NMI, EXC_BP, EXC_OF, EXC_BR, EXC_UD, EXC_NM, EXC_DF, EXC_TS = 10, EXC_NP, EXC_SS, EXC_GP, EXC_PF,
+    EXC_MF = 16, EXC_AC, EXC_MC, EXC_XM,
+};
+
+/* Mode key: the 16 bits of Target.mode_key, of the translation key and of jump tags. */
+enum {
+    MODE_CS16 = 0, MODE_CS32 = 1, MODE_CS64 = 2, MODE_CS = 3,   /* default operand and address size */
+    MODE_CPL = 3 << 2, MODE_CPL_SHIFT = 2,
+    MODE_SS32 = 1 << 4,         /* stack address size 32 (not in 64-bit mode) */
+    MODE_BASES = 1 << 5,        /* some base of ES CS SS DS is not 0: add them (FS and GS are always added) */
+    MODE_TF = 1 << 6,           /* single step: one-instruction blocks that end with a #DB */
+    MODE_FPU_NM = 1 << 7,       /* CR0.TS or EM: x87/MMX raise #NM; with TS, SSE too */
+    MODE_SSE_UD = 1 << 8,       /* CR4.OSFXSR clear or CR0.EM: SSE raises #UD */
+    MODE_FPEXC = 1 << 9,        /* MXCSR unmasks some exception: SSE FP goes the checked way */
+    MODE_TOP = 7 << 10, MODE_TOP_SHIFT = 10,
+    MODE_REAL = 1 << 13,        /* real or virtual-8086 mode */
+    MODE_LIMITS = 1 << 14,      /* some segment is not flat 4 GiB (or expands down, or is null): check limits */
+    MODE_IOPL = 1 << 15,        /* CPL <= IOPL: CLI, STI, IN, OUT need no further checks */
+};
+
+/* TLB views */
+enum { VIEW_KERNEL /* SMAP not in force */, VIEW_SMAP, VIEW_USER };
+
+typedef struct X86Model X86Model;       /* target/x86/cpuid.c: what CPUID says */
+
+typedef struct X86Cpu {
+    CpuState        s;          /* first; GPRs hot[0..15], PC hot[16], CC_A.. hot[17..19], CC_OP/CC_CF hot[20] lo/hi,
+                                 * EFLAGS hot[21], segment bases hot[22..27] */
+    V128            xmm[16], xmm_tmp;
+    V128            ymmh[16];
+    uint32_t        mxcsr;      /* guest's; sticky flags of the run are merged when someone looks: x86_mxcsr() */
+
+    /* x87: fpr[] by physical number; TOP in fpu_top; tag: bit i set = register i empty */
+    X86Fpr          fpr[8];
+    uint16_t        fcw, fsw /* without TOP */, fop;
+    uint8_t         fpu_top, fpu_empty;
+    uint64_t        fip, fdp;
+    uint16_t        fcs, fds;
+
+    X86Seg          seg[N_SEG_REGS];    /* base of ES..GS: in the slots, see x86_seg_base() */
+    X86Table        gdt, idt;
+    uint64_t        cr0, cr2, cr3, cr4, xcr0, dr[8];
+    uint8_t         cpl;
+    bool            halted, nmi_blocked, a20_off;
+    bool            shadow;             /* after STI or MOV SS: no interrupt before the next instruction has run */
+    uint64_t        efer, star, lstar, cstar, sfmask, kernel_gs_base, sysenter_cs, sysenter_esp, sysenter_eip,
+                    tsc_aux, pat, tsc_offset, apic_base_hint, spec_ctrl, mtrr_def, mtrr_fixed[11], mtrr_var[16], misc_enable, xss;
+    /* The exception recorded by a failing walk, helper or raise; delivered by service(). */
+    bool            exc_pending, exc_has_error, exc_soft;
+    uint8_t         exc_vector;
+    uint32_t        exc_error;
+    uint64_t        exc_cr2;
+    uint8_t         exc_soft_len;
+
+    CpuPort         port;
+    const CpuHooks *hooks;
+    void           *vcpu;               /* the accelerator's */
+    const X86Model *model;
+} X86Cpu;
+
+static inline X86Cpu *x86_cpu(CpuState *s) { return (X86Cpu *)s; }
+static inline uint64_t *x86_seg_base(X86Cpu *c, unsigned seg) { return &c->s.hot[22 + seg]; }
+static inline uint32_t *x86_cc_op(X86Cpu *c) { return (uint32_t *)&c->s.hot[20]; }
+static inline uint32_t *x86_cc_cf(X86Cpu *c) { return (uint32_t *)&c->s.hot[20] + 1; }
+
+extern const Target x86_target;
+
+/* cpu.c: allocates (64-byte aligned), power-on reset, saved-state description. */
+X86Cpu  *x86_cpu_new(const X86Model *model, const CpuHooks *hooks);
+void     x86_cpu_free(X86Cpu *c);
+void     x86_reset(X86Cpu *c);
+
+/* flags.c */
+uint32_t x86_arith_flags(uint32_t cc_op, uint64_t a, uint64_t b, uint64_t c, uint32_t cf);   /* FL_ARITH bits */
+uint64_t x86_eflags(X86Cpu *c);                         /* the whole register */
+void     x86_set_eflags(X86Cpu *c, uint64_t v, uint64_t mask);
+
+/* mode.c: to be called after changes of what they derive: mode tag, TLB context, fp_control, attention. */
+void     x86_mode_changed(X86Cpu *c);
+bool     x86_set_cr(X86Cpu *c, unsigned n, uint64_t v); /* false: exception recorded */
+void     x86_set_efer(X86Cpu *c, uint64_t v);
+void     x86_set_mxcsr(X86Cpu *c, uint32_t v);
+uint32_t x86_mxcsr(X86Cpu *c);
+
+/* seg.c */
+bool     x86_load_seg(X86Cpu *c, unsigned seg, uint16_t sel);           /* MOV Sreg, POP Sreg, LxS */
+
+/* trap.c */
+void     x86_raise(X86Cpu *c, unsigned vector, uint32_t error);         /* records; whether it has a code follows from the vector */
+void     x86_raise_pf(X86Cpu *c, uint64_t va, uint32_t error);
+bool     x86_service(CpuState *s);
+
+/* mmu.c */
+bool     x86_mmu(CpuState *s, uint64_t va, MmuAccess acc, unsigned view, MmuResult *out);
+
+/* msr.c: false: #GP recorded */
+bool     x86_rdmsr(X86Cpu *c, uint32_t msr, uint64_t *v);
+bool     x86_wrmsr(X86Cpu *c, uint32_t msr, uint64_t v);
+uint64_t x86_tsc(X86Cpu *c);
+
+/* cpuid.c */
+const X86Model *x86_model_parse(const char *spec, GError **err);        /* -cpu: "max,-sse4.2,pcid=off"; never freed before exit */
+void     x86_models_help(GString *out);
+void     x86_cpuid(X86Cpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4]);
+bool     x86_has(const X86Cpu *c, unsigned feature);    /* X86F_* of target/x86/features.def */
+
+#endif

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * The x86 translator's inner interface: rows, and the driver that decodes an instruction, reads its operands, calls the
+ * row's semantic function and writes back.  decode.c (tables) and translate.c (driver) serve the files
+ * translate_alu.c, _flow.c, _string.c, _sys.c, _sse.c, _x87.c, which hold semantic functions. */
+#ifndef RHEA_TARGET_X86_TRANSLATE_H
+#define RHEA_TARGET_X86_TRANSLATE_H
+
+#include "tcg/build.h"
+#include "target/x86/cpu.h"
+
+typedef struct X86Args {
+    const struct X86Row *row;
+    uint8_t  size;              /* operand size in bytes: 1 2 4 8 (integer), or of the vector operand */
+    uint8_t  n_ops;             /* operands the row names, letters below: [0] is the destination in the row's order */
+    Val      dst, src, src2;    /* operand values, in order; integers of the operand's own type, vectors V128T.
+                                 * On return dst is written to operand 0 unless the row says KEEP; rows with WRITE
+                                 * do not read operand 0 first */
+    int64_t  imm;               /* the immediate, sign-extended as the letter says */
+    uint8_t  imm8;              /* second immediate or imm8 of SSE rows */
+    /* ModRM */
+    uint8_t  modrm, mod, reg, rm;               /* reg, rm with REX.R, REX.B */
+    bool     is_mem;
+    Val      addr;              /* linear address of the memory operand (segment base added, address size applied) */
+    Val      ea;                /* effective address without the base, for LEA and segment-relative needs */
+    uint8_t  seg;
+} X86Args;
+
+/* The instruction being translated, and block-wide state. */
+typedef struct X86Trans {
+    Ir       *b;
+    TransReq *req;
+    uint32_t  mode;
+    uint32_t  off;              /* of the instruction from the block's entry */
+    uint32_t  next;             /* of the one after it; valid once decoded, semantic functions may use it */
+    uint8_t   opsize;           /* 2 4 8: of "v" operands */
+    uint8_t   adsize;           /* 2 4 8 */
+    uint8_t   stksize;          /* 2 4 8: stack address size */
+    uint8_t   rex;              /* 0, or 0x40.. */
+    bool      lock, repz /* F3 */, repnz /* F2 */, data16 /* 66 */;
+    int8_t    seg_override;     /* -1 or ES.. */
+    bool      code64;
+    unsigned  cpl;
+    bool      done;             /* the semantic function has ended the block */
+
+    /* Flags as the translator knows them: SSA operands of the last operation that set them. */
+    struct {
+        bool  known;            /* op below is what the slots will hold; else: ask the slots */
+        uint8_t op;             /* CcOp with size, and CCF_CARRY */
+        Val   a, b, c, cf;      /* as in the slots, but of the operand size's type (cf: PRED or i8/i32 0/1) */
+        Val   lhs, rhs;         /* ADD SUB CMP LOGIC: the operands themselves, for fused compares */
+    } cc;
+} X86Trans;
+
+typedef bool X86Fn(X86Trans *t, X86Args *a);    /* false: #UD after all */
+
+/* The first row that fits.  opcode: as in the reference pages ("0F AF /r", "66 0F 58 /r", "F3 0F 38 F0 /r",
+ * "REX.W 0F C7 /1", "C6 /0 ib", "90+r").  Operands: letters as in the opcode maps (Eb Ev Gv Ib Iz Ibs Jb Jz Mv Ma Ob Ov
+ * Rv Sw Zv (+r) Vx Wx Wss Wsd Wd Wq Mq Mdq Ux Pq Qq, registers by name AL eAX rAX CL DX 1, ...). */
+typedef struct X86Row {
+    const char *opcode, *operands;
+    X86Fn      *fn;
+    uint32_t    arg;            /* IrOp, IrCond, HOP_* ... for fn */
+    uint32_t    flags;          /* R_* */
+    uint16_t    feature;        /* X86F_*: CPUID bit without which it is #UD; 0: none */
+} X86Row;
+
+enum {
+    R_LOCK   = 1,               /* may have LOCK on a memory destination (else #UD) */
+    R_KEEP   = 2,               /* operand 0 is not written back */
+    R_WRITE  = 4,               /* operand 0 is written without being read */
+    R_CPL0   = 8,               /* #GP(0) unless CPL 0 */
+    R_ENDS   = 0x10,            /* the block ends after it (state that translation depends on may have changed) */
+    R_ONLY64 = 0x20, R_NO64 = 0x40,
+    R_DEF64  = 0x80,            /* operand size is 64 in 64-bit mode without REX.W (push, pop, near branches) */
+    R_SSE    = 0x100,           /* MODE_SSE_UD: #UD; CR0.TS: #NM */
+    R_FPU    = 0x200,           /* MODE_FPU_NM: #NM */
+    R_FP     = 0x400,           /* SSE floating point: with MODE_FPEXC goes the checked way */
+    R_NOALIGN = 0x800,          /* a 16-byte memory operand need not be aligned */
+    R_MEMONLY = 0x1000, R_REGONLY = 0x2000,
+    R_SWAP   = 0x4000,          /* store form: operand 0 is r/m */
+};
+
+/* Each translate_*.c exports its rows; decode.c joins the lists (ended by a row with a NULL opcode) at start-up. */
+extern const X86Row x86_rows_alu[], x86_rows_flow[], x86_rows_string[], x86_rows_sys[], x86_rows_sse[], x86_rows_x87[];
+
+/* Services of the driver. */
+Val  x86_get_reg(X86Trans *t, unsigned reg, unsigned size);             /* I8..I64; AH.. : x86_get_reg8 */
+Val  x86_get_reg8(X86Trans *t, unsigned reg);                           /* honours REX */
+void x86_put_reg(X86Trans *t, unsigned reg, unsigned size, Val v);      /* 32-bit writes zero the upper half */
+void x86_put_reg8(X86Trans *t, unsigned reg, Val v);
+Val  x86_load(X86Trans *t, Val addr, unsigned size);                    /* 1..8 integer, 16 V128T */
+void x86_store(X86Trans *t, Val addr, unsigned size, Val v);
+Val  x86_linear(X86Trans *t, unsigned seg, Val ea);                     /* adds the base where the mode needs it; wraps; limit check */
+static inline IrType x86_type(unsigned size) { return size == 1 ? I8 : size == 2 ? I16 : size == 4 ? I32 : size == 8 ? I64 : V128T; }
+static inline Val x86_get_xmm(X86Trans *t, unsigned r) { return ir_get(t->b, X_XMM0 + r); }
+static inline void x86_put_xmm(X86Trans *t, unsigned r, Val v) { ir_put(t->b, X_XMM0 + r, v); }
+void x86_ud(X86Trans *t);                                               /* raise and end the block */
+void x86_gp0(X86Trans *t);
+
+/* Flags. op: CC_* without size. Sets cc and puts the CC slots. */
+void x86_put_flags(X86Trans *t, CcOp op, unsigned size, Val result, Val lhs, Val rhs);
+void x86_put_eflags(X86Trans *t, Val arith_bits /* I32 or I64 */);      /* CC_EFLAGS */
+void x86_put_carry(X86Trans *t, Val cf01 /* PRED */);                   /* only CF changes */
+Val  x86_get_flags(X86Trans *t);                                        /* I32: FL_ARITH bits */
+Val  x86_get_carry(X86Trans *t);                                        /* PRED */
+Val  x86_cond(X86Trans *t, unsigned cc);                                /* PRED for condition code 0..15 of Jcc */
+
+#endif

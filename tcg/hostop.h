@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * Host operations: vector and odd integer operations that the IR passes through to the host, named after the x86
+ * instruction that defines them.  hostop.def is the one table: the x86-64 back end encodes from it, the interpreter
+ * calls the portable function of the row. */
+#ifndef RHEA_TCG_HOSTOP_H
+#define RHEA_TCG_HOSTOP_H
+
+#include "tcg/layout.h"
+
+/* What the operands a, b, c and the result are; V vector, G general register (i32 or i64 by the insn's type). */
+typedef enum HostKind {
+    HK_VV,      /* d = op(a)                   pshufd, cvtdq2ps, pabsb: the r/m operand is a */
+    HK_VVV,     /* d = op(a, b)                addps, pshufb: a is the destination operand of the legacy form */
+    HK_VVVV,    /* d = op(a, b, c)             blendvps: c is the mask (xmm0 of the legacy form) */
+    HK_VG,      /* d = op(g)                   movd, movq from a general register */
+    HK_VVG,     /* d = op(a, g)                pinsrw, cvtsi2sd: other lanes from a */
+    HK_GV,      /* g = op(a)                   pmovmskb, cvttsd2si, pextrw, movd */
+    HK_FVV,     /* flags = op(a, b)            ucomisd, ptest: i32, CF PF ZF SF OF at their EFLAGS places */
+    HK_VSHI,    /* d = op(a), imm8, /digit     psrldq, psllw imm */
+    HK_GGG,     /* g = op(a, g)                crc32 */
+} HostKind;
+
+enum {
+    HOF_FP    = 1,      /* reads rounding and masks from MXCSR, sets its sticky flags */
+    HOF_IMM   = 2,      /* has an imm8 */
+    HOF_COMM  = 4,      /* a and b commute, result the same to the bit */
+    HOF_W     = 8,      /* REX.W / VEX.W when the general operand is i64 (cvtsi2sd, movq, pinsrq ...): W by type */
+    HOF_STORE = 16,     /* general or memory r/m is the destination: the vector is in the reg field (movd r, pextrb) */
+};
+
+typedef union HostArg { const V128 *v; uint64_t g; } HostArg;
+/* Result to d (vectors) or returned (general, flags).  FP rows take rounding, FTZ, DAZ from *mxcsr and or in flags. */
+typedef uint64_t HostFn(V128 *d, HostArg a, HostArg b, HostArg c, unsigned imm, uint32_t *mxcsr, unsigned gsize);
+
+typedef struct HostRow {
+    const char *name;
+    uint8_t     kind, prefix /* 0, 0x66, 0xf3, 0xf2 */, map /* 1: 0F, 2: 0F38, 3: 0F3A */, opcode, digit, flags;
+    uint16_t    needs;          /* HOST_* feature bit */
+    HostFn     *fn;
+} HostRow;
+
+/* Features of the host that rows may need; detected once at start (host_features()). */
+enum {
+    HOST_SSE3 = 1, HOST_SSSE3 = 2, HOST_SSE41 = 4, HOST_SSE42 = 8, HOST_POPCNT = 16, HOST_AES = 32, HOST_PCLMUL = 64,
+    HOST_SHA = 128, HOST_AVX = 256, HOST_AVX2 = 512, HOST_BMI1 = 1024, HOST_BMI2 = 2048, HOST_LZCNT = 4096,
+    HOST_MOVBE = 8192, HOST_FMA = 16384, HOST_F16C = 32768,
+};
+unsigned host_features(void);
+
+enum {
+#define HOSTOP(name, ...) HOP_##name,
+#include "tcg/hostop.def"
+#undef HOSTOP
+    HOST_N_ROWS
+};
+extern const HostRow host_rows[HOST_N_ROWS];
+
+#endif

@@ -3,10 +3,12 @@
 #   core-y += room/file.o        linked into rhea-system and into every test
 #   hot-y += room/file.o         the same, but compiled without FP (slow paths that generated code calls)
 #   test-y += tests/unit/room/file.o   a GTest program of its own, linked with all of core-y and support-y
-#   support-y += tests/file.o  helpers of the tests
+#   support-y += tests/file.o    helpers of those programs
+#   tool-y += tools/file.o       a program of its own for the build or the tests, linked with the libraries alone
+# V=1 shows the commands.
 BUILD ?= build
 ifeq ($(wildcard $(BUILD)/config.mk),)
-ifeq ($(filter clean distclean,$(MAKECMDGOALS)),)
+ifeq ($(filter clean distclean format,$(MAKECMDGOALS)),)
 $(error run ./configure first)
 endif
 else
@@ -17,45 +19,84 @@ CFLAGS ?= $(OPT) -g
 ALL_CFLAGS = -std=gnu11 -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers $(WERROR) -fno-strict-aliasing \
              -fno-common -pthread -I. -I$(BUILD) $(LIB_CFLAGS) $(SANITIZE) $(CFLAGS)
 
+all:
 core-y :=
 hot-y :=
 test-y :=
 support-y :=
+tool-y :=
 include $(sort $(wildcard */rules.mk */*/rules.mk))
 
 core-objs := $(addprefix $(BUILD)/,$(core-y) $(hot-y))
 support-objs := $(addprefix $(BUILD)/,$(support-y))
 tests := $(patsubst %.o,$(BUILD)/%,$(test-y))
+tools := $(patsubst %.o,$(BUILD)/%,$(tool-y))
 links := $(BUILD)/rhea-system-x86_64
+
+ifeq ($(V),1)
+say = @:
+else
+say = @printf '  %-7s %s\n'
+.SILENT:
+endif
 
 all: $(BUILD)/rhea-system $(links)
 
 $(BUILD)/rhea-system: $(BUILD)/main.o $(core-objs)
+	$(say) LINK $@
 	$(CC) $(SANITIZE) -pthread -o $@ $^ $(LIBS) -lm
 $(links): $(BUILD)/rhea-system
 	ln -sf rhea-system $@
 
 $(tests): $(BUILD)/%: $(BUILD)/%.o $(support-objs) $(core-objs)
+	$(say) LINK $@
 	$(CC) $(SANITIZE) -pthread -o $@ $^ $(LIBS) -lm
+
+$(tools): $(BUILD)/%: $(BUILD)/%.o
+	$(say) LINK $@
+	$(CC) $(SANITIZE) -pthread -o $@ $^ $(LIBS) -lutil
 
 $(addprefix $(BUILD)/,$(hot-y)): EXTRA_CFLAGS = -mgeneral-regs-only
 
 $(BUILD)/%.o: %.c $(BUILD)/config.h
 	@mkdir -p $(@D)
+	$(say) CC $@
 	$(CC) $(ALL_CFLAGS) $(EXTRA_CFLAGS) -MMD -MP -c -o $@ $<
 
 tests: $(tests)
 
-check: tests all
+tools: $(tools)
+
+# What tools/run-tests runs: the long ones first.  A guest test is an executable without a suffix.
+guest-tests := $(filter-out tests/guest/%.sh tests/guest/%.console tests/guest/%.S,$(wildcard tests/guest/*))
+
+check: tests all $(tools)
+	printf '%s\n' $(guest-tests) tests/floors $(tests) > $(BUILD)/tests.list
 	tools/run-tests $(BUILD) $(ROOM)
+
+# The unit tests alone, of a build that is there for its compiler or its sanitizers.
+check-unit: tests $(tools)
+	printf '%s\n' $(tests) > $(BUILD)/tests.list
+	tools/run-tests $(BUILD) $(ROOM)
+
+check-floors:
+	tests/floors
+
+# Formats the lines that differ from the last commit; tables that are aligned by hand stay as they are.
+format:
+	git clang-format --extensions c,h HEAD
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(BUILD)/rhea-system $(DESTDIR)$(PREFIX)/bin/
 	for l in $(notdir $(links)); do ln -sf rhea-system $(DESTDIR)$(PREFIX)/bin/$$l; done
 
+# What make made; the configuration and the downloads in build/cache stay.
 clean:
-	rm -rf $(BUILD)/*/ $(BUILD)/*.o $(BUILD)/*.d $(BUILD)/rhea-*
+	rm -rf $(addprefix $(BUILD)/,$(filter-out cache config.h config.mk configured-as,$(notdir $(wildcard $(BUILD)/*))))
 
-.PHONY: all tests check install clean
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+distclean:
+	rm -rf $(BUILD)
+
+.PHONY: all tests tools check check-unit check-floors format install clean distclean
+-include $(patsubst %.o,%.d,$(BUILD)/main.o $(core-objs) $(support-objs) $(addprefix $(BUILD)/,$(test-y) $(tool-y)))

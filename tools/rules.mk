@@ -1,0 +1,1 @@
+tool-y += tools/console.o

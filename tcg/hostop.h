@@ -11,7 +11,7 @@
 typedef enum HostKind {
     HK_VV,      /* d = op(a)                   pshufd, cvtdq2ps, pabsb: the r/m operand is a */
     HK_VVV,     /* d = op(a, b)                addps, pshufb: a is the destination operand of the legacy form */
-    HK_VVVV,    /* d = op(a, b, c)             blendvps: c is the mask (xmm0 of the legacy form) */
+    HK_VVVV,    /* d = op(a, b, c)             blendvps: c is the mask (xmm0 of the legacy form); VEX opcode in digit */
     HK_VG,      /* d = op(g)                   movd, movq from a general register */
     HK_VVG,     /* d = op(a, g)                pinsrw, cvtsi2sd: other lanes from a */
     HK_GV,      /* g = op(a)                   pmovmskb, cvttsd2si, pextrw, movd */
@@ -26,10 +26,13 @@ enum {
     HOF_COMM  = 4,      /* a and b commute, result the same to the bit */
     HOF_W     = 8,      /* REX.W / VEX.W when the general operand is i64 (cvtsi2sd, movq, pinsrq ...): W by type */
     HOF_STORE = 16,     /* general or memory r/m is the destination: the vector is in the reg field (movd r, pextrb) */
+    HOF_LEGACY = 32,    /* has no VEX form (crc32, sha) */
+    HOF_BYTE  = 64,     /* the general operand b is a byte register: needs REX for spl, bpl, sil, dil (crc32b) */
 };
 
 typedef union HostArg { const V128 *v; uint64_t g; } HostArg;
-/* Result to d (vectors) or returned (general, flags).  FP rows take rounding, FTZ, DAZ from *mxcsr and or in flags. */
+/* gsize: 4 or 8, bytes of the general operand or result.  GV and FVV results are zero-extended.
+ * Result to d (vectors; may be one of the operands) or returned (general, flags).  FP rows take rounding, FTZ, DAZ from *mxcsr and or in flags. */
 typedef uint64_t HostFn(V128 *d, HostArg a, HostArg b, HostArg c, unsigned imm, uint32_t *mxcsr, unsigned gsize);
 
 typedef struct HostRow {

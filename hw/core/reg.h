@@ -26,6 +26,7 @@ typedef struct Reg {
     void      (*on_write_at)(void *self, unsigned i, uint64_t v);
     uint32_t    count, stride;                  /* 0: 1 register; stride 0: width */
     uint8_t     width;                          /* bytes; 0: the window's, else the member's, else 1 */
+    uint16_t    since;                          /* version of the device's state that brought it */
     uint8_t     keep;                           /* reset leaves it alone (battery-backed, straps) */
 } Reg;
 

@@ -79,6 +79,8 @@ typedef struct CpuHooks {
     bool (*probe)(CpuState *cpu, uint64_t va, unsigned len, MmuAccess acc, int view);
     /* Leave at the next block head (an interrupt may be taken now). */
     void (*attention)(CpuState *cpu);
+    /* From Target.service only: leave after one more instruction (an interrupt shadow ends then). */
+    void (*attention_after)(CpuState *cpu);
     uint64_t (*now_ns)(CpuState *cpu);          /* the machine's virtual clock */
     uint64_t (*random64)(CpuState *cpu);        /* RDRAND and the like: the one source of entropy */
     uint64_t (*port_load)(CpuState *cpu, uint16_t port, unsigned size);

@@ -6,6 +6,7 @@
 
 #include "target/port.h"
 #include "target/target.h"
+#include "util/describe.h"
 
 enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15 };
 enum { ES, CS, SS, DS, FS, GS, N_SEGS, LDTR = N_SEGS, TR, N_SEG_REGS };
@@ -51,6 +52,9 @@ enum {
     X_MXCSR,                                    /* i32 */
     X_FPU,                                      /* a token: all the x87/MMX state, for helpers' reads and writes */
     X_SYS,                                      /* a token: control registers, descriptor tables, MSRs, CPL, mode */
+    X_KERNEL_GS,                                /* i64: kernel_gs_base */
+    X_CR4,                                      /* i64: read only, for checks: MOV to CR4 goes through x86_set_cr() */
+    X_SHADOW,                                   /* i8: 1 after STI and MOV SS, see X86Cpu.shadow */
     X_N_SLOTS
 };
 extern const SlotTable x86_slots;
@@ -111,7 +115,25 @@ enum {
 /* TLB views */
 enum { VIEW_KERNEL /* SMAP not in force */, VIEW_SMAP, VIEW_USER };
 
-typedef struct X86Model X86Model;       /* target/x86/cpuid.c: what CPUID says */
+/* CPUID features: X86F_FPU ... */
+enum {
+    X86F_NONE,
+#define F(id, name, leaf, sub, reg, bit, done) X86F_##id,
+#include "target/x86/features.def"
+#undef F
+    X86F_N
+};
+
+typedef struct X86Model {               /* cpuid.c: what CPUID says */
+    const char *name, *vendor, *brand;  /* vendor: 12 characters */
+    uint32_t    family, model, stepping, level, xlevel;
+    uint8_t     phys_bits, virt_bits;
+    uint64_t    has[2];                 /* bit X86F_* */
+} X86Model;
+
+/* A page table found by walking to it, with the rights gathered on the way: see mmu.c. */
+typedef struct X86Walk { uint64_t tag, table; uint32_t gen, rights; } X86Walk;
+enum { X86_WALKS = 128 };
 
 typedef struct X86Cpu {
     CpuState        s;          /* first; GPRs hot[0..15], PC hot[16], CC_A.. hot[17..19], CC_OP/CC_CF hot[20] lo/hi,
@@ -132,15 +154,25 @@ typedef struct X86Cpu {
     uint64_t        cr0, cr2, cr3, cr4, xcr0, dr[8];
     uint8_t         cpl;
     bool            halted, nmi_blocked, a20_off;
-    bool            shadow;             /* after STI or MOV SS: no interrupt before the next instruction has run */
+    bool            shadow;             /* after STI or MOV SS: no interrupt before the next instruction has run.  The
+                                         * row sets it and X86Trans.shadow; the driver clears it with the next one */
     uint64_t        efer, star, lstar, cstar, sfmask, kernel_gs_base, sysenter_cs, sysenter_esp, sysenter_eip,
                     tsc_aux, pat, tsc_offset, apic_base_hint, spec_ctrl, mtrr_def, mtrr_fixed[11], mtrr_var[16], misc_enable, xss;
     /* The exception recorded by a failing walk, helper or raise; delivered by service(). */
-    bool            exc_pending, exc_has_error, exc_soft;
+    bool            exc_pending, exc_noncanonical;
     uint8_t         exc_vector;
     uint32_t        exc_error;
-    uint64_t        exc_cr2;
-    uint8_t         exc_soft_len;
+    uint64_t        exc_cr2, exc_dr6;
+    bool            delivering;         /* an event is being delivered: errors carry exc_ext */
+    uint8_t         exc_ext;            /* EXT bit of error codes: 1 while the event is not an INT n */
+    bool            wait_sipi;          /* after INIT, not the boot processor */
+    uint64_t        pdpte[4];           /* legacy PAE: loaded with CR3 */
+    uint64_t        tsc_adjust, mcg_status, debugctl;
+
+    /* Derived: what the TLB was last told, and the page-walk cache. */
+    uint32_t        cur_asid, cur_view; /* cur_view ~0: must be told again */
+    uint32_t        walk_gen;
+    X86Walk         walk[X86_WALKS];
 
     CpuPort         port;
     const CpuHooks *hooks;
@@ -165,15 +197,26 @@ uint32_t x86_arith_flags(uint32_t cc_op, uint64_t a, uint64_t b, uint64_t c, uin
 uint64_t x86_eflags(X86Cpu *c);                         /* the whole register */
 void     x86_set_eflags(X86Cpu *c, uint64_t v, uint64_t mask);
 
+/* Entry states of direct boot; on a CPU fresh from reset.  The board has written the GDT: selectors 0x10 flat code
+ * (64-bit, or 32-bit for x86_enter_protected) and 0x18 flat data. */
+void     x86_enter_long(X86Cpu *c, uint64_t rip, uint64_t rsi, uint64_t rsp, uint64_t cr3, uint64_t gdt, uint16_t gdt_limit);
+void     x86_enter_protected(X86Cpu *c, uint32_t eip, uint32_t ebx, uint32_t esi, uint64_t gdt, uint16_t gdt_limit);
+/* Saved state of everything but `model`, `hooks`, `port`; after loading: x86_restored(). */
+extern const Field x86_state[];
+void     x86_restored(X86Cpu *c);
+
 /* mode.c: to be called after changes of what they derive: mode tag, TLB context, fp_control, attention. */
 void     x86_mode_changed(X86Cpu *c);
 bool     x86_set_cr(X86Cpu *c, unsigned n, uint64_t v); /* false: exception recorded */
-void     x86_set_efer(X86Cpu *c, uint64_t v);
+bool     x86_set_efer(X86Cpu *c, uint64_t v);           /* false: #GP recorded */
 void     x86_set_mxcsr(X86Cpu *c, uint32_t v);
 uint32_t x86_mxcsr(X86Cpu *c);
 
 /* seg.c */
 bool     x86_load_seg(X86Cpu *c, unsigned seg, uint16_t sel);           /* MOV Sreg, POP Sreg, LxS */
+
+uint32_t x86_mode_bits(const X86Cpu *c);                /* the mode key, computed */
+void     x86_tlb_forget(X86Cpu *c);                     /* drops every translation */
 
 /* trap.c */
 void     x86_raise(X86Cpu *c, unsigned vector, uint32_t error);         /* records; whether it has a code follows from the vector */
@@ -192,6 +235,9 @@ uint64_t x86_tsc(X86Cpu *c);
 const X86Model *x86_model_parse(const char *spec, GError **err);        /* -cpu: "max,-sse4.2,pcid=off"; never freed before exit */
 void     x86_models_help(GString *out);
 void     x86_cpuid(X86Cpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4]);
-bool     x86_has(const X86Cpu *c, unsigned feature);    /* X86F_* of target/x86/features.def */
+static inline bool x86_has(const X86Cpu *c, unsigned feature)  /* X86F_* */
+{
+    return c->model->has[feature / 64] >> feature % 64 & 1;
+}
 
 #endif

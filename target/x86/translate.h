@@ -41,6 +41,9 @@ typedef struct X86Trans {
     bool      code64;
     unsigned  cpl;
     bool      done;             /* the semantic function has ended the block */
+    bool      shadow;           /* set by STI, MOV SS, POP SS.  The driver: when it was set by the instruction before,
+                                 * clears it, puts X_SHADOW 0 before calling the row, and ends the block after the row
+                                 * (a head that takes interrupts follows) */
 
     /* Flags as the translator knows them: SSA operands of the last operation that set them. */
     struct {
@@ -104,5 +107,18 @@ void x86_put_carry(X86Trans *t, Val cf01 /* PRED */);                   /* only 
 Val  x86_get_flags(X86Trans *t);                                        /* I32: FL_ARITH bits */
 Val  x86_get_carry(X86Trans *t);                                        /* PRED */
 Val  x86_cond(X86Trans *t, unsigned cc);                                /* PRED for condition code 0..15 of Jcc */
+
+/* helper_sys.c.  What other files' rows need of it. */
+/* INT n, INT3, INTO, INT1: vector (I32), kind (I32, SOFT_*), return pc (I64).  On success the pc and all the rest is
+ * that of the handler: follow with ir_insn_end, ir_exit_mode. */
+enum { SOFT_INT, SOFT_INT3, SOFT_INTO, SOFT_INT1 };
+extern const IrHelper x86_helper_int;
+/* MODE_TF: at the end of each instruction, pc of the next one (I64) given: records the #DB and returns non-zero.  Comes
+ * after ir_insn_end() of the instruction, as an empty instruction of its own. */
+extern const IrHelper x86_helper_single_step;
+/* IN, OUT, INS, OUTS without MODE_IOPL: port (I32), size (I32): #GP(0) unless the TSS's bitmap allows it. */
+extern const IrHelper x86_helper_io_check;
+/* port (I32), size (I32) -> I64 value;  port, size, value (I64). */
+extern const IrHelper x86_helper_in, x86_helper_out;
 
 #endif

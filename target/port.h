@@ -31,6 +31,7 @@ struct CpuPort {
     _Atomic uint32_t pending;
     uint8_t          sipi_vector;
     void           (*kick)(CpuPort *port);      /* any thread: make the vCPU look at pending soon, wake it from halt */
+    void            *vcpu;                      /* the accelerator's, which sets kick as well; kick is NULL before */
     const CpuIntc   *intc;                      /* NULL: none */
     void            *intc_self;
     unsigned         cpu_index;
@@ -43,7 +44,7 @@ struct CpuPort {
 /* Any thread.  Kicks only when the bit was clear. */
 static inline void port_set(CpuPort *port, uint32_t bits)
 {
-    if (bits & ~atomic_fetch_or(&port->pending, bits))
+    if ((bits & ~atomic_fetch_or(&port->pending, bits)) && port->kick)
         port->kick(port);
 }
 static inline void port_clear(CpuPort *port, uint32_t bits) { atomic_fetch_and(&port->pending, ~bits); }

@@ -19,7 +19,9 @@ typedef struct SlowOps {
     uint64_t (*replay)(CpuState *cpu, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5);
 } SlowOps;
 
-/* A patchable DIRECT exit within a guest page.  Unlinked, its jump goes to a stub that returns EXITR_LINK. */
+/* A patchable DIRECT exit.  Unlinked, its jump goes to a stub that sets the pc slot, looks the target up in the jump
+ * cache as an INDIRECT exit does, and returns EXITR_LINK when it is not there: exits to other guest pages are never
+ * linked and live on that look-up. */
 typedef struct CodeLink {
     struct CodeBlock *owner;
     int32_t           target_off;       /* from the owner's entry pc */

@@ -146,7 +146,7 @@ enum {
     EXITR_NONE,
     EXITR_LINK,         /* an unlinked DIRECT exit; arg: CodeLink */
     EXITR_LOOKUP,       /* the pc slot is not in the jump cache */
-    EXITR_KICK,         /* countdown negative at a head; state as at the head */
+    EXITR_KICK,         /* countdown negative at a head; state as at the head; arg: what the head subtracted */
     EXITR_FAULT,        /* a helper or slow path returned non-zero; arg: host address for backend_restore() */
     EXITR_RAISE,        /* arg: vector | (uint64_t)error << 32; state and pc as at the start of the insn */
     EXITR_HALT, EXITR_TARGET = 16 /* first of the target's own */

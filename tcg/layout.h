@@ -78,6 +78,7 @@ typedef struct CpuState {
     uint64_t    insns;          /* guest instructions retired up to the last refill of countdown */
     uint64_t    helper_ret;     /* value of a helper that also returns a status */
     uint64_t    scratch[2];     /* for the emitter's thunks */
+    void       *vcpu;           /* the accelerator's; NULL until the CPU has been given to it */
 
     uint64_t    dump_gpr[16];   /* registers at a faulting operation, by host register number, for snapshots */
     V128        dump_vec[16];

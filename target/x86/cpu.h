@@ -20,8 +20,9 @@ enum {
 };
 
 /* Arithmetic flags are kept as (operation, operands): cc_op and cc_a, cc_b, cc_c at the operand size in the low bits
- * (upper bits of the operand slots are ignored).  CCF_CARRY: CF is cc_cf (0/1), all others as the operation says:
- * INC and DEC are ADD and SUB of 1 with the old carry, BT/CLC/STC/CMC set only the carry. */
+ * (upper bits of the operand slots are ignored).  CCF_CARRY: CF is bit 0 of cc_cf, CCF_OVF: OF is bit 1 of cc_cf, all
+ * others as the operation says: INC and DEC are ADD and SUB of 1 with the old carry, BT, CLC, STC, CMC and most
+ * rotates set only the carry. */
 typedef enum CcOp {
     CC_EFLAGS,          /* a: the flags at their EFLAGS places */
     CC_ADD = 4,         /* a result, b second operand; + size (0: 8 bits .. 3: 64) here and below */
@@ -30,11 +31,14 @@ typedef enum CcOp {
     CC_LOGIC = 16,      /* a result; CF, OF, AF 0 */
     CC_ADC = 20,        /* a result, b and c operands */
     CC_SBB = 24,        /* a result, b minuend, c subtrahend */
-    CC_SHL = 28,        /* a result, b operand shifted by count - 1; OF as for a count of 1; AF 0 */
-    CC_SHR = 32,        /* the same */
+    CC_SHL = 28,        /* a result, b operand, c count (masked, not 0); OF as for a count of 1; AF 0.  SHLD too */
+    CC_SHR = 32,        /* the same.  SHRD too */
     CC_SAR = 36,        /* the same */
-    CC_MUL = 40,        /* a low half, b: non-zero when the high half is significant (CF and OF); ZF, AF 0 */
+    CC_IMUL = 40,       /* a, b factors: CF, OF: the signed product does not fit; SF, PF of the low half; ZF, AF 0 */
+    CC_UMUL = 44,       /* the same, unsigned */
+    CCF_OVF = 0x40,
     CCF_CARRY = 0x80,
+    CCF_ALL = CCF_OVF | CCF_CARRY,
 } CcOp;
 
 /* Slots.  The first 32 live in CpuState.hot. */

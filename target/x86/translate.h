@@ -10,19 +10,24 @@
 
 typedef struct X86Args {
     const struct X86Row *row;
-    uint8_t  size;              /* operand size in bytes: 1 2 4 8 (integer), or of the vector operand */
-    uint8_t  n_ops;             /* operands the row names, letters below: [0] is the destination in the row's order */
-    Val      dst, src, src2;    /* operand values, in order; integers of the operand's own type, vectors V128T.
-                                 * On return dst is written to operand 0 unless the row says KEEP; rows with WRITE
-                                 * do not read operand 0 first */
-    int64_t  imm;               /* the immediate, sign-extended as the letter says */
-    uint8_t  imm8;              /* second immediate or imm8 of SSE rows */
+    uint8_t  size;              /* of operand 0 in bytes: 1 2 4 8, 16; without operands: the operand size */
+    uint8_t  n_ops;             /* operands the row names */
+    Val      dst, src, src2;    /* operand values in the row's order, VAL_NONE for operands without one; see X86Row.
+                                 * On return dst is written to operand 0 unless the row says KEEP */
+    int64_t  imm;               /* the (first) immediate, sign-extended (Iw, Iq, moffs: zero-extended).  Ap: offset |
+                                 * selector << 32 */
+    uint8_t  imm8;              /* the last immediate's low byte, unsigned */
+    uint8_t  opcode;            /* its last byte */
     /* ModRM */
     uint8_t  modrm, mod, reg, rm;               /* reg, rm with REX.R, REX.B */
     bool     is_mem;
+    uint8_t  seg;               /* of the memory operand */
     Val      addr;              /* linear address of the memory operand (segment base added, address size applied) */
     Val      ea;                /* effective address without the base, for LEA and segment-relative needs */
-    uint8_t  seg;
+    /* how ea is made: x86_mem() makes it again after rSP or the like has changed */
+    int8_t   base, index;       /* registers, or -1; base 16: RIP */
+    uint8_t  scale;             /* 0..3 */
+    int64_t  disp;
 } X86Args;
 
 /* The instruction being translated, and block-wide state. */
@@ -36,7 +41,7 @@ typedef struct X86Trans {
     uint8_t   adsize;           /* 2 4 8 */
     uint8_t   stksize;          /* 2 4 8: stack address size */
     uint8_t   rex;              /* 0, or 0x40.. */
-    bool      lock, repz /* F3 */, repnz /* F2 */, data16 /* 66 */;
+    bool      lock, repz /* F3 was the last of F2, F3 */, repnz /* F2 was */, data16 /* 66 */;
     int8_t    seg_override;     /* -1 or ES.. */
     bool      code64;
     unsigned  cpl;
@@ -49,22 +54,45 @@ typedef struct X86Trans {
     struct {
         bool  known;            /* op below is what the slots will hold; else: ask the slots */
         uint8_t op;             /* CcOp with size, and CCF_CARRY */
-        Val   a, b, c, cf;      /* as in the slots, but of the operand size's type (cf: PRED or i8/i32 0/1) */
-        Val   lhs, rhs;         /* ADD SUB CMP LOGIC: the operands themselves, for fused compares */
+        Val   a, b, c;          /* as in the slots, but of the operand size's type */
+        Val   lhs, rhs;         /* ADD SUB CMP: the operands themselves, for fused compares */
+        Val   carry, ovf;       /* PRED, or VAL_NONE when not known as such (known or not) */
+        Val   flags;            /* I32, all flags, if someone had them made (known or not) */
     } cc;
+    unsigned  side_exits;
+    bool      aligned;          /* 16-byte accesses of this instruction must be aligned */
 } X86Trans;
 
 typedef bool X86Fn(X86Trans *t, X86Args *a);    /* false: #UD after all */
 
-/* The first row that fits.  opcode: as in the reference pages ("0F AF /r", "66 0F 58 /r", "F3 0F 38 F0 /r",
- * "REX.W 0F C7 /1", "C6 /0 ib", "90+r").  Operands: letters as in the opcode maps (Eb Ev Gv Ib Iz Ibs Jb Jz Mv Ma Ob Ov
- * Rv Sw Zv (+r) Vx Wx Wss Wsd Wd Wq Mq Mdq Ux Pq Qq, registers by name AL eAX rAX CL DX 1, ...). */
+/* The first row that fits.
+ *
+ * opcode: as in the reference pages: mandatory prefix (66, F2, F3; NP for none of them), REX.W, 0F [38|3A], the opcode
+ * byte or "90+r", then /r, /0../7, or the ModRM byte itself ("0F 01 D0", "D9 E8", "D8 C0+i").  "ib", "cd" and the like
+ * are for the reader.  A row without a mandatory prefix fits any, but one with R_SSE only none; rows that name the
+ * prefix go first.  A row whose feature is absent does not fit.
+ *
+ * operands: a letter and a size.  The driver gives values as integers of the operand's type, vectors as V128T.
+ *   E  r/m: register or memory.  G: ModRM.reg.  R: r/m, register only.  Z: register in the opcode ("+r").
+ *   M  memory only: read and written as an integer of its size (dq, x, ps, pd, ss, sd: as a vector, see W).
+ *      E or M without size, Ma, Mp, Ms, Mt: no access, the row uses addr or ea.
+ *   I  immediate: a constant of operand 0's type.  J: relative, imm only.  O: memory at an offset in the instruction.
+ *   V  xmm of ModRM.reg.  W: xmm of r/m or memory; U: xmm of r/m, register only.  Registers come whole; memory of
+ *      fewer than 16 bytes (Wd, Wq, Wss, Wsd, ...) with zeros above, and is stored from the low lanes.
+ *   Q  mmx or memory (Qq, Qd): an integer if in memory, else no value.  P, N: mmx, no value.
+ *   S C D  segment, control, debug register of ModRM.reg: no value.  A: far immediate.  X Y: strings, no value.
+ *   AL CL DX rAX (v) eAX (z) XMM0, 1: as named, with value.  ES.. GS, ST, STi: as named, without value.
+ *   sizes: b 1, w 2, d and ss 4, q and sd 8, dq x ps pd 16, v operand size, z the same but at most 4, y 4 or 8 by
+ *   REX.W.  Ib is sign-extended; Iv may have 8 bytes.
+ *
+ * Operand 0 is read unless the row says WRITE, and written unless it says KEEP; a memory operand 0 that is read and
+ * written is probed for write first.  With LOCK operand 0 is not read, and the row does it all (x86_atomic). */
 typedef struct X86Row {
     const char *opcode, *operands;
     X86Fn      *fn;
     uint32_t    arg;            /* IrOp, IrCond, HOP_* ... for fn */
     uint32_t    flags;          /* R_* */
-    uint16_t    feature;        /* X86F_*: CPUID bit without which it is #UD; 0: none */
+    uint16_t    feature;        /* X86F_*: CPUID bit without which it does not fit; 0: none */
 } X86Row;
 
 enum {
@@ -80,13 +108,25 @@ enum {
     R_FP     = 0x400,           /* SSE floating point: with MODE_FPEXC goes the checked way */
     R_NOALIGN = 0x800,          /* a 16-byte memory operand need not be aligned */
     R_MEMONLY = 0x1000, R_REGONLY = 0x2000,
-    R_SWAP   = 0x4000,          /* store form: operand 0 is r/m */
 };
 
 /* Each translate_*.c exports its rows; decode.c joins the lists (ended by a row with a NULL opcode) at start-up. */
 extern const X86Row x86_rows_alu[], x86_rows_flow[], x86_rows_string[], x86_rows_sys[], x86_rows_sse[], x86_rows_x87[];
 
-/* Services of the driver. */
+/* Services of the driver.  A row that ends the block itself puts the pc if it must, then calls one of the x86_exit_*():
+ * they end the instruction, take the single step if need be, and set done. */
+void x86_exit_to(X86Trans *t, int64_t off);                             /* same mode, to entry + off; masks EIP, IP */
+void x86_exit_to_if(X86Trans *t, Val p, int64_t off);                   /* the same if p, else the next instruction */
+void x86_exit_indirect(X86Trans *t);                                    /* pc slot has been put, same mode */
+void x86_exit_mode(X86Trans *t);                                        /* pc slot has been put, by a helper maybe */
+void x86_exit_run(X86Trans *t, unsigned reason);                        /* to the run loop, at the next instruction */
+Val  x86_next_pc(X86Trans *t);                                          /* I64, of the next instruction, masked */
+void x86_put_pc(X86Trans *t, Val pc);                                   /* I64; masked */
+void x86_push(X86Trans *t, unsigned size, Val v);                       /* rSP pending after the store */
+Val  x86_pop(X86Trans *t, unsigned size);
+Val  x86_stack_addr(X86Trans *t, int off);                              /* linear address of SS:(rSP + off) */
+void x86_add_sp(X86Trans *t, int n);
+void x86_mem(X86Trans *t, X86Args *a);                                  /* makes ea and addr (again) */
 Val  x86_get_reg(X86Trans *t, unsigned reg, unsigned size);             /* I8..I64; AH.. : x86_get_reg8 */
 Val  x86_get_reg8(X86Trans *t, unsigned reg);                           /* honours REX */
 void x86_put_reg(X86Trans *t, unsigned reg, unsigned size, Val v);      /* 32-bit writes zero the upper half */
@@ -100,10 +140,14 @@ static inline void x86_put_xmm(X86Trans *t, unsigned r, Val v) { ir_put(t->b, X_
 void x86_ud(X86Trans *t);                                               /* raise and end the block */
 void x86_gp0(X86Trans *t);
 
-/* Flags. op: CC_* without size. Sets cc and puts the CC slots. */
+/* A locked read-modify-write of operand 0: the old value. */
+Val  x86_atomic(X86Trans *t, X86Args *a, AtomicOp op, Val b, Val c);
+
+/* Flags. op: CC_* without size. rhs: CC_ADD..; lhs and rhs as the slots' b and c for ADC, SBB, SHL.., a and b for IMUL. Sets cc and puts the CC slots. */
 void x86_put_flags(X86Trans *t, CcOp op, unsigned size, Val result, Val lhs, Val rhs);
 void x86_put_eflags(X86Trans *t, Val arith_bits /* I32 or I64 */);      /* CC_EFLAGS */
 void x86_put_carry(X86Trans *t, Val cf01 /* PRED */);                   /* only CF changes */
+void x86_put_carry_ovf(X86Trans *t, Val cf, Val of);                    /* PRED; CF and OF change */
 Val  x86_get_flags(X86Trans *t);                                        /* I32: FL_ARITH bits */
 Val  x86_get_carry(X86Trans *t);                                        /* PRED */
 Val  x86_cond(X86Trans *t, unsigned cc);                                /* PRED for condition code 0..15 of Jcc */

@@ -7,6 +7,7 @@
 # --- memory
 
 # --- tcg
+test-y += tests/unit/tcg/hostop.o
 
 # --- target
 

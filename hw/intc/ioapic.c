@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * I/O APIC, 24 inputs.  Source: Intel 82093AA data sheet; the EOI register is that of version 0x20 (ICH). */
+#include "hw/intc/ioapic.h"
+
+#include "hw/core/machine.h"
+#include "hw/intc/lapic.h"
+
+enum { RTE_LOGICAL = 1 << 11, RTE_STATUS = 1 << 12, RTE_LOW = 1 << 13, RTE_REMOTE_IRR = 1 << 14, RTE_LEVEL = 1 << 15,
+       RTE_MASKED = 1 << 16 };
+enum { REG_ID, REG_VER, REG_ARB, REG_REDTBL = 0x10, VERSION = 0x20 | (IOAPIC_PINS - 1) << 16 };
+
+typedef struct Ioapic {
+    Device   dev;
+    uint32_t id;
+    uint8_t  select;
+    uint32_t level;                     /* of the inputs, active high inside */
+    uint32_t irr;                       /* edges not yet delivered */
+    uint64_t rte[IOAPIC_PINS];
+} Ioapic;
+
+static void send(Ioapic *p, unsigned n)
+{
+    uint64_t r = p->rte[n];
+    bool level = r & RTE_LEVEL;
+    if (r & RTE_MASKED || (level && r & RTE_REMOTE_IRR))
+        return;
+    if (level)
+        p->rte[n] |= RTE_REMOTE_IRR;
+    p->irr &= ~(1u << n);
+    lapic_deliver(p->dev.machine, &(ApicMessage){
+        .dest = r >> 56, .vector = r, .mode = r >> 8 & 7, .logical = r & RTE_LOGICAL, .level = level, .assert = true });
+}
+
+static void settle(void *self)
+{
+    Ioapic *p = self;
+    for (unsigned n = 0; n < IOAPIC_PINS; n++)
+        if (p->rte[n] & RTE_LEVEL ? p->level >> n & 1 : p->irr >> n & 1)
+            send(p, n);
+}
+
+static void input(void *self, unsigned n, bool level)
+{
+    Ioapic *p = self;
+    uint32_t bit = 1u << n;
+    /* An edge while masked is lost, as in the data sheet's mask bit. */
+    if (level && !(p->level & bit) && !(p->rte[n] & (RTE_LEVEL | RTE_MASKED)))
+        p->irr |= bit;
+    p->level = level ? p->level | bit : p->level & ~bit;
+}
+
+void ioapic_eoi(Device *d, uint8_t vector)
+{
+    Ioapic *p = (Ioapic *)d;
+    for (unsigned n = 0; n < IOAPIC_PINS; n++)
+        if ((uint8_t)p->rte[n] == vector)
+            p->rte[n] &= ~(uint64_t)RTE_REMOTE_IRR;
+    settle(p);
+}
+
+static uint32_t read_reg(const Ioapic *p)
+{
+    switch (p->select) {
+    case REG_ID:
+    case REG_ARB:
+        return p->id << 24;
+    case REG_VER:
+        return VERSION;
+    case REG_REDTBL ... REG_REDTBL + 2 * IOAPIC_PINS - 1: {
+        uint64_t r = p->rte[(p->select - REG_REDTBL) / 2];
+        return p->select & 1 ? r >> 32 : r;
+    }
+    }
+    return 0;
+}
+
+static void write_reg(Ioapic *p, uint32_t v)
+{
+    if (p->select == REG_ID) {
+        p->id = v >> 24 & 0xf;
+    } else if (p->select >= REG_REDTBL && p->select < REG_REDTBL + 2 * IOAPIC_PINS) {
+        uint64_t *r = &p->rte[(p->select - REG_REDTBL) / 2];
+        const uint64_t ro = RTE_STATUS | RTE_REMOTE_IRR;
+        if (p->select & 1)
+            *r = (uint32_t)*r | (uint64_t)v << 32;
+        else
+            *r = (*r & ~UINT64_C(0xffffffff)) | (*r & ro) | (v & ~ro & 0x1ffff);
+        if (!(*r & RTE_LEVEL))                      /* an edge pin has none; kernels clear a stuck one this way */
+            *r &= ~(uint64_t)RTE_REMOTE_IRR;
+    }
+}
+
+static uint64_t mmio_read(void *self, uint64_t off, unsigned size)
+{
+    Ioapic *p = self;
+    return off == 0 ? p->select : off == 0x10 ? read_reg(p) : 0;
+}
+
+static void mmio_write(void *self, uint64_t off, uint64_t v, unsigned size)
+{
+    Ioapic *p = self;
+    if (off == 0)
+        p->select = v;
+    else if (off == 0x10)
+        write_reg(p, v);
+    else if (off == 0x40)
+        ioapic_eoi(&p->dev, v);
+    settle(p);
+}
+
+static const RegionOps ops = { mmio_read, mmio_write, .min = 4, .max = 4 };
+
+static void reset(void *self)
+{
+    Ioapic *p = self;
+    p->id = p->select = p->irr = 0;
+    for (unsigned n = 0; n < IOAPIC_PINS; n++)
+        p->rte[n] = RTE_MASKED;
+}
+
+static const Field pins[] = { PIN_IN("in", IOAPIC_PINS, input), { 0 } };
+static const Field state[] = {
+    FIELD(Ioapic, id), FIELD(Ioapic, select), FIELD(Ioapic, level), FIELD(Ioapic, irr), FIELD(Ioapic, rte), { 0 }
+};
+
+const DeviceType ioapic_type = {
+    .name = "ioapic", .help = "I/O APIC", .size = sizeof(Ioapic), .span = 0x1000, .ops = &ops,
+    .pins = pins, .state = state, .reset = reset, .settle = settle,
+};

@@ -1,0 +1,610 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * Local APIC with x2APIC mode and TSC-deadline timer.  Source: Intel SDM vol. 3, chapter "Advanced Programmable
+ * Interrupt Controller".  Left out on purpose: thermal, performance and CMCI sources (their LVT entries are kept). */
+#include "hw/intc/lapic.h"
+
+#include "hw/core/machine.h"
+#include "hw/intc/i8259.h"
+#include "hw/intc/ioapic.h"
+#include "util/bits.h"
+
+enum {
+    APICBASE_BSP = 1 << 8, APICBASE_X2 = 1 << 10, APICBASE_EN = 1 << 11,
+    SVR_ENABLE = 1 << 8,
+    LVT_MASKED = 1 << 16, LVT_LEVEL = 1 << 15, LVT_REMOTE_IRR = 1 << 14,
+    LVT_TIMER_MODE = 3 << 17, TIMER_ONESHOT = 0, TIMER_PERIODIC = 1 << 17, TIMER_DEADLINE = 2 << 17,
+    ESR_SEND_ILLEGAL = 1 << 5, ESR_RECV_ILLEGAL = 1 << 6, ESR_ILLEGAL_REG = 1 << 7,
+    VERSION = 0x14 | 5 << 16,           /* 6 LVT entries; no EOI-broadcast suppression */
+};
+enum { MSR_APICBASE = 0x1b, MSR_TSC_DEADLINE = 0x6e0, MSR_X2APIC = 0x800 };
+enum { LVT_TIMER, LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ERROR, N_LVT };
+/* Register offsets / 16 */
+enum {
+    R_ID = 0x2, R_VERSION = 0x3, R_TPR = 0x8, R_APR = 0x9, R_PPR = 0xa, R_EOI = 0xb, R_LDR = 0xd, R_DFR = 0xe, R_SVR = 0xf,
+    R_ISR = 0x10, R_TMR = 0x18, R_IRR = 0x20, R_ESR = 0x28, R_ICR = 0x30, R_ICR2 = 0x31, R_LVT = 0x32, R_TIMER_ICT = 0x38,
+    R_TIMER_CCT = 0x39, R_TIMER_DCR = 0x3e, R_SELF_IPI = 0x3f,
+};
+
+typedef struct Lapic {
+    Device    dev;
+    uint32_t  id;                       /* property: initial APIC id */
+    Device   *pic;                      /* property: the 8259 behind LINT0 */
+    CpuPort  *port;
+
+    uint64_t  base;                     /* IA32_APIC_BASE */
+    uint32_t  xid, tpr, ldr, dfr, svr, esr, esr_new, icr, icr2, dcr, ict;
+    uint32_t  lvt[N_LVT];
+    uint32_t  isr[8], irr[8], tmr[8];
+    bool      lint[2];                  /* levels of the LINT0 and LINT1 pins */
+    int64_t   timer_start;              /* guest ns at which the initial count was loaded */
+    uint64_t  deadline;                 /* TSC; 0: not armed */
+    Timer     timer;
+} Lapic;
+
+static bool enabled(const Lapic *a) { return a->base & APICBASE_EN; }
+static bool x2(const Lapic *a) { return (a->base & (APICBASE_EN | APICBASE_X2)) == (APICBASE_EN | APICBASE_X2); }
+static bool soft_enabled(const Lapic *a) { return enabled(a) && a->svr & SVR_ENABLE; }
+static uint32_t apic_id(const Lapic *a) { return x2(a) ? a->id : a->xid >> 24; }
+
+static void set_bit(uint32_t *r, unsigned n) { r[n / 32] |= 1u << n % 32; }
+static void clear_bit(uint32_t *r, unsigned n) { r[n / 32] &= ~(1u << n % 32); }
+static bool test_bit(const uint32_t *r, unsigned n) { return r[n / 32] >> n % 32 & 1; }
+static int highest(const uint32_t *r)
+{
+    for (int i = 7; i >= 0; i--)
+        if (r[i])
+            return i * 32 + 31 - __builtin_clz(r[i]);
+    return -1;
+}
+
+/* SDM "Task Priority and Processor Priority": the higher of TPR and the class in service. */
+static unsigned ppr(const Lapic *a)
+{
+    int in_service = highest(a->isr);
+    unsigned s = in_service < 0 ? 0 : in_service & 0xf0;
+    return (a->tpr & 0xf0) >= s ? a->tpr : s;
+}
+
+/* The 8259's interrupt comes through LINT0 in ExtINT mode, or straight when the APIC is off. */
+static bool extint(const Lapic *a)
+{
+    if (!a->lint[0])
+        return false;
+    if (!enabled(a))
+        return true;
+    return (a->lvt[LVT_LINT0] & (LVT_MASKED | 7 << 8)) == DM_EXTINT << 8;
+}
+
+static bool wants_cpu(const Lapic *a)
+{
+    int v = highest(a->irr);
+    return extint(a) || (soft_enabled(a) && v >= 0 && (unsigned)(v & 0xf0) > (ppr(a) & 0xf0));
+}
+
+static void lapic_settle(void *self)
+{
+    Lapic *a = self;
+    if (!a->port)
+        return;
+    if (wants_cpu(a))
+        port_set(a->port, PORT_INTR);
+    else
+        port_clear(a->port, PORT_INTR);
+}
+
+static void lvt_fire(Lapic *a, unsigned n);
+
+static void error(Lapic *a, uint32_t bit)
+{
+    a->esr_new |= bit;
+    if (!(a->lvt[LVT_ERROR] & LVT_MASKED))
+        lvt_fire(a, LVT_ERROR);
+}
+
+static void accept(Lapic *a, uint8_t vector, bool level)
+{
+    if (!soft_enabled(a))
+        return;
+    if (vector < 16) {
+        if (!(a->esr_new & ESR_RECV_ILLEGAL))       /* the error interrupt may itself have such a vector */
+            error(a, ESR_RECV_ILLEGAL);
+        return;
+    }
+    set_bit(a->irr, vector);
+    if (level)
+        set_bit(a->tmr, vector);
+    else
+        clear_bit(a->tmr, vector);
+}
+
+static void lvt_fire(Lapic *a, unsigned n)
+{
+    uint32_t lvt = a->lvt[n];
+    if (lvt & LVT_MASKED)
+        return;
+    switch (lvt >> 8 & 7) {
+    case DM_FIXED:
+        accept(a, lvt, (n == LVT_LINT0 || n == LVT_LINT1) && lvt & LVT_LEVEL);
+        break;
+    case DM_NMI:
+        if (a->port)
+            port_set(a->port, PORT_NMI);
+        break;
+    case DM_SMI:
+        if (a->port)
+            port_set(a->port, PORT_SMI);
+        break;
+    }
+}
+
+static void lint_input(void *self, unsigned n, bool level)
+{
+    Lapic *a = self;
+    bool rise = level && !a->lint[n];
+    a->lint[n] = level;
+    if (rise && enabled(a))
+        lvt_fire(a, LVT_LINT0 + n);                 /* ExtINT follows from the level, see extint() */
+}
+
+/* --- timer */
+
+static unsigned divide(const Lapic *a)
+{
+    unsigned code = (a->dcr & 3) | (a->dcr >> 1 & 4);
+    return code == 7 ? 1 : 2u << code;
+}
+
+/* LAPIC_BUS_HZ is 1 GHz: one undivided tick is one nanosecond. */
+static int64_t period(const Lapic *a) { return (int64_t)a->ict * divide(a); }
+
+static uint32_t current_count(const Lapic *a)
+{
+    if (!a->ict || (a->lvt[LVT_TIMER] & LVT_TIMER_MODE) == TIMER_DEADLINE)
+        return 0;
+    int64_t gone = clock_now_ns(a->dev.machine->clock) - a->timer_start;
+    if (gone >= period(a)) {
+        if ((a->lvt[LVT_TIMER] & LVT_TIMER_MODE) != TIMER_PERIODIC)
+            return 0;
+        gone %= period(a);
+    }
+    return a->ict - gone / divide(a);
+}
+
+static void timer_arm(Lapic *a)
+{
+    timer_cancel(&a->timer);
+    uint32_t mode = a->lvt[LVT_TIMER] & LVT_TIMER_MODE;
+    if (mode == TIMER_DEADLINE) {
+        if (a->deadline && a->port)
+            timer_set_ns(&a->timer, a->port->ns_of_tsc(a->port, a->deadline));
+    } else if (a->ict) {
+        int64_t now = clock_now_ns(a->dev.machine->clock), next = a->timer_start + period(a);
+        if (mode == TIMER_PERIODIC && next <= now)
+            next = now + period(a) - (now - a->timer_start) % period(a);
+        if (mode == TIMER_PERIODIC || next > now)
+            timer_set_ns(&a->timer, next);
+    }
+}
+
+static void timer_fired(void *self)
+{
+    Lapic *a = self;
+    uint32_t mode = a->lvt[LVT_TIMER] & LVT_TIMER_MODE;
+    if (mode == TIMER_DEADLINE)
+        a->deadline = 0;
+    lvt_fire(a, LVT_TIMER);
+    if (mode == TIMER_PERIODIC)
+        timer_arm(a);
+}
+
+/* --- messages */
+
+static bool is_for(const Lapic *a, const ApicMessage *m)
+{
+    if (!enabled(a))
+        return false;
+    if (!m->logical)
+        return m->dest == apic_id(a) || m->dest == 0xffffffff || (!x2(a) && m->dest == 0xff);
+    if (x2(a)) {
+        uint32_t ldr = a->id >> 4 << 16 | 1u << (a->id & 15);
+        return m->dest == 0xffffffff || (m->dest >> 16 == ldr >> 16 && m->dest & ldr & 0xffff);
+    }
+    uint32_t mda = m->dest & 0xff, ldr = a->ldr >> 24;
+    if (a->dfr >> 28 == 0xf)
+        return mda & ldr;
+    return (mda >> 4 == ldr >> 4 || mda >> 4 == 0xf) && mda & ldr & 0xf;
+}
+
+static void take(Lapic *a, const ApicMessage *m)
+{
+    CpuPort *p = a->port;
+    switch (m->mode) {
+    case DM_FIXED:
+    case DM_LOWEST:
+        accept(a, m->vector, m->level);
+        break;
+    case DM_SMI:
+        if (p)
+            port_set(p, PORT_SMI);
+        break;
+    case DM_NMI:
+        if (p)
+            port_set(p, PORT_NMI);
+        break;
+    case DM_INIT:
+        if (p && (m->assert || !m->level))          /* the de-assert message is for APICs of the Pentium */
+            port_set(p, PORT_INIT);
+        break;
+    case DM_SIPI:
+        if (p) {
+            p->sipi_vector = m->vector;
+            port_set(p, PORT_SIPI);
+        }
+        break;
+    }
+    lapic_settle(a);
+}
+
+extern const DeviceType lapic_type;
+
+static Lapic *lapic_of(Device *d) { return d->type == &lapic_type ? (Lapic *)d : NULL; }
+
+void lapic_deliver(Machine *m, const ApicMessage *msg)
+{
+    Lapic *best = NULL;
+    for (unsigned i = 0; i < m->devices->len; i++) {
+        Lapic *a = lapic_of(g_ptr_array_index(m->devices, i));
+        if (!a || !is_for(a, msg))
+            continue;
+        if (msg->mode != DM_LOWEST)
+            take(a, msg);
+        else if (soft_enabled(a) && (!best || ppr(a) < ppr(best)))
+            best = a;
+    }
+    if (best)
+        take(best, msg);
+}
+
+static void msi_message(void *self, uint64_t addr, uint32_t data)
+{
+    lapic_deliver(self, &(ApicMessage){
+        .dest = addr >> 12 & 0xff, .logical = addr >> 2 & 1, .vector = data, .mode = data >> 8 & 7,
+        .level = data >> 15 & 1, .assert = data >> 14 & 1 });
+}
+
+MsiSink lapic_msi_sink(Machine *m) { return (MsiSink){ msi_message, m, &m->legacy }; }
+
+static void send_ipi(Lapic *a)
+{
+    ApicMessage msg = {
+        .dest = x2(a) ? a->icr2 : a->icr2 >> 24, .vector = a->icr, .mode = a->icr >> 8 & 7, .logical = a->icr >> 11 & 1,
+        .assert = a->icr >> 14 & 1, .level = a->icr >> 15 & 1,
+    };
+    bool fixed = msg.mode == DM_FIXED || msg.mode == DM_LOWEST;
+    if (fixed && msg.vector < 16) {
+        error(a, ESR_SEND_ILLEGAL);
+        return;
+    }
+    if (fixed)
+        msg.level = false;                          /* IPIs are edges whatever the trigger bit says */
+    switch (a->icr >> 18 & 3) {
+    case 0:
+        lapic_deliver(a->dev.machine, &msg);
+        break;
+    case 1:
+        take(a, &msg);
+        break;
+    default:
+        for (unsigned i = 0; i < a->dev.machine->devices->len; i++) {
+            Lapic *other = lapic_of(g_ptr_array_index(a->dev.machine->devices, i));
+            if (other && enabled(other) && (other != a || (a->icr >> 18 & 3) == 2))
+                take(other, &msg);
+        }
+    }
+}
+
+static void eoi(Lapic *a)
+{
+    int v = highest(a->isr);
+    if (v < 0)
+        return;
+    clear_bit(a->isr, v);
+    if (!test_bit(a->tmr, v))
+        return;
+    for (unsigned i = 0; i < a->dev.machine->devices->len; i++) {
+        Device *d = g_ptr_array_index(a->dev.machine->devices, i);
+        if (d->type == &ioapic_type)
+            ioapic_eoi(d, v);
+    }
+}
+
+/* --- registers, by offset / 16: MMIO and x2APIC MSRs share them */
+
+static bool reg_read(Lapic *a, unsigned r, uint32_t *v)
+{
+    switch (r) {
+    case R_ID: *v = x2(a) ? a->id : a->xid; return true;
+    case R_VERSION: *v = VERSION; return true;
+    case R_TPR: *v = a->tpr; return true;
+    case R_APR: *v = 0; return true;
+    case R_PPR: *v = ppr(a); return true;
+    case R_EOI: *v = 0; return !x2(a);
+    case R_LDR: *v = x2(a) ? a->id >> 4 << 16 | 1u << (a->id & 15) : a->ldr; return true;
+    case R_DFR: *v = a->dfr; return !x2(a);
+    case R_SVR: *v = a->svr; return true;
+    case R_ISR ... R_ISR + 7: *v = a->isr[r - R_ISR]; return true;
+    case R_TMR ... R_TMR + 7: *v = a->tmr[r - R_TMR]; return true;
+    case R_IRR ... R_IRR + 7: *v = a->irr[r - R_IRR]; return true;
+    case R_ESR: *v = a->esr; return true;
+    case R_ICR: *v = a->icr; return true;
+    case R_ICR2: *v = a->icr2; return true;
+    case R_LVT ... R_LVT + N_LVT - 1:
+        *v = a->lvt[r - R_LVT];
+        return true;
+    case R_TIMER_ICT: *v = a->ict; return true;
+    case R_TIMER_CCT: *v = current_count(a); return true;
+    case R_TIMER_DCR: *v = a->dcr; return true;
+    }
+    return false;
+}
+
+static void lvt_write(Lapic *a, unsigned n, uint32_t v)
+{
+    static const uint32_t mask[N_LVT] = { 0x700ff, 0x107ff, 0x107ff, 0x1a7ff, 0x1a7ff, 0x100ff };
+    uint32_t old = a->lvt[n];
+    a->lvt[n] = v & mask[n];
+    if (!(a->svr & SVR_ENABLE))
+        a->lvt[n] |= LVT_MASKED;
+    if (n == LVT_TIMER && (old ^ v) & LVT_TIMER_MODE) {
+        a->deadline = 0;                            /* SDM: the timer is disarmed when the mode changes */
+        a->ict = 0;
+        timer_arm(a);
+    }
+}
+
+static bool reg_write(Lapic *a, unsigned r, uint32_t v)
+{
+    switch (r) {
+    case R_ID:
+        a->xid = v & 0xff000000;
+        return !x2(a);
+    case R_TPR:
+        a->tpr = v & 0xff;
+        return true;
+    case R_EOI:
+        if (x2(a) && v)
+            return false;
+        eoi(a);
+        return true;
+    case R_LDR:
+        a->ldr = v & 0xff000000;
+        return !x2(a);
+    case R_DFR:
+        a->dfr = v | 0x0fffffff;
+        return !x2(a);
+    case R_SVR:
+        a->svr = v & 0x1ff;
+        if (!(v & SVR_ENABLE))
+            for (unsigned i = 0; i < N_LVT; i++)
+                a->lvt[i] |= LVT_MASKED;
+        return true;
+    case R_ESR:
+        if (x2(a) && v)
+            return false;
+        a->esr = a->esr_new;                        /* a write latches what has gathered */
+        a->esr_new = 0;
+        return true;
+    case R_ICR:
+        a->icr = v & 0xccfff;
+        send_ipi(a);
+        return true;
+    case R_ICR2:
+        a->icr2 = v & 0xff000000;
+        return !x2(a);
+    case R_LVT ... R_LVT + N_LVT - 1:
+        lvt_write(a, r - R_LVT, v);
+        return true;
+    case R_TIMER_ICT:
+        if ((a->lvt[LVT_TIMER] & LVT_TIMER_MODE) == TIMER_DEADLINE)
+            return true;                            /* ignored in this mode */
+        a->ict = v;
+        a->timer_start = clock_now_ns(a->dev.machine->clock);
+        timer_arm(a);
+        return true;
+    case R_TIMER_DCR: {
+        uint32_t count = current_count(a);
+        a->dcr = v & 0xb;
+        if (a->ict) {                               /* the count goes on from where it stands at the new rate */
+            a->timer_start = clock_now_ns(a->dev.machine->clock) - (int64_t)(a->ict - count) * divide(a);
+            timer_arm(a);
+        }
+        return true;
+    }
+    case R_SELF_IPI:
+        if (!x2(a))
+            return false;
+        accept(a, v, false);
+        return true;
+    }
+    return false;
+}
+
+static uint64_t mmio_read(void *self, uint64_t off, unsigned size)
+{
+    Lapic *a = self;
+    uint32_t v = 0;
+    if (off & 15 || !reg_read(a, off >> 4, &v)) {
+        log_guest_dev(a, "read of reserved register 0x%" PRIx64, off);
+        error(a, ESR_ILLEGAL_REG);
+        lapic_settle(a);
+    }
+    return v;
+}
+
+static void mmio_write(void *self, uint64_t off, uint64_t v, unsigned size)
+{
+    Lapic *a = self;
+    if (off & 15 || !reg_write(a, off >> 4, v)) {
+        log_guest_dev(a, "write of reserved register 0x%" PRIx64, off);
+        error(a, ESR_ILLEGAL_REG);
+    }
+    lapic_settle(a);
+}
+
+static const RegionOps mmio_ops = { mmio_read, mmio_write, .min = 4, .max = 4 };
+
+/* --- the CPU's side */
+
+static int acknowledge(void *self)
+{
+    Lapic *a = self;
+    int v = -1;
+    domain_enter(a->dev.domain);
+    if (extint(a) && a->pic) {
+        v = i8259_acknowledge(a->pic);
+    } else if (wants_cpu(a)) {
+        v = highest(a->irr);
+        clear_bit(a->irr, v);
+        set_bit(a->isr, v);
+    }
+    lapic_settle(a);
+    domain_leave(a->dev.domain);
+    return v;
+}
+
+static void lapic_map(Lapic *a)
+{
+    Region *window = &a->dev.windows[0];
+    if (window->parent)
+        region_enable(window, enabled(a) && !x2(a));
+}
+
+static bool base_write(Lapic *a, uint64_t v)
+{
+    uint64_t old = a->base;
+    bool to_x2 = v & APICBASE_X2;
+    if (v & ~UINT64_C(0xffffff000) & ~(uint64_t)(APICBASE_BSP | APICBASE_EN | APICBASE_X2))
+        return false;
+    if (to_x2 && !(v & APICBASE_EN))
+        return false;
+    if ((old & APICBASE_X2) && (v & APICBASE_EN) && !to_x2)     /* SDM: only through "disabled" */
+        return false;
+    if (!(old & APICBASE_EN) && to_x2)
+        return false;
+    a->base = v;
+    if ((old ^ v) & (APICBASE_EN | APICBASE_X2))
+        lapic_map(a);
+    return true;
+}
+
+static bool msr_read(void *self, uint32_t msr, uint64_t *v)
+{
+    Lapic *a = self;
+    uint32_t low = 0;
+    bool ok = true;
+    domain_enter(a->dev.domain);
+    if (msr == MSR_APICBASE) {
+        *v = a->base;
+    } else if (msr == MSR_TSC_DEADLINE) {
+        *v = a->deadline;
+    } else if (x2(a) && msr == MSR_X2APIC + R_ICR) {
+        *v = a->icr | (uint64_t)a->icr2 << 32;
+    } else {
+        ok = x2(a) && msr >= MSR_X2APIC && msr < MSR_X2APIC + 0x40 && msr != MSR_X2APIC + R_ICR2 &&
+             msr != MSR_X2APIC + R_APR && reg_read(a, msr - MSR_X2APIC, &low);
+        *v = low;
+    }
+    domain_leave(a->dev.domain);
+    return ok;
+}
+
+static bool msr_write(void *self, uint32_t msr, uint64_t v)
+{
+    Lapic *a = self;
+    bool ok = true;
+    domain_enter(a->dev.domain);
+    if (msr == MSR_APICBASE) {
+        ok = base_write(a, v);
+    } else if (msr == MSR_TSC_DEADLINE) {
+        if ((a->lvt[LVT_TIMER] & LVT_TIMER_MODE) == TIMER_DEADLINE) {
+            a->deadline = v;
+            timer_arm(a);
+        }
+    } else if (x2(a) && msr == MSR_X2APIC + R_ICR) {
+        a->icr2 = v >> 32;
+        ok = reg_write(a, R_ICR, v);
+    } else {
+        ok = x2(a) && msr >= MSR_X2APIC && msr < MSR_X2APIC + 0x40 && msr != MSR_X2APIC + R_ICR2 && !(v >> 32) &&
+             reg_write(a, msr - MSR_X2APIC, v);
+    }
+    lapic_settle(a);
+    domain_leave(a->dev.domain);
+    return ok;
+}
+
+static unsigned get_cr8(void *self) { Lapic *a = self; return a->tpr >> 4; }
+
+static void set_cr8(void *self, unsigned v)
+{
+    Lapic *a = self;
+    domain_enter(a->dev.domain);
+    a->tpr = v << 4;
+    lapic_settle(a);
+    domain_leave(a->dev.domain);
+}
+
+static const CpuIntc lapic_intc = { acknowledge, msr_read, msr_write, get_cr8, set_cr8 };
+
+void lapic_attach(Device *d, CpuPort *port)
+{
+    Lapic *a = lapic_of(d);
+    a->port = port;
+    port->intc = &lapic_intc;
+    port->intc_self = a;
+}
+
+static bool lapic_init(void *self, GError **err)
+{
+    Lapic *a = self;
+    device_timer_init(a, &a->timer, timer_fired);
+    return true;
+}
+
+static void lapic_reset(void *self)
+{
+    Lapic *a = self;
+    a->base = LAPIC_BASE | APICBASE_EN | (a->id == 0 ? APICBASE_BSP : 0);
+    a->xid = a->id << 24;
+    a->tpr = a->ldr = a->esr = a->esr_new = a->icr = a->icr2 = a->dcr = a->ict = 0;
+    a->dfr = 0xffffffff;
+    a->svr = 0xff;
+    for (unsigned i = 0; i < N_LVT; i++)
+        a->lvt[i] = LVT_MASKED;
+    memset(a->isr, 0, sizeof(a->isr));
+    memset(a->irr, 0, sizeof(a->irr));
+    memset(a->tmr, 0, sizeof(a->tmr));
+    a->deadline = 0;
+    timer_cancel(&a->timer);
+    lapic_map(a);
+}
+
+static bool lapic_restored(void *self, GError **err) { lapic_map(self); return true; }
+
+static const Field lapic_props[] = {
+    PROP(Lapic, id, "id-number", "initial APIC id"),
+    PROP(Lapic, pic, "pic", "the 8259 that gives ExtINT vectors"),
+    { 0 }
+};
+static const Field lapic_pins[] = { PIN_IN("lint", 2, lint_input), { 0 } };
+static const Field lapic_state[] = {
+    FIELD(Lapic, base), FIELD(Lapic, xid), FIELD(Lapic, tpr), FIELD(Lapic, ldr), FIELD(Lapic, dfr), FIELD(Lapic, svr),
+    FIELD(Lapic, esr), FIELD(Lapic, esr_new), FIELD(Lapic, icr), FIELD(Lapic, icr2), FIELD(Lapic, dcr), FIELD(Lapic, ict),
+    FIELD(Lapic, lvt), FIELD(Lapic, isr), FIELD(Lapic, irr), FIELD(Lapic, tmr), FIELD(Lapic, lint),
+    FIELD(Lapic, timer_start), FIELD(Lapic, deadline), FIELD(Lapic, timer), { 0 }
+};
+
+const DeviceType lapic_type = {
+    .name = "lapic", .help = "local APIC", .size = sizeof(Lapic), .span = 0x1000, .ops = &mmio_ops,
+    .props = lapic_props, .pins = lapic_pins, .state = lapic_state,
+    .init = lapic_init, .reset = lapic_reset, .settle = lapic_settle, .restored = lapic_restored,
+};

@@ -3,6 +3,8 @@
  * Interrupt Controller".  Left out on purpose: thermal, performance and CMCI sources (their LVT entries are kept). */
 #include "hw/intc/lapic.h"
 
+#include <inttypes.h>
+
 #include "hw/core/machine.h"
 #include "hw/intc/i8259.h"
 #include "hw/intc/ioapic.h"

@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * -kernel on x86 without firmware: a bzImage's payload is decompressed here and entered at its 64-bit entry point; an
+ * ELF image with a PVH note is entered as that says.  Sources: Linux Documentation/arch/x86/boot.rst (setup header
+ * offsets, "64-bit Boot Protocol") and zero-page.rst; Xen's pvh.h (start info); the ELF specification. */
+#include "hw/x86/linux_boot.h"
+
+#include <elf.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "hw/x86/unpack.h"
+#include "util/bits.h"
+#include "util/endian.h"
+
+/* Where things lie in low memory, all below the EBDA and out of the way of the kernel. */
+enum { AT_GDT = 0x6000, AT_START_INFO = 0x6100, AT_MEMMAP = 0x6200, AT_MODULES = 0x6800, AT_PARAMS = 0x7000, AT_PAGES = 0x9000, AT_CMDLINE = 0x20000,
+       CMDLINE_ROOM = 0x10000, LOW_END = 0x9f000 };
+/* Setup header */
+enum { H_SETUP_SECTS = 0x1f1, H_BOOT_FLAG = 0x1fe, H_JUMP = 0x200, H_HEADER = 0x202, H_VERSION = 0x206, H_LOADER = 0x210,
+       H_LOADFLAGS = 0x211, H_RAMDISK_IMAGE = 0x218, H_RAMDISK_SIZE = 0x21c, H_CMDLINE = 0x228, H_INITRD_MAX = 0x22c, H_XLOADFLAGS = 0x236,
+       H_CMDLINE_SIZE = 0x238, H_PAYLOAD_OFFSET = 0x248, H_PAYLOAD_LENGTH = 0x24c };
+/* Zero page */
+enum { Z_RSDP = 0x70, Z_EXT_IMAGE = 0xc0, Z_EXT_SIZE = 0xc4, Z_EXT_CMDLINE = 0xc8, Z_N_E820 = 0x1e8, Z_E820 = 0x2d0 };
+enum { XLF_KERNEL_64 = 1, PVH_MAGIC = 0x336ec578, NOTE_PHYS32_ENTRY = 18 };
+
+struct BootImage {
+    BootInfo     info;
+    char        *kernel_name, *initrd_name, *append;
+    GMappedFile *kernel, *initrd;
+    bool         bzimage;
+    uint64_t     payload_at, payload_len;       /* in the file; of an ELF image: all of it */
+    uint64_t     initrd_at;
+    uint32_t     initrd_max;
+};
+
+static GMappedFile *map_file(const char *what, const char *name, GError **err)
+{
+    GError *why = NULL;
+    if (g_file_test(name, G_FILE_TEST_IS_DIR)) {
+        fail(err, "%s: %s is a directory", what, name);
+        return NULL;
+    }
+    GMappedFile *f = g_mapped_file_new(name, FALSE, &why);
+    if (!f) {
+        fail(err, "%s: %s", what, why->message);
+        g_error_free(why);
+    }
+    return f;
+}
+
+static const uint8_t *bytes(GMappedFile *f) { return (const uint8_t *)g_mapped_file_get_contents(f); }
+static size_t length(GMappedFile *f) { return g_mapped_file_get_length(f); }
+static uint16_t le16(const uint8_t *p) { return p[0] | p[1] << 8; }
+static uint32_t le32(const uint8_t *p) { return le16(p) | (uint32_t)le16(p + 2) << 16; }
+static void put32(uint8_t *p, uint32_t v) { v = GUINT32_TO_LE(v); memcpy(p, &v, 4); }
+static void put64(uint8_t *p, uint64_t v) { v = GUINT64_TO_LE(v); memcpy(p, &v, 8); }
+
+static bool check_bzimage(BootImage *b, GError **err)
+{
+    const uint8_t *k = bytes(b->kernel);
+    size_t len = length(b->kernel);
+    unsigned version = le16(k + H_VERSION);
+    if (version < 0x20c)
+        return fail(err, "boot protocol %u.%02u is older than 2.12 (Linux 3.8), the first with a 64-bit entry",
+                    version >> 8, version & 0xff);
+    if (!(le16(k + H_XLOADFLAGS) & XLF_KERNEL_64))
+        return fail(err, "it is a 32-bit kernel, without a 64-bit entry point");
+    uint64_t setup = (k[H_SETUP_SECTS] ? k[H_SETUP_SECTS] : 4) * 512 + 512;
+    b->payload_at = setup + le32(k + H_PAYLOAD_OFFSET);
+    b->payload_len = le32(k + H_PAYLOAD_LENGTH);
+    if (b->payload_len < 16 || b->payload_at + b->payload_len > len)
+        return fail(err, "truncated: its payload should end at byte %" PRIu64 ", the file has %zu",
+                    b->payload_at + b->payload_len, len);
+    b->initrd_max = le32(k + H_INITRD_MAX);
+    if (b->append && strlen(b->append) > le32(k + H_CMDLINE_SIZE))
+        return fail(err, "-append: %zu characters, this kernel takes %u", strlen(b->append), le32(k + H_CMDLINE_SIZE));
+    b->bzimage = true;
+    return true;
+}
+
+static bool check_kernel(BootImage *b, GError **err)
+{
+    const uint8_t *k = bytes(b->kernel);
+    size_t len = length(b->kernel);
+    if (len >= 0x260 && le16(k + H_BOOT_FLAG) == 0xaa55 && memcmp(k + H_HEADER, "HdrS", 4) == 0)
+        return check_bzimage(b, err);
+    if (len >= sizeof(Elf32_Ehdr) && memcmp(k, ELFMAG, SELFMAG) == 0) {
+        b->payload_len = len;
+        b->initrd_max = 0xffffffff;
+        return true;
+    }
+    if (len < 0x260)
+        return fail(err, "too short to be a kernel (%zu bytes)", len);
+    if (len >= 0x40 && memcmp(k + 0x38, "ARM\x64", 4) == 0)
+        return fail(err, "it is an arm64 kernel; this machine is an x86_64 PC");
+    if (memcmp(k + 0x30, "RISCV", 5) == 0)
+        return fail(err, "it is a riscv kernel; this machine is an x86_64 PC");
+    return fail(err, "neither a bzImage nor an ELF image");
+}
+
+static bool place_initrd(BootImage *b, GError **err)
+{
+    uint64_t len = length(b->initrd), top = MIN(b->info.low_ram, (uint64_t)b->initrd_max + 1);
+    const uint64_t kernel_room = 64 << 20;      /* 16 MiB to where it is loaded, and its own size at the least */
+    if (len > top || align_down(top - len, 4096) < kernel_room)
+        return fail(err, "-initrd: %s: %" PRIu64 " MiB do not fit into the guest's %" PRIu64 " MiB (a larger -m helps)",
+                    b->initrd_name, (len + 0xfffff) >> 20, b->info.low_ram >> 20);
+    b->initrd_at = align_down(top - len, 4096);
+    return true;
+}
+
+BootImage *boot_image_open(const BootInfo *info, GError **err)
+{
+    BootImage *b = g_new0(BootImage, 1);
+    b->info = *info;
+    b->kernel_name = g_strdup(info->kernel);
+    b->initrd_name = g_strdup(info->initrd);
+    b->append = g_strdup(info->append ? info->append : "");
+    b->kernel = map_file("-kernel", b->kernel_name, err);
+    bool ok = b->kernel != NULL;
+    if (ok && !check_kernel(b, err))
+        ok = fail_prefix(err, "-kernel: %s: ", b->kernel_name);
+    if (ok && strlen(b->append) >= CMDLINE_ROOM)
+        ok = fail(err, "-append: longer than %u characters", CMDLINE_ROOM - 1);
+    if (ok && b->initrd_name) {
+        b->initrd = map_file("-initrd", b->initrd_name, err);
+        ok = b->initrd && place_initrd(b, err);
+    }
+    if (!ok) {
+        boot_image_free(b);
+        return NULL;
+    }
+    return b;
+}
+
+void boot_image_free(BootImage *b)
+{
+    if (b->kernel)
+        g_mapped_file_unref(b->kernel);
+    if (b->initrd)
+        g_mapped_file_unref(b->initrd);
+    g_free(b->kernel_name);
+    g_free(b->initrd_name);
+    g_free(b->append);
+    g_free(b);
+}
+
+/* --- ELF */
+
+typedef struct ElfSegment { uint64_t offset, paddr, filesz, memsz; uint32_t type; } ElfSegment;
+typedef struct ElfView { const uint8_t *p; uint64_t len; bool is64; uint64_t entry, phoff; unsigned phnum, phentsize; } ElfView;
+
+static bool elf_open(ElfView *e, const uint8_t *p, uint64_t len, GError **err)
+{
+    *e = (ElfView){ .p = p, .len = len };
+    if (len < sizeof(Elf32_Ehdr) || memcmp(p, ELFMAG, SELFMAG) != 0)
+        return fail(err, "no ELF image");
+    e->is64 = p[EI_CLASS] == ELFCLASS64;
+    if (p[EI_DATA] != ELFDATA2LSB || (e->is64 && len < sizeof(Elf64_Ehdr)))
+        return fail(err, "broken ELF header");
+    unsigned machine;
+    if (e->is64) {
+        Elf64_Ehdr h;
+        memcpy(&h, p, sizeof(h));
+        e->entry = h.e_entry;
+        e->phoff = h.e_phoff;
+        e->phnum = h.e_phnum;
+        e->phentsize = h.e_phentsize;
+        machine = h.e_machine;
+    } else {
+        Elf32_Ehdr h;
+        memcpy(&h, p, sizeof(h));
+        e->entry = h.e_entry;
+        e->phoff = h.e_phoff;
+        e->phnum = h.e_phnum;
+        e->phentsize = h.e_phentsize;
+        machine = h.e_machine;
+    }
+    if (machine != EM_X86_64 && machine != EM_386)
+        return fail(err, "an ELF image for machine %u; this one is an x86_64 PC (62)", machine);
+    if (e->phentsize != (e->is64 ? sizeof(Elf64_Phdr) : sizeof(Elf32_Phdr)) || e->phoff > len ||
+        (uint64_t)e->phnum * e->phentsize > len - e->phoff)
+        return fail(err, "broken ELF program header table at 0x%" PRIx64, e->phoff);
+    return true;
+}
+
+static bool elf_segment(const ElfView *e, unsigned i, ElfSegment *s, GError **err)
+{
+    const uint8_t *at = e->p + e->phoff + (uint64_t)i * e->phentsize;
+    if (e->is64) {
+        Elf64_Phdr h;
+        memcpy(&h, at, sizeof(h));
+        *s = (ElfSegment){ h.p_offset, h.p_paddr, h.p_filesz, h.p_memsz, h.p_type };
+    } else {
+        Elf32_Phdr h;
+        memcpy(&h, at, sizeof(h));
+        *s = (ElfSegment){ h.p_offset, h.p_paddr, h.p_filesz, h.p_memsz, h.p_type };
+    }
+    if (s->offset > e->len || s->filesz > e->len - s->offset)
+        return fail(err, "truncated: segment %u ends beyond the file", i);
+    if (s->type == PT_LOAD && s->filesz > s->memsz)
+        return fail(err, "segment %u is larger in the file than in memory", i);
+    return true;
+}
+
+static bool elf_load(const BootImage *b, const ElfView *e, Space *mem, GError **err)
+{
+    for (unsigned i = 0; i < e->phnum; i++) {
+        ElfSegment s;
+        if (!elf_segment(e, i, &s, err))
+            return false;
+        if (s.type != PT_LOAD || !s.memsz)
+            continue;
+        uint64_t limit = b->initrd ? b->initrd_at : b->info.low_ram;
+        if (s.paddr < 0x100000 || s.paddr > limit || s.memsz > limit - s.paddr)
+            return fail(err, "its segment at 0x%" PRIx64 "..0x%" PRIx64 " does not fit between 1 MiB and %" PRIu64
+                        " MiB (a larger -m helps)", s.paddr, s.paddr + s.memsz, limit >> 20);
+        space_write(mem, s.paddr, e->p + s.offset, s.filesz);
+        dma_fill(mem, s.paddr + s.filesz, 0, s.memsz - s.filesz);
+    }
+    return true;
+}
+
+static bool find_pvh_entry(const ElfView *e, uint32_t *entry, GError **err)
+{
+    for (unsigned i = 0; i < e->phnum; i++) {
+        ElfSegment s;
+        if (!elf_segment(e, i, &s, err))
+            return false;
+        if (s.type != PT_NOTE)
+            continue;
+        const uint8_t *p = e->p + s.offset, *end = p + s.filesz;
+        while (end - p >= 12) {
+            uint64_t name = (le32(p) + 3ull) & ~3ull, desc = (le32(p + 4) + 3ull) & ~3ull;
+            if (name + desc > (uint64_t)(end - p) - 12)
+                break;
+            if (le32(p) == 4 && le32(p + 4) >= 4 && le32(p + 8) == NOTE_PHYS32_ENTRY && memcmp(p + 12, "Xen", 4) == 0) {
+                *entry = le32(p + 12 + name);
+                return true;
+            }
+            p += 12 + name + desc;
+        }
+    }
+    return fail(err, "an ELF image without a PVH entry note (a bzImage, or a vmlinux built with CONFIG_PVH, works)");
+}
+
+/* --- tables in guest memory */
+
+static void write_gdt(Space *mem, BootEntry *entry)
+{
+    uint64_t code = entry->long_mode ? 0x00af9b000000ffff : 0x00cf9b000000ffff;
+    const uint64_t gdt[4] = { 0, 0, GUINT64_TO_LE(code), GUINT64_TO_LE(UINT64_C(0x00cf93000000ffff)) };
+    space_write(mem, AT_GDT, gdt, sizeof(gdt));
+    entry->gdt = AT_GDT;
+    entry->gdt_limit = sizeof(gdt) - 1;
+}
+
+/* The first 4 GiB, one to one, in pages of 2 MiB. */
+static void write_page_tables(Space *mem, BootEntry *entry)
+{
+    enum { P_RW = 3, PS = 0x80 };
+    uint64_t pml4 = AT_PAGES, pdpt = AT_PAGES + 0x1000, pd = AT_PAGES + 0x2000;
+    dma_fill(mem, pml4, 0, 0x2000);
+    dma_store64(mem, pml4, pdpt | P_RW);
+    for (unsigned i = 0; i < 4; i++)
+        dma_store64(mem, pdpt + 8 * i, (pd + 0x1000 * i) | P_RW);
+    for (uint64_t i = 0; i < 2048; i++)
+        dma_store64(mem, pd + 8 * i, i << 21 | P_RW | PS);
+    entry->cr3 = pml4;
+}
+
+static void write_boot_params(const BootImage *b, Space *mem)
+{
+    uint8_t z[4096] = { 0 };
+    const uint8_t *k = bytes(b->kernel);
+    unsigned header_end = MIN(H_HEADER + k[H_JUMP + 1], Z_E820);
+    memcpy(z + H_SETUP_SECTS, k + H_SETUP_SECTS, header_end - H_SETUP_SECTS);
+    z[H_LOADER] = 0xff;
+    z[H_LOADFLAGS] = 1;                 /* LOADED_HIGH; no heap, no KASLR: nobody has moved the kernel */
+    put32(z + H_CMDLINE, AT_CMDLINE);
+    if (b->initrd) {
+        put32(z + H_RAMDISK_IMAGE, b->initrd_at);
+        put32(z + H_RAMDISK_SIZE, length(b->initrd));
+    }
+    put64(z + Z_RSDP, b->info.rsdp);
+    z[Z_N_E820] = b->info.n_e820;
+    memcpy(z + Z_E820, b->info.e820, b->info.n_e820 * sizeof(E820Entry));
+    space_write(mem, AT_PARAMS, z, sizeof(z));
+}
+
+static void write_start_info(const BootImage *b, Space *mem)
+{
+    uint8_t s[56] = { 0 };
+    put32(s, PVH_MAGIC);
+    put32(s + 4, 1);                    /* version 1: with a memory map */
+    put32(s + 12, b->initrd ? 1 : 0);
+    put64(s + 16, AT_MODULES);
+    put64(s + 24, AT_CMDLINE);
+    put64(s + 32, b->info.rsdp);
+    put64(s + 40, AT_MEMMAP);
+    put32(s + 48, b->info.n_e820);
+    space_write(mem, AT_START_INFO, s, sizeof(s));
+    for (unsigned i = 0; i < b->info.n_e820; i++) {
+        uint8_t e[24] = { 0 };
+        memcpy(e, &b->info.e820[i], sizeof(E820Entry));
+        space_write(mem, AT_MEMMAP + sizeof(e) * i, e, sizeof(e));
+    }
+    if (b->initrd) {
+        uint8_t m[32] = { 0 };
+        put64(m, b->initrd_at);
+        put64(m + 8, length(b->initrd));
+        space_write(mem, AT_MODULES, m, sizeof(m));
+    }
+}
+
+static bool load_bzimage(const BootImage *b, Space *mem, BootEntry *entry, GError **err)
+{
+    const uint8_t *payload = bytes(b->kernel) + b->payload_at;
+    /* Linux appends the unpacked size to the payload (scripts/Makefile.lib "size_append"). */
+    uint64_t size = le32(payload + b->payload_len - 4);
+    size_t got = 0;
+    if (size > b->info.low_ram)
+        return fail(err, "unpacked it has %" PRIu64 " MiB, more than the guest's memory", size >> 20);
+    uint8_t *image = g_try_malloc(size ? size : 1);
+    ElfView e;
+    if (!image)
+        return fail(err, "no memory for its %" PRIu64 " unpacked bytes", size);
+    bool ok = unpack(payload, b->payload_len, image, size, &got, err) && elf_open(&e, image, got, err) &&
+              (e.is64 || fail(err, "its payload is not a 64-bit kernel")) && elf_load(b, &e, mem, err);
+    g_free(image);
+    if (!ok)
+        return false;
+    write_boot_params(b, mem);
+    *entry = (BootEntry){ .long_mode = true, .pc = e.entry, .arg = AT_PARAMS };
+    write_page_tables(mem, entry);
+    return true;
+}
+
+static bool load_elf(const BootImage *b, Space *mem, BootEntry *entry, GError **err)
+{
+    ElfView e;
+    uint32_t pc;
+    if (!elf_open(&e, bytes(b->kernel), length(b->kernel), err) || !find_pvh_entry(&e, &pc, err) ||
+        !elf_load(b, &e, mem, err))
+        return false;
+    write_start_info(b, mem);
+    *entry = (BootEntry){ .pc = pc, .arg = AT_START_INFO };
+    return true;
+}
+
+bool boot_image_load(const BootImage *b, Space *mem, BootEntry *entry, GError **err)
+{
+    if (!(b->bzimage ? load_bzimage : load_elf)(b, mem, entry, err))
+        return fail_prefix(err, "-kernel: %s: ", b->kernel_name);
+    space_write(mem, AT_CMDLINE, b->append, strlen(b->append) + 1);
+    if (b->initrd)
+        space_write(mem, b->initrd_at, bytes(b->initrd), length(b->initrd));
+    write_gdt(mem, entry);
+    return true;
+}

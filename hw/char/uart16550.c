@@ -191,5 +191,5 @@ static void uart_reset(void *self)
 const DeviceType uart16550_type = {
     .name = "uart16550", .help = "16550A serial port", .compatible = "ns16550a", .size = sizeof(Uart), .span = 8,
     .props = uart_props, .pins = uart_pins, .regs = uart_regs, .state = uart_state,
-    .init = uart_init, .reset = uart_reset, .settle = uart_settle, .user = true,
+    .init = uart_init, .reset = uart_reset, .settle = uart_settle,
 };

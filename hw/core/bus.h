@@ -8,7 +8,7 @@
 typedef enum SlotSpace { SLOT_MEM, SLOT_IO, SLOT_NONE } SlotSpace;
 
 /* A row; tables end with { 0 }.  { "uart16550", "com1", 0x3f8, "pic:4", .space = SLOT_IO } */
-typedef struct Slot {
+typedef struct BoardSlot {
     const char *type, *id;
     uint64_t    at;                 /* of window 0 */
     const char *wires;              /* "pic:4", or "irq=pic:4 nmi=cpu:1 irq=ioapic.in:4": [PIN[[i]]=]DEVICE[.PIN]:N,
@@ -17,10 +17,10 @@ typedef struct Slot {
     const char *props;              /* "chardev=serial0" */
     struct { uint64_t at; SlotSpace space; } more[DEVICE_WINDOWS - 1];  /* of windows 1..; at 0: not mapped */
     int         priority;
-} Slot;
+} BoardSlot;
 
 /* Makes all devices, then maps and wires them, so that rows may name later ones.  domain NULL: legacy. */
-bool board_build(Machine *m, const Slot *slots, LockDomain *domain, GError **err);
+bool board_build(Machine *m, const BoardSlot *slots, LockDomain *domain, GError **err);
 /* One row's wires. */
 bool board_wire(Machine *m, Device *d, const char *wires, GError **err);
 /* Maps window w of a device at `at` of a space. */

@@ -59,6 +59,7 @@ static inline IrCond cond_not(IrCond c) { return c ^ 1; }       /* pairs above a
 #define HOST_AUX(row, imm) ((row) | (uint32_t)(imm) << 16)
 #define HOST_ROW(aux) ((aux) & 0xffff)
 #define HOST_IMM(aux) ((aux) >> 16 & 0xff)
+enum { HOSTF_FP = 1 };          /* flags of HOST: the row is HOF_FP; never removed, since it sets sticky flags */
 
 /* flags of LOAD, STORE, ATOMIC */
 typedef enum MemOp {
@@ -83,8 +84,8 @@ typedef enum AtomicOp { AT_ADD, AT_AND, AT_OR, AT_XOR, AT_XCHG, AT_CAS } AtomicO
 typedef struct IrInsn {
     uint8_t  op, type;          /* IrOp, IrType of the result */
     uint8_t  n_uses;            /* saturating; set by the backward pass */
-    uint8_t  pad;
-    uint32_t flags;             /* MemOp and the like */
+    uint8_t  in_snap;           /* 1: some snapshot needs the value; set by the backward pass */
+    uint32_t flags;             /* MemOp; CALL of a HF_FAULTS helper: snapshot; HEAD: guest insns; HOST: HOSTF_* */
     Val      a, b, c;
     uint32_t aux;               /* slot, condition, snapshot (memory), exit, edge, helper, field, host row */
 } IrInsn;
@@ -96,6 +97,7 @@ typedef struct Slot {
     const char *name;
     uint8_t     type;           /* IrType */
     uint32_t    offset;         /* in the CPU struct */
+    bool        scratch;        /* means nothing between guest instructions: never committed, may be stored at once */
 } Slot;
 enum { MAX_SLOTS = 128 };
 typedef struct SlotTable { const Slot *slot; unsigned n; unsigned pc; /* the slot at PC_OFFSET */ } SlotTable;
@@ -186,6 +188,21 @@ static inline IrType val_type(const Ir *ir, Val v)
     return val_is_const(v) ? ir->consts[v & ~VAL_CONST].type : ir->insns[v].type;
 }
 static inline uint64_t const_lo(const Ir *ir, Val v) { return ir->consts[v & ~VAL_CONST].lo; }
+
+/* The snapshot of an insn, or -1: it cannot leave the region. */
+static inline int64_t ir_insn_snap(const Ir *ir, const IrInsn *in)
+{
+    switch (in->op) {
+    case IR_LOAD: case IR_STORE: case IR_ATOMIC:
+        return in->aux;
+    case IR_CALL:
+        return ir->helpers[in->aux]->flags & HF_FAULTS ? (int64_t)in->flags : -1;
+    case IR_EXIT: case IR_EXIT_IF: case IR_HEAD:
+        return ir->exits[in->aux].snap;
+    default:
+        return -1;
+    }
+}
 
 Ir  *ir_new(const SlotTable *slots);            /* reused for many regions: ir_reset() keeps the arrays */
 void ir_reset(Ir *ir);

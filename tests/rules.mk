@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # One block per room, so that lines appended in parallel do not meet.
 # --- support
+support-y += tests/ir_slots.o
 
 # --- util
 
@@ -8,6 +9,7 @@
 
 # --- tcg
 test-y += tests/unit/tcg/hostop.o
+test-y += tests/unit/tcg/build.o
 
 # --- target
 

@@ -27,6 +27,9 @@ void    stream_free(Stream *s);         /* flushes; restores the terminal */
 const char *stream_id(const Stream *s);
 void    stream_set_id(Stream *s, const char *id);
 void    stream_help(GString *out);      /* names of the back ends */
+const char *stream_path(const Stream *s);   /* of a pty: the terminal to connect to; else NULL */
+/* The Ctrl-A escapes on or off; "mon:" and mux=on turn them on. */
+void    stream_set_mux(Stream *s, bool on);
 void    stream_set_control(Stream *s, const StreamControl *c, void *self);
 /* Timestamps of C-a t. */
 void    stream_set_clock(Stream *s, Clock *clock);
@@ -47,7 +50,7 @@ void stream_flush(Stream *s);
 bool stream_fill(Stream *s, Fifo8 *fifo, void (*cb)(void *self), void *self, GError **err);
 /* Breaks, and connections coming and going. */
 void stream_on_event(Stream *s, void (*cb)(void *self, StreamEvent ev), void *self);
-/* The guest sends a break. */
+/* The guest sends a break: passed on where the other end is a serial line. */
 void stream_send_break(Stream *s);
 
 /* Memory streams: feed input; take what was put (the caller frees). */

@@ -222,6 +222,23 @@ bool describe_load(const Field *fields, void *obj, unsigned version, const uint8
     return at == len || fail(err, "%zu bytes too many at the end of saved state", len - at);
 }
 
+void describe_reset(const Field *fields, void *obj)
+{
+    for (const Field *f = fields; f && f->name; f++) {
+        for (unsigned i = 0; i < f->count && !f->keep; i++) {
+            void *p = (uint8_t *)obj + f->at + (size_t)i * f->size;
+            if (is_int(f->type))
+                field_put(f, obj, i, 0);
+            else if (f->type == FT_FIFO8)
+                fifo8_clear(p);
+            else if (f->type == FT_TIMER)
+                timer_cancel(p);
+            else if (f->type == FT_STRUCT)
+                describe_reset(f->sub, p);
+        }
+    }
+}
+
 /* --- showing, properties --- */
 
 static void show_element(const Field *f, const void *obj, unsigned i, GString *out)

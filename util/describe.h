@@ -31,7 +31,8 @@ typedef struct Field {
     uint32_t            at;             /* offset in the object */
     uint32_t            size;           /* of one element */
     uint32_t            count;          /* elements */
-    uint32_t            since;          /* version of the table that brought it; 0: always there */
+    uint16_t            since;          /* version of the table that brought it; 0: always there */
+    bool                keep;           /* reset leaves it alone; other state is zeroed, emptied, cancelled by reset */
     const struct Field *sub;
     LineFn             *sink;
     const char         *preset;         /* property's value when none is given */
@@ -59,6 +60,7 @@ typedef struct Field {
 /* Saved state.  FIELD_SUB: a struct, or an array of n of them, with a table of its own. */
 #define FIELD(T, m)             { .name = #m, FIELD_MEMBER(T, m) }
 #define FIELD_SINCE(v, T, m)    { .name = #m, .since = (v), FIELD_MEMBER(T, m) }
+#define FIELD_KEEP(T, m)        { .name = #m, .keep = true, FIELD_MEMBER(T, m) }
 #define FIELD_SUB(T, m, n, tab) { .name = #m, .type = FT_STRUCT, .at = offsetof(T, m), \
                                   .size = sizeof(((T *)0)->m) / (n), .count = (n), .sub = (tab) }
 /* Properties: integers, bool, char * (owned by the object), Stream *, Device *.  PROP_SET gives a default. */
@@ -76,6 +78,8 @@ GByteArray *describe_save(const Field *fields, const void *obj);
  * unspecified but well-formed, on anything that does not fit. */
 bool describe_load_from(const Field *fields, void *obj, unsigned version,
                         const uint8_t *bytes, size_t len, size_t *at, GError **err);
+/* What a reset does to state: zero, empty, cancelled; `keep` rows stay. */
+void describe_reset(const Field *fields, void *obj);
 /* The whole buffer. */
 bool describe_load(const Field *fields, void *obj, unsigned version, const uint8_t *bytes, size_t len, GError **err);
 /* "rx=3 bytes, tx_done=0": for the monitor. */

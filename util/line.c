@@ -52,6 +52,21 @@ void line_disconnect_all(Line *l)
     l->n_sinks = 0;
 }
 
+void line_disconnect(Line *l, const void *from, const void *to)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < l->n_sinks; i++)
+        if ((const char *)l->sinks[i].self < (const char *)from || (const char *)l->sinks[i].self >= (const char *)to)
+            l->sinks[n++] = l->sinks[i];
+    l->n_sinks = n;
+}
+
+void line_retell(Line *l)
+{
+    for (unsigned i = 0; i < l->n_sinks && line_level(l); i++)
+        tell(l, &l->sinks[i], true);
+}
+
 void line_set(Line *l, bool level)
 {
     if (__atomic_exchange_n(&l->level, level, __ATOMIC_RELAXED) == level)

@@ -24,6 +24,10 @@ typedef struct Line {
 /* Wiring is done before the machine runs.  A line that is high tells its new sink at once. */
 void line_connect(Line *l, LineFn *fn, void *self, unsigned n, LockDomain *domain);
 void line_disconnect_all(Line *l);
+/* Takes away the sinks whose self is in [from, to). */
+void line_disconnect(Line *l, const void *from, const void *to);
+/* Tells the sinks of a high line again: they have been reset. */
+void line_retell(Line *l);
 /* Tells the sinks of a change; nothing happens when the level is there already. */
 void line_set(Line *l, bool level);
 /* Up and down again: an edge. */

@@ -33,10 +33,10 @@ struct DeviceType {
     bool         user;                  /* may be named in -device */
 
     bool (*init)(void *self, GError **err);     /* properties are set; machine, domain, id are valid */
-    void (*reset)(void *self);                  /* after rows have put their reset values; pins by settle */
+    void (*reset)(void *self);                  /* state rows are zero, registers at their reset value; pins by settle */
     void (*settle)(void *self);                 /* pins from state: after each access, input, timer, reset, restore */
     bool (*restored)(void *self, GError **err); /* checks what a saved state brought, rebuilds what is derived */
-    void (*free)(void *self);                   /* before props and lines are freed; timers are the device's to destroy */
+    void (*free)(void *self);                   /* timers are cancelled; props and lines are freed after it */
 };
 
 struct Device {
@@ -46,10 +46,10 @@ struct Device {
     LockDomain       *domain;
     Region            windows[DEVICE_WINDOWS];
     unsigned          n_windows;
+    struct DeviceWindow { Device *device; unsigned w; RegionOps ops; } window_self[DEVICE_WINDOWS];
     uint16_t         *reg_index[DEVICE_WINDOWS];    /* by offset: first row that covers it, plus 1 */
     DeviceSink       *sinks;
-    GPtrArray        *dev_timers;
-    bool              ready;
+    GPtrArray        *timers;           /* of device_timer_init() */
 };
 
 /* "uart16550,id=u,chardev=c": makes, sets properties, runs init, adds to the machine.  domain NULL: the machine's
@@ -60,7 +60,7 @@ void device_free(Device *d);                        /* out of its machine and fr
 void device_types_help(const Machine *m, GString *out);
 void device_props_help(const DeviceType *t, GString *out);
 
-/* Rows' reset values, then type->reset, then settle; under the lock, which this takes. */
+/* State rows to zero, registers to their reset values, then type->reset, then settle; takes the lock. */
 void device_reset(Device *d);
 
 /* A timer of the device: fn(self) runs under its lock and is followed by settle.  Call in init; freed with the device. */

@@ -19,7 +19,8 @@ typedef struct Reg {
     bool      (*when)(const void *self);        /* NULL: always */
     uint64_t  (*value)(const void *self);       /* what is read, free of effects; NULL: the member */
     void      (*on_read)(void *self);           /* effect of a read, after the value was taken */
-    void      (*on_write)(void *self, uint64_t v);  /* after the member was stored; v is the new value (masked) */
+    void      (*on_write)(void *self, uint64_t v);  /* after the member was stored; v: what was
+                                                     * written, cut to mask | w1c if there are any */
     /* For rows with count > 1: the same with the register's index. */
     uint64_t  (*value_at)(const void *self, unsigned i);
     void      (*on_read_at)(void *self, unsigned i);

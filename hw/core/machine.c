@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * The machine: what owns everything, its run state, and its saved state. */
+#include "hw/core/machine.h"
+
+#include <string.h>
+
+#include "hw/core/core_int.h"
+#include "util/endian.h"
+
+enum { REQ_RESET = 1, REQ_SHUTDOWN = 2, REQ_EXIT = 4, REQ_PAUSE = 8, REQ_RESUME = 16 };
+
+Machine *machine_new(const char *name, Clock *clock)
+{
+    qsr_register();
+    Machine *m = g_new0(Machine, 1);
+    m->name = g_strdup(name);
+    m->clock = clock;
+    if (!clock) {
+        m->clock = clock_new_host();
+        clock_stop(m->clock);
+        clock_set_ns(m->clock, 0);
+    }
+    m->loop = loop_new(m->clock);
+    m->ram = ram_map_new();
+    m->mem = space_new("memory", 64, m->ram);
+    m->io = space_new("ports", 16, m->ram);
+    domain_init(&m->topology, "topology", RANK_TOPOLOGY);
+    domain_init(&m->legacy, "legacy", RANK_DEVICE);
+    m->devices = g_ptr_array_new();
+    m->streams = g_ptr_array_new();
+    m->types = g_ptr_array_new();
+    m->cpus = g_ptr_array_new();
+    return m;
+}
+
+void machine_free(Machine *m)
+{
+    if (!m)
+        return;
+    for (guint i = 0; i < m->devices->len; i++)
+        device_disconnect(m->devices->pdata[i]);
+    while (m->devices->len)
+        device_free(m->devices->pdata[m->devices->len - 1]);
+    for (guint i = 0; i < m->streams->len; i++)
+        stream_free(m->streams->pdata[i]);
+    space_free(m->mem);
+    space_free(m->io);
+    g_ptr_array_free(m->devices, TRUE);
+    g_ptr_array_free(m->streams, TRUE);
+    g_ptr_array_free(m->types, TRUE);
+    g_ptr_array_free(m->cpus, TRUE);
+    ram_map_free(m->ram);
+    loop_free(m->loop);
+    clock_free(m->clock);
+    domain_destroy(&m->topology);
+    domain_destroy(&m->legacy);
+    g_free(m->name);
+    g_free(m);
+    qsr_unregister();
+}
+
+Device *machine_find(Machine *m, const char *id)
+{
+    for (guint i = 0; i < m->devices->len; i++) {
+        Device *d = m->devices->pdata[i];
+        if (!strcmp(d->id, id))
+            return d;
+    }
+    return NULL;
+}
+
+Stream *machine_stream(Machine *m, const char *id)
+{
+    for (guint i = 0; i < m->streams->len; i++)
+        if (!strcmp(stream_id(m->streams->pdata[i]), id))
+            return m->streams->pdata[i];
+    return NULL;
+}
+
+void machine_add_stream(Machine *m, Stream *s) { g_ptr_array_add(m->streams, s); }
+void machine_add_type(Machine *m, const DeviceType *t) { g_ptr_array_add(m->types, (gpointer)t); }
+
+/* --- requests and run state --- */
+
+static void request(Machine *m, unsigned what, RunCause cause)
+{
+    if (cause != CAUSE_NONE)
+        __atomic_store_n(&m->request_cause, (int)cause, __ATOMIC_RELAXED);
+    __atomic_or_fetch(&m->requests, what, __ATOMIC_RELEASE);
+    loop_wake(m->loop);
+}
+
+void machine_request_reset(Machine *m, RunCause cause) { request(m, REQ_RESET, cause); }
+void machine_request_shutdown(Machine *m, RunCause cause) { request(m, REQ_SHUTDOWN, cause); }
+void machine_request_pause(Machine *m) { request(m, REQ_PAUSE, CAUSE_NONE); }
+void machine_request_resume(Machine *m) { request(m, REQ_RESUME, CAUSE_NONE); }
+
+void machine_request_exit(Machine *m, int code)
+{
+    __atomic_store_n(&m->exit_code, code, __ATOMIC_RELAXED);
+    request(m, REQ_EXIT, CAUSE_GUEST_SHUTDOWN);
+}
+
+void machine_start(Machine *m)
+{
+    if (m->state == RUN_RUNNING)
+        return;
+    m->state = RUN_RUNNING;
+    clock_start(m->clock);
+    if (m->hooks && m->hooks->resume)
+        m->hooks->resume(m->hooks_self);
+}
+
+void machine_pause(Machine *m)
+{
+    if (m->state != RUN_RUNNING)
+        return;
+    if (m->hooks && m->hooks->pause)
+        m->hooks->pause(m->hooks_self);
+    clock_stop(m->clock);
+    m->state = RUN_PAUSED;
+}
+
+void machine_reset(Machine *m)
+{
+    /* Pins move when every state has been reset, and then each device learns which of its inputs are high. */
+    for (guint i = 0; i < m->devices->len; i++)
+        device_reset_state(m->devices->pdata[i]);
+    for (guint i = 0; i < m->devices->len; i++)
+        device_settle(m->devices->pdata[i]);
+    for (guint i = 0; i < m->devices->len; i++)
+        device_retell(m->devices->pdata[i]);
+    if (m->hooks && m->hooks->reset)
+        m->hooks->reset(m->hooks_self);
+}
+
+static void end(Machine *m)
+{
+    machine_pause(m);
+    m->state = RUN_SHUTDOWN;
+}
+
+bool machine_poll(Machine *m)
+{
+    unsigned req = __atomic_exchange_n(&m->requests, 0, __ATOMIC_ACQUIRE);
+    if (req & REQ_RESET && m->no_reboot)
+        req |= REQ_SHUTDOWN;
+    bool host = m->request_cause == CAUSE_HOST_QUIT || m->request_cause == CAUSE_HOST_SIGNAL;
+    if (req & REQ_SHUTDOWN && m->no_shutdown && !host)
+        req = (req & REQ_EXIT) | REQ_PAUSE;
+    if (req & (REQ_SHUTDOWN | REQ_EXIT)) {
+        end(m);
+        return false;
+    }
+    if (req & REQ_RESET) {
+        bool running = m->state == RUN_RUNNING;
+        machine_pause(m);
+        machine_reset(m);
+        if (running)
+            machine_start(m);
+    }
+    if (req & REQ_PAUSE)
+        machine_pause(m);
+    else if (req & REQ_RESUME)
+        machine_start(m);
+    return m->state != RUN_SHUTDOWN;
+}
+
+int machine_run(Machine *m)
+{
+    while (machine_poll(m))
+        loop_run_once(m->loop, true);
+    return m->exit_code;
+}
+
+/* --- saved state ---
+ * "RHEA", format (32 bits), guest time (64), number of devices (32); of each: type and id (length byte, text),
+ * version (32), length (32), fields. */
+
+enum { FORMAT = 1 };
+
+static void put(GByteArray *out, uint64_t v, unsigned size)
+{
+    uint8_t b[8];
+    store_le(b, size, v);
+    g_byte_array_append(out, b, size);
+}
+
+static void put_text(GByteArray *out, const char *text)
+{
+    size_t len = strlen(text);
+    g_assert(len < 256);
+    put(out, len, 1);
+    g_byte_array_append(out, (const uint8_t *)text, (guint)len);
+}
+
+GByteArray *machine_save(Machine *m)
+{
+    GByteArray *out = g_byte_array_new();
+    g_byte_array_append(out, (const uint8_t *)"RHEA", 4);
+    put(out, FORMAT, 4);
+    put(out, (uint64_t)clock_now_ns(m->clock), 8);
+    put(out, m->devices->len, 4);
+    for (guint i = 0; i < m->devices->len; i++) {
+        Device *d = m->devices->pdata[i];
+        put_text(out, d->type->name);
+        put_text(out, d->id);
+        put(out, device_version(d), 4);
+        GByteArray *body = g_byte_array_new();
+        device_save(d, body);
+        put(out, body->len, 4);
+        g_byte_array_append(out, body->data, body->len);
+        g_byte_array_free(body, TRUE);
+    }
+    return out;
+}
+
+typedef struct Source { const uint8_t *bytes; size_t len, at; } Source;
+
+static bool get(Source *s, unsigned size, uint64_t *v, GError **err)
+{
+    if (s->len - s->at < size)
+        return fail(err, "saved state ends early, at byte %zu", s->len);
+    *v = load_le(s->bytes + s->at, size);
+    s->at += size;
+    return true;
+}
+
+static bool get_text(Source *s, char out[256], GError **err)
+{
+    uint64_t len;
+    if (!get(s, 1, &len, err))
+        return false;
+    if (s->len - s->at < len)
+        return fail(err, "saved state ends early, at byte %zu", s->len);
+    memset(out, 0, 256);
+    memcpy(out, s->bytes + s->at, len);
+    s->at += len;
+    return g_utf8_validate(out, -1, NULL) || fail(err, "saved state holds a name that is not text");
+}
+
+static bool restore_device(Machine *m, Source *s, bool *seen, GError **err)
+{
+    char type[256], id[256];
+    uint64_t version, len;
+    if (!get_text(s, type, err) || !get_text(s, id, err) || !get(s, 4, &version, err) || !get(s, 4, &len, err))
+        return false;
+    if (s->len - s->at < len)
+        return fail(err, "saved state ends early, at byte %zu", s->len);
+    Device *d = machine_find(m, id);
+    guint i = 0;
+    if (!d || strcmp(d->type->name, type))
+        return fail(err, "saved state holds a device '%s' of type '%s', which this machine has not", id, type);
+    if (!g_ptr_array_find(m->devices, d, &i) || seen[i])
+        return fail(err, "saved state holds device '%s' twice", id);
+    seen[i] = true;
+    if (version > device_version(d))
+        return fail(err, "device '%s': saved by a newer version (%u; this one knows %u)", id, (unsigned)version,
+                    device_version(d));
+    if (!device_restore(d, (unsigned)version, s->bytes + s->at, len, err))
+        return fail_prefix(err, "device '%s': ", id);
+    s->at += len;
+    return true;
+}
+
+bool machine_restore(Machine *m, const uint8_t *bytes, size_t len, GError **err)
+{
+    Source s = { bytes, len, 0 };
+    uint64_t magic, format, now, n;
+    if (!get(&s, 4, &magic, err) || !get(&s, 4, &format, err) || !get(&s, 8, &now, err) || !get(&s, 4, &n, err))
+        return false;
+    if (memcmp(bytes, "RHEA", 4))
+        return fail(err, "this is not a saved machine");
+    if (format != FORMAT)
+        return fail(err, "saved state has format %u; this program reads %d", (unsigned)format, FORMAT);
+    if ((int64_t)now < 0)
+        return fail(err, "saved state holds an impossible time");
+    clock_set_ns(m->clock, (int64_t)now);
+    g_autofree bool *seen = g_new0(bool, m->devices->len + 1);
+    while (n--)
+        if (!restore_device(m, &s, seen, err))
+            return false;
+    for (guint i = 0; i < m->devices->len; i++)
+        if (!seen[i])
+            return fail(err, "device '%s' is missing from the saved state", ((Device *)m->devices->pdata[i])->id);
+    if (s.at != len)
+        return fail(err, "%zu bytes too many at the end of saved state", len - s.at);
+    for (guint i = 0; i < m->devices->len; i++)
+        device_settle(m->devices->pdata[i]);
+    return true;
+}

@@ -57,7 +57,7 @@ static void map_to(Machine *m, Device *d, unsigned w, SlotSpace space, uint64_t 
         device_map(d, w, space == SLOT_IO ? m->io : m->mem, at, priority);
 }
 
-static bool place(Machine *m, const Slot *s, GError **err)
+static bool place(Machine *m, const BoardSlot *s, GError **err)
 {
     Device *d = machine_find(m, s->id);
     map_to(m, d, 0, s->space, s->at, s->priority);
@@ -67,9 +67,9 @@ static bool place(Machine *m, const Slot *s, GError **err)
     return !s->wires || board_wire(m, d, s->wires, err);
 }
 
-bool board_build(Machine *m, const Slot *slots, LockDomain *domain, GError **err)
+bool board_build(Machine *m, const BoardSlot *slots, LockDomain *domain, GError **err)
 {
-    for (const Slot *s = slots; s->type; s++) {
+    for (const BoardSlot *s = slots; s->type; s++) {
         g_autofree char *opts = g_strdup_printf("%s,id=%s%s%s", s->type, s->id, s->props ? "," : "",
                                                 s->props ? s->props : "");
         if (!device_new(m, opts, domain, err))
@@ -78,7 +78,7 @@ bool board_build(Machine *m, const Slot *slots, LockDomain *domain, GError **err
     space_begin(m->mem);
     space_begin(m->io);
     bool ok = true;
-    for (const Slot *s = slots; s->type && ok; s++)
+    for (const BoardSlot *s = slots; s->type && ok; s++)
         ok = place(m, s, err);
     space_commit(m->io);
     space_commit(m->mem);

@@ -110,7 +110,8 @@ enum {
     MODE_FPU_NM = 1 << 7,       /* CR0.TS or EM: x87/MMX raise #NM; with TS, SSE too */
     MODE_SSE_UD = 1 << 8,       /* CR4.OSFXSR clear or CR0.EM: SSE raises #UD */
     MODE_FPEXC = 1 << 9,        /* MXCSR unmasks some exception: SSE FP goes the checked way */
-    MODE_TOP = 7 << 10, MODE_TOP_SHIFT = 10,
+    /* bits 10..12 are free: x87 helpers index the register stack with the TOP of the CPU struct, so that code need not
+     * be translated once per TOP */
     MODE_REAL = 1 << 13,        /* real or virtual-8086 mode */
     MODE_LIMITS = 1 << 14,      /* some segment is not flat 4 GiB (or expands down, or is null): check limits */
     MODE_IOPL = 1 << 15,        /* CPL <= IOPL: CLI, STI, IN, OUT need no further checks */
@@ -150,6 +151,7 @@ typedef struct X86Cpu {
     X86Fpr          fpr[8];
     uint16_t        fcw, fsw /* without TOP */, fop;
     uint8_t         fpu_top, fpu_empty;
+    uint16_t        fpu_store_sw;       /* between the halves of an x87 store: status word to be, see helper_x87.c */
     uint64_t        fip, fdp;
     uint16_t        fcs, fds;
 

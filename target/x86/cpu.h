@@ -120,6 +120,8 @@ enum {
 /* TLB views */
 enum { VIEW_KERNEL /* SMAP not in force */, VIEW_SMAP, VIEW_USER };
 
+enum { X86_TSC_HZ = 1000000000 };       /* the TSC counts the virtual clock's nanoseconds */
+
 /* CPUID features: X86F_FPU ... */
 enum {
     X86F_NONE,
@@ -193,7 +195,7 @@ static inline uint32_t *x86_cc_cf(X86Cpu *c) { return (uint32_t *)&c->s.hot[20] 
 
 extern const Target x86_target;
 
-/* cpu.c: allocates (64-byte aligned), power-on reset, saved-state description. */
+/* cpu.c: allocates (64-byte aligned), all zero.  Once the accelerator has taken it in, x86_reset() makes it a CPU. */
 X86Cpu  *x86_cpu_new(const X86Model *model, const CpuHooks *hooks);
 void     x86_cpu_free(X86Cpu *c);
 void     x86_reset(X86Cpu *c);
@@ -228,6 +230,9 @@ void     x86_tlb_forget(X86Cpu *c);                     /* drops every translati
 void     x86_raise(X86Cpu *c, unsigned vector, uint32_t error);         /* records; whether it has a code follows from the vector */
 void     x86_raise_pf(X86Cpu *c, uint64_t va, uint32_t error);
 bool     x86_service(CpuState *s);
+
+/* dump.c */
+void     x86_dump(const CpuState *s, GString *out);
 
 /* mmu.c */
 bool     x86_mmu(CpuState *s, uint64_t va, MmuAccess acc, unsigned view, MmuResult *out);

@@ -113,6 +113,9 @@ enum {
 /* Each translate_*.c exports its rows; decode.c joins the lists (ended by a row with a NULL opcode) at start-up. */
 extern const X86Row x86_rows_alu[], x86_rows_flow[], x86_rows_string[], x86_rows_sys[], x86_rows_sse[], x86_rows_x87[];
 
+/* translate.c: Target.translate. */
+void x86_translate(Ir *ir, TransReq *req);
+
 /* Services of the driver.  A row that ends the block itself puts the pc if it must, then calls one of the x86_exit_*():
  * they end the instruction, take the single step if need be, and set done. */
 void x86_exit_to(X86Trans *t, int64_t off);                             /* same mode, to entry + off; masks EIP, IP */

@@ -70,7 +70,8 @@ void     backend_link(Backend *be, CodeLink *link, const CodeBlock *to);        
 void     backend_annotate(Backend *be, const CodeBlock *cb, GString *out);
 
 /* tcg/interp: runs unoptimised or optimised IR; the reference.  Same results as backend_enter for one region (never
- * follows links).  State is written back before it returns. */
+ * follows links).  State is written back before it returns; EXITR_FAULT's arg is the number of guest instructions
+ * retired since entry.  With ops->replay every helper goes there, as in compiled code. */
 typedef struct Interp Interp;
 Interp  *interp_new(const SlowOps *ops);
 void     interp_free(Interp *in);

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # One block per room, so that lines appended in parallel do not meet.
 # --- support
-support-y += tests/ir_slots.o
+support-y += tests/ir_slots.o tests/ir_random.o
 
 # --- util
 
@@ -9,7 +9,7 @@ support-y += tests/ir_slots.o
 
 # --- tcg
 test-y += tests/unit/tcg/hostop.o
-test-y += tests/unit/tcg/build.o
+test-y += tests/unit/tcg/build.o tests/unit/tcg/interp.o
 
 # --- target
 

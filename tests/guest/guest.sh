@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# What the tests that run a guest share.  Sourced from the tree's root.  EMULATOR runs them on another emulator: QEMU
+# takes these command lines as well, which is how a test is tried out; what only Rhea has is skipped there.
+. tests/tap.sh
+build=${BUILD:-build}
+image=${GUEST:-build/cache/guest}
+emulator=${EMULATOR:-$build/rhea-system-x86_64}
+console=$build/tools/console
+me=${0##*/}
+logs=$build/test-logs
+mkdir -p "$logs"
+
+need_image() {
+    [ -s "$image/vmlinuz" ] || skip_all "no guest image: ./check or tools/guest-image $image fetches it"
+}
+
+is_rhea() {
+    case $("$emulator" -version | tail -n +1) in *Rhea* | *rhea*) return 0 ;; *) return 1 ;; esac
+}
+
+need_rhea() {
+    is_rhea || skip_all "$emulator does not have these options"
+}
+
+# debian SCRIPT LOG [OPTION ...]: the Debian guest, its console played by SCRIPT.
+debian() {
+    script=$1 log=$logs/$2.console
+    shift 2
+    "$console" -l "$log" -s "${TEST_SCALE:-1}" "$script" "$emulator" -m 512 -nographic -kernel "$image/vmlinuz" \
+        -initrd "$image/initrd" -append console=ttyS0 "$@"
+}

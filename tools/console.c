@@ -15,7 +15,7 @@
  *   shows TEXT     the kept output has a line that is TEXT
  *   match REGEX    the kept output has a line that matches the POSIX extended REGEX
  *   idle SECONDS PERCENT   lets SECONDS go by; the command may use no more than PERCENT of a CPU meanwhile
- *   end STATUS     until the command exits, with STATUS
+ *   end STATUS ... until the command exits, with one of these
  *   cpu TEXT       says TEXT and the CPU time that the ended command took, in milliseconds
  * Blank lines and lines that begin with # are skipped.  What the command left running is killed at the end. */
 #define _GNU_SOURCE
@@ -281,7 +281,11 @@ static bool end(Console *c, const char *text)
     if (WIFSIGNALED(c->status))
         return give_up(c, "killed by signal %d (%s)", WTERMSIG(c->status), strsignal(WTERMSIG(c->status)));
     int status = WEXITSTATUS(c->status);
-    return status == atoi(text) || give_up(c, "exit status %d, not %s", status, text);
+    char **allowed = g_strsplit(text, " ", -1), *got = g_strdup_printf("%d", status);
+    bool ok = g_strv_contains((const char *const *)allowed, got);
+    g_strfreev(allowed);
+    g_free(got);
+    return ok || give_up(c, "exit status %d, not %s", status, text);
 }
 
 static bool cpu(Console *c, const char *text)

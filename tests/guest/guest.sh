@@ -29,3 +29,19 @@ debian() {
     "$console" -l "$log" -s "${TEST_SCALE:-1}" "$script" "$emulator" -m 512 -nographic -kernel "$image/vmlinuz" \
         -initrd "$image/initrd" -append console=ttyS0 "$@"
 }
+
+# tiny COMMAND-LINE LOG [OPTION ...]: tests/guest/tiny.c, its console played by the script on standard input.
+tiny_image=$build/tests/guest/tiny
+build_tiny() {
+    mkdir -p "${tiny_image%/*}"
+    new=$tiny_image.$$
+    ${CC:-cc} -m32 -march=i686 -O1 -ffreestanding -fno-pic -fno-stack-protector -fno-asynchronous-unwind-tables \
+        -mgeneral-regs-only -nostdlib -static -no-pie -Wl,-Ttext=0x100000,--build-id=none,-e,entry -o "$new" tests/guest/tiny.c &&
+        mv "$new" "$tiny_image"
+}
+tiny() {
+    command_line=$1 log=$logs/$2.console
+    shift 2
+    "$console" -l "$log" -s "${TEST_SCALE:-1}" - "$emulator" -accel tcg -m 64 -nographic -no-reboot \
+        -device isa-debug-exit,iobase=0xf4,iosize=4 -kernel "$tiny_image" -append "$command_line" "$@"
+}

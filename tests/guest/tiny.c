@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * A kernel of one page that does what its command line says and leaves through isa-debug-exit at port 0xf4:
+ *   exit N          at once, as N (the process's status is 2 N + 1)
+ *   triple          a fault with no interrupt table
+ *   unmapped        jumps to where nothing is
+ *   ports SEED, mmio SEED, msrs SEED    random reads and writes, then exit 21
+ * It is entered by the PVH protocol (Xen's docs/misc/pvh.pandoc): 32-bit, flat, no paging, ebx the start information. */
+__asm__(".pushsection .note.Xen, \"a\", @note\n"
+        ".long 4, 4, 18\n"                  /* XEN_ELFNOTE_PHYS32_ENTRY */
+        ".asciz \"Xen\"\n"
+        ".long entry\n"
+        ".popsection\n"
+        ".globl entry\n"
+        "entry: mov $stack_top, %esp\n"
+        "push %ebx\n"
+        "call run\n"
+        /* A fault with an error code (#GP of a refused MSR access): skip the two bytes of the instruction. */
+        "fault_with_code: add $4, %esp\n"
+        "addl $2, (%esp)\n"
+        "iret\n");
+
+typedef unsigned long long U64;
+typedef struct StartInfo { unsigned magic, version, flags, modules; U64 module_list, command_line; } StartInfo;
+
+static char stack[4096] __attribute__((aligned(16), used));
+__asm__(".set stack_top, stack + 4096");
+
+static struct { unsigned low, high; } idt[32];
+static struct __attribute__((packed)) { unsigned short limit; void *base; } idt_pointer = { sizeof idt - 1, idt };
+extern char fault_with_code[];
+
+static void out8(unsigned port, unsigned v) { __asm__ volatile("outb %b0, %w1" : : "a"(v), "Nd"(port)); }
+
+static unsigned random32(unsigned *state)
+{
+    *state ^= *state << 13;
+    *state ^= *state >> 17;
+    *state ^= *state << 5;
+    return *state;
+}
+
+static void leave(unsigned code)
+{
+    for (;;)
+        out8(0xf4, code);
+}
+
+/* Not the ports that end the run: debug exit, the reset register and the keyboard controller's and port 92's resets. */
+static int ends(unsigned port)
+{
+    return (port >= 0xf1 && port <= 0xf7) || (port >= 0xcf6 && port <= 0xcfc) || (port >= 0x61 && port <= 0x64) ||
+           (port >= 0x8f && port <= 0x92);
+}
+
+static void poke_ports(unsigned seed)
+{
+    for (int i = 0; i < 200000; i++) {
+        unsigned what = random32(&seed), v = random32(&seed), port = what & 0xffff;
+        if (what & 0x30000000)              /* three in four where the devices are */
+            port &= 0xfff;
+        if (ends(port))
+            continue;
+        switch (what >> 16 & 7) {
+        case 0: __asm__ volatile("inb %w1, %b0" : "=a"(v) : "Nd"(port)); break;
+        case 1: __asm__ volatile("inw %w1, %w0" : "=a"(v) : "Nd"(port)); break;
+        case 2: __asm__ volatile("inl %w1, %0" : "=a"(v) : "Nd"(port)); break;
+        case 3: __asm__ volatile("outw %w0, %w1" : : "a"(v), "Nd"(port)); break;
+        case 4: __asm__ volatile("outl %0, %w1" : : "a"(v), "Nd"(port)); break;
+        default: out8(port, v);
+        }
+    }
+}
+
+static void poke_mmio(unsigned seed)
+{
+    static const unsigned bases[] = { 0xfec00000, 0xfee00000, 0xfed00000, 0xb0000000, 0xfffc0000, 0xa0000, 0xe0000 };
+    for (int i = 0; i < 200000; i++) {
+        unsigned what = random32(&seed), v = random32(&seed);
+        unsigned base = bases[what % (sizeof bases / sizeof *bases)];
+        unsigned at = what & 0x100 ? base + (v >> 8 & 0xfff) : 0x80000000 | random32(&seed);
+        if (!(what & 0x200))
+            at &= ~7u;
+        if ((at & ~0xffu) == 0xfee00300 && (v & 0xf0))      /* interrupt command register: an INIT or NMI to itself */
+            continue;
+        switch (what >> 16 & 7) {
+        case 0: (void)*(volatile unsigned char *)at; break;
+        case 1: (void)*(volatile unsigned short *)at; break;
+        case 2: (void)*(volatile unsigned *)at; break;
+        case 3: *(volatile unsigned char *)at = v; break;
+        case 4: *(volatile unsigned short *)at = v; break;
+        case 5: __asm__ volatile("lock xaddl %0, %1" : "+r"(v), "+m"(*(volatile unsigned *)at)); break;
+        default: *(volatile unsigned *)at = v;
+        }
+    }
+}
+
+static void poke_msrs(unsigned seed)
+{
+    static const unsigned bases[] = { 0, 0x10, 0x170, 0x1d0, 0x200, 0x2f0, 0x400, 0x800, 0xc0000080, 0xc0000100, 0x40000000 };
+    unsigned short cs;
+    __asm__("mov %%cs, %0" : "=r"(cs));
+    idt[13].low = ((unsigned)fault_with_code & 0xffff) | (unsigned)cs << 16;
+    idt[13].high = ((unsigned)fault_with_code & 0xffff0000) | 0x8e00;
+    __asm__ volatile("lidt %0" : : "m"(idt_pointer));
+    for (int i = 0; i < 100000; i++) {
+        unsigned what = random32(&seed), low = random32(&seed), high = what & 0x1000 ? random32(&seed) : 0;
+        unsigned msr = what & 0x100 ? bases[what % (sizeof bases / sizeof *bases)] + (low & 0x7f) : random32(&seed);
+        if (what & 0x10000)
+            __asm__ volatile("rdmsr" : "+a"(low), "+d"(high) : "c"(msr));
+        else if (msr != 0x1b && msr != 0xc0000080)      /* the local APIC's base and EFER: moving them ends the run */
+            __asm__ volatile("wrmsr" : : "a"(low), "d"(high), "c"(msr));
+    }
+}
+
+static int is(const char *word, const char *text)
+{
+    while (*word && *word == *text) {
+        word++;
+        text++;
+    }
+    return !*word && (!*text || *text == ' ');
+}
+
+static unsigned number(const char *text)
+{
+    unsigned n = 0;
+    while (*text && *text != ' ')
+        text++;
+    while (*text == ' ')
+        text++;
+    for (; *text >= '0' && *text <= '9'; text++)
+        n = n * 10 + *text - '0';
+    return n;
+}
+
+void __attribute__((used)) run(const StartInfo *info)
+{
+    const char *what = (const char *)(unsigned)info->command_line;
+    if (info->magic != 0x336ec578)
+        leave(99);
+    if (is("exit", what))
+        leave(number(what));
+    if (is("triple", what))
+        __asm__ volatile("ud2");
+    if (is("unmapped", what))
+        ((void (*)(void))0xf0000000)();
+    if (is("ports", what))
+        poke_ports(number(what) * 2654435761u | 1);
+    if (is("mmio", what))
+        poke_mmio(number(what) * 2654435761u | 1);
+    if (is("msrs", what))
+        poke_msrs(number(what) * 2654435761u | 1);
+    leave(21);
+}

@@ -2,7 +2,7 @@
 # One make for the whole tree.  A room lists its objects in its rules.mk:
 #   core-y += room/file.o        linked into rhea-system and into every test
 #   hot-y += room/file.o         the same, but compiled without FP (slow paths that generated code calls)
-#   test-y += tests/unit/room/file.o   a GTest program of its own, linked with all of core-y and support-y
+#   test-y += tests/unit/room/file.o   a GTest program of its own, linked with what it uses of core-y and with support-y
 #   support-y += tests/file.o    helpers of those programs
 #   tool-y += tools/file.o       a program of its own for the build or the tests, linked with the libraries alone
 # V=1 shows the commands.
@@ -48,7 +48,12 @@ $(BUILD)/rhea-system: $(BUILD)/main.o $(core-objs)
 $(links): $(BUILD)/rhea-system
 	ln -sf rhea-system $@
 
-$(tests): $(BUILD)/%: $(BUILD)/%.o $(support-objs) $(core-objs)
+# By way of an archive a test takes in only what it uses, so one room's tests link while another is being built.
+$(BUILD)/librhea.a: $(core-objs)
+	rm -f $@
+	ar --thin -rcs $@ $^
+
+$(tests): $(BUILD)/%: $(BUILD)/%.o $(support-objs) $(BUILD)/librhea.a
 	$(say) LINK $@
 	$(CC) $(SANITIZE) -pthread -o $@ $^ $(LIBS) -lm
 

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # One block per room, so that lines appended in parallel do not meet.
 # --- support
-support-y += tests/ir_slots.o tests/ir_random.o
+support-y += tests/ir_slots.o tests/ir_random.o tests/bench.o
 
 # --- util
+test-y += tests/unit/util/options.o tests/unit/util/fifo.o tests/unit/util/clock.o tests/unit/util/qsr.o \
+          tests/unit/util/describe.o tests/unit/util/domain.o
 
 # --- memory
 

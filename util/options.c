@@ -58,7 +58,7 @@ Options *options_parse(const char *what, const char *text, const char *implied, 
         } else {
             i->value = g_strdup("on");
         }
-        if (!*i->key) {
+        if (!*i->key || p == start) {
             fail(err, "%s: '%s' has an item without a name", what, text);
             options_free(o);
             return NULL;

@@ -3,6 +3,7 @@
 #include "util/qsr.h"
 
 #include <glib.h>
+#include <stdint.h>
 
 static unsigned freed;
 static void count_free(void *p) { freed++; g_free(p); }

@@ -8,6 +8,7 @@ test-y += tests/unit/util/options.o tests/unit/util/fifo.o tests/unit/util/clock
           tests/unit/util/describe.o tests/unit/util/domain.o
 
 # --- memory
+test-y += tests/unit/memory/space.o
 
 # --- tcg
 test-y += tests/unit/tcg/hostop.o

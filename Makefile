@@ -76,7 +76,7 @@ tools: $(tools)
 guest-tests := $(filter-out tests/guest/%.sh tests/guest/%.console tests/guest/%.S,$(wildcard tests/guest/*))
 
 check: tests all $(tools)
-	printf '%s\n' $(guest-tests) tests/floors $(tests) > $(BUILD)/tests.list
+	printf '%s\n' $(guest-tests) tests/floors tests/harness $(tests) > $(BUILD)/tests.list
 	tools/run-tests $(BUILD) $(ROOM)
 
 # The unit tests alone, of a build that is there for its compiler or its sanitizers.

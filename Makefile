@@ -49,11 +49,11 @@ $(links): $(BUILD)/rhea-system
 	ln -sf rhea-system $@
 
 # By way of an archive a test takes in only what it uses, so one room's tests link while another is being built.
-$(BUILD)/librhea.a: $(core-objs)
+$(BUILD)/librhea.a: $(core-objs) $(support-objs)
 	rm -f $@
 	ar --thin -rcs $@ $^
 
-$(tests): $(BUILD)/%: $(BUILD)/%.o $(support-objs) $(BUILD)/librhea.a
+$(tests): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/librhea.a
 	$(say) LINK $@
 	$(CC) $(SANITIZE) -pthread -o $@ $^ $(LIBS) -lm
 

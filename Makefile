@@ -49,9 +49,9 @@ $(links): $(BUILD)/rhea-system
 	ln -sf rhea-system $@
 
 # By way of an archive a test takes in only what it uses, so one room's tests link while another is being built.
-$(BUILD)/librhea.a: $(core-objs) $(support-objs)
+$(BUILD)/librhea.a: $(core-objs) $(support-objs) Makefile $(wildcard */rules.mk */*/rules.mk)
 	rm -f $@
-	ar --thin -rcs $@ $^
+	ar --thin -rcs $@ $(filter %.o,$^)
 
 $(tests): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/librhea.a
 	$(say) LINK $@

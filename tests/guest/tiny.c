@@ -3,6 +3,9 @@
  *   exit N          at once, as N (the process's status is 2 N + 1)
  *   triple          a fault with no interrupt table
  *   unmapped        jumps to where nothing is
+ *   hello           "hello" on the first serial port and on the debug console at 0xe9, then exit 0
+ *   answer          waits for a character on the first serial port, answers with a line, then exit 0
+ *   halt            waits for an interrupt that never comes
  *   ports SEED, mmio SEED, msrs SEED    random reads and writes, then exit 21
  * It is entered by the PVH protocol (Xen's docs/misc/pvh.pandoc): 32-bit, flat, no paging, ebx the start information. */
 __asm__(".pushsection .note.Xen, \"a\", @note\n"
@@ -30,6 +33,34 @@ static struct __attribute__((packed)) { unsigned short limit; void *base; } idt_
 extern char fault_with_code[];
 
 static void out8(unsigned port, unsigned v) { __asm__ volatile("outb %b0, %w1" : : "a"(v), "Nd"(port)); }
+
+static unsigned in8(unsigned port)
+{
+    unsigned char v;
+    __asm__ volatile("inb %w1, %0" : "=a"(v) : "Nd"(port));
+    return v;
+}
+
+enum { COM1 = 0x3f8, LSR = COM1 + 5, LSR_RX = 1, LSR_TX_EMPTY = 0x20, DEBUGCON = 0xe9 };
+
+static void print(const char *text)
+{
+    for (; *text; text++) {
+        while (!(in8(LSR) & LSR_TX_EMPTY))
+            continue;
+        out8(COM1, *text);
+        out8(DEBUGCON, *text);
+    }
+}
+
+static void answer(void)
+{
+    while (!(in8(LSR) & LSR_RX))
+        continue;
+    static char line[] = "got ?\n";
+    line[4] = in8(COM1);
+    print(line);
+}
 
 static unsigned random32(unsigned *state)
 {
@@ -140,6 +171,16 @@ void __attribute__((used)) run(const StartInfo *info)
         leave(99);
     if (is("exit", what))
         leave(number(what));
+    if (is("hello", what)) {
+        print("hello\n");
+        leave(0);
+    }
+    if (is("answer", what)) {
+        answer();
+        leave(0);
+    }
+    while (is("halt", what))
+        __asm__ volatile("sti; hlt");
     if (is("triple", what))
         __asm__ volatile("ud2");
     if (is("unmapped", what))

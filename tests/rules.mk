@@ -21,8 +21,10 @@ test-y += tests/unit/tcg/build.o tests/unit/tcg/interp.o tests/unit/tcg/text.o t
 # --- block, net
 
 # --- chardev
+test-y += tests/unit/chardev/stream.o
 
 # --- hw/core
+test-y += tests/unit/hw/core.o
 
 # --- hw devices
 

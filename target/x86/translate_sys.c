@@ -123,21 +123,6 @@ static bool tr_hlt(X86Trans *t, X86Args *a)
     return true;
 }
 
-static bool tr_int(X86Trans *t, X86Args *a)
-{
-    unsigned kind = a->row->arg;
-    unsigned vector = kind == SOFT_INT ? a->imm & 0xff : kind == SOFT_INT3 ? EXC_BP : kind == SOFT_INTO ? EXC_OF : EXC_DB;
-    if (kind == SOFT_INT && vm86(t) && !(t->mode & MODE_IOPL)) {
-        x86_gp0(t);
-        return true;
-    }
-    Val v = i32(t, vector), k = i32(t, kind);
-    Val next = x86_next_pc(t);
-    ir_call(t->b, &x86_helper_int, v, k, next);
-    x86_exit_mode(t);
-    return true;
-}
-
 static bool tr_iret(X86Trans *t, X86Args *a)
 {
     (void)a;
@@ -704,9 +689,6 @@ const X86Row x86_rows_sys[] = {
     { "C5 /r",        "M",      tr_load_far,     DS,         R_NO64 | R_KEEP },
     { "CA iw",        "Iw",     tr_far_ret,      1,          R_KEEP },
     { "CB",           "",       tr_far_ret,      0,          0 },
-    { "CC",           "",       tr_int,          SOFT_INT3,  0 },
-    { "CD ib",        "Ib",     tr_int,          SOFT_INT,   R_KEEP },
-    { "CE",           "",       tr_int,          SOFT_INTO,  R_NO64 },
     { "CF",           "",       tr_iret,         0,          0 },
     { "E4 ib",        "AL Ib",  tr_in,           0,          R_KEEP },
     { "E5 ib",        "eAX Ib", tr_in,           1,          R_KEEP },
@@ -717,7 +699,6 @@ const X86Row x86_rows_sys[] = {
     { "ED",           "eAX DX", tr_in,           1,          R_KEEP },
     { "EE",           "DX AL",  tr_out,          0,          R_KEEP },
     { "EF",           "DX eAX", tr_out,          1,          R_KEEP },
-    { "F1",           "",       tr_int,          SOFT_INT1,  0 },
     { "F4",           "",       tr_hlt,          0,          R_CPL0 },
     { "FA",           "",       tr_cli,          0,          0 },
     { "FB",           "",       tr_sti,          0,          0 },

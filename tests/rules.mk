@@ -12,7 +12,7 @@ test-y += tests/unit/memory/space.o
 
 # --- tcg
 test-y += tests/unit/tcg/hostop.o
-test-y += tests/unit/tcg/build.o tests/unit/tcg/interp.o tests/unit/tcg/text.o tests/unit/tcg/verify.o
+test-y += tests/unit/tcg/build.o tests/unit/tcg/interp.o
 
 # --- target
 
@@ -21,10 +21,8 @@ test-y += tests/unit/tcg/build.o tests/unit/tcg/interp.o tests/unit/tcg/text.o t
 # --- block, net
 
 # --- chardev
-test-y += tests/unit/chardev/stream.o
 
 # --- hw/core
-test-y += tests/unit/hw/core.o
 
 # --- hw devices
 

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * Accelerators: what runs guest CPUs.  The machine side (boards, main) opens one of a list, gives it the machine's
+ * memory and clock and its CPUs, and starts, pauses and resets it; it never asks which one runs.
+ *
+ * Threads: every vCPU has a host thread.  All functions here but vcpu_kick() are for the loop's thread, with no device
+ * lock held.  docs/accel.md. */
+#ifndef ACCEL_ACCEL_H
+#define ACCEL_ACCEL_H
+
+#include "target/port.h"
+#include "target/target.h"
+#include "util/clock.h"
+
+typedef struct Accel Accel;
+typedef struct Vcpu Vcpu;
+
+/* What the machine gives; copied.  The callbacks come from any vCPU thread and only file a request. */
+typedef struct AccelMachine {
+    Clock  *clock;
+    Space  *mem, *io;                   /* io: x86 ports */
+    RamMap *ram;
+    void   *self;
+    void  (*cpu_dead)(void *self, unsigned cpu_index);     /* triple fault: the board resets, or ends, the machine */
+    bool    perfmap;                    /* -perfmap: write /tmp/perf-PID.map */
+} AccelMachine;
+
+/* Tries the specs ("tcg,tb-size=64") in order; n 0 stands for "tcg".  What was refused before one that works is told
+ * by log_warn; if none works err says why for each. */
+Accel *accel_open(const char *const *specs, unsigned n, const AccelMachine *m, GError **err);
+void   accel_close(Accel *a);           /* stops and joins all vCPUs; their CPU models are the caller's to free after */
+const char *accel_name(const Accel *a);
+void   accel_help(GString *out);        /* -accel help */
+
+/* What CPU models are created with. */
+const CpuHooks *accel_hooks(const Accel *a);
+
+/* Gives a CPU to the accelerator, which must be paused, as all are at first.  port may be NULL (tests).  The CPU's
+ * model must be reset after this and before it runs, so that it selects its TLB context. */
+Vcpu  *accel_add_vcpu(Accel *a, const Target *t, CpuState *cpu, CpuPort *port, GError **err);
+void   accel_resume(Accel *a);          /* vCPUs run (their threads are made at the first call) */
+void   accel_pause(Accel *a);           /* returns when every vCPU stands outside guest code */
+/* Between pause and resume, after the CPU models have been reset: forgets what was cached of their state. */
+void   accel_reset(Accel *a);
+
+/* "info jit" */
+void   accel_stats(Accel *a, GString *out);
+
+/* Any thread.  The vCPU leaves guest code soon, or wakes up, and looks at its port. */
+void   vcpu_kick(Vcpu *v);
+CpuState *vcpu_cpu(Vcpu *v);
+const Target *vcpu_target(Vcpu *v);
+
+/* --- for accelerators */
+
+typedef struct AccelType {
+    const char *name, *help;
+    Accel *(*open)(const char *spec, const AccelMachine *m, GError **err);
+    void   (*close)(Accel *a);
+    Vcpu  *(*vcpu_new)(Accel *a, const Target *t, CpuState *cpu, GError **err);
+    void   (*vcpu_free)(Vcpu *v);
+    void   (*vcpu_reset)(Vcpu *v);
+    /* Runs guest code on the vCPU's thread until a request (vcpu_requested) other than a kick comes in. */
+    void   (*vcpu_run)(Vcpu *v);
+    /* In the kick signal's handler, or on the vCPU's thread itself: make generated code leave at its next head. */
+    void   (*vcpu_interrupt)(Vcpu *v);
+    void   (*stats)(Accel *a, GString *out);
+    const CpuHooks *hooks;
+} AccelType;
+
+struct Accel {
+    const AccelType *type;
+    AccelMachine     m;
+    GPtrArray       *vcpus;             /* Vcpu, by index */
+    bool             running;           /* resumed */
+};
+
+enum {                                  /* bits of Vcpu.requests */
+    VCPU_KICK = 1,                      /* look at the port */
+    VCPU_STOP = 2,                      /* pause, or end: leave vcpu_run() */
+    VCPU_WORK = 4,                      /* the accelerator's own, from there on */
+};
+
+struct Vcpu {
+    Accel           *accel;
+    const Target    *target;
+    CpuState        *cpu;
+    CpuPort         *port;
+    unsigned         index;
+    pthread_t        thread;
+    bool             started;
+    void            *sigstack;
+    /* Futex word.  Kickers set bits, the vCPU thread takes them. */
+    _Atomic uint32_t requests;
+    _Atomic bool     sleeping;          /* in vcpu_sleep(): wake by futex; else by signal */
+    pthread_mutex_t  lock;              /* for the three below */
+    pthread_cond_t   changed;
+    bool             want_run, quit, stopped;
+};
+
+/* Files a request and gets the thread's attention. */
+void vcpu_request(Vcpu *v, uint32_t bits);
+/* On the vCPU's thread: waits, quiescent, until requests is not 0. */
+void vcpu_sleep(Vcpu *v);
+static inline uint32_t vcpu_requested(Vcpu *v) { return atomic_load_explicit(&v->requests, memory_order_acquire); }
+bool vcpu_is_self(const Vcpu *v);       /* this thread is the vCPU's */
+
+extern const AccelType accel_tcg;
+
+#endif

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * Where slow paths leave the world of generated code: the shield that keeps its vector registers, device accesses,
+ * look-ups in the memory map; and those hooks of the target that are not about guest memory. */
+#include "accel/tcg/tcg_int.h"
+
+#include <sys/random.h>
+#include "util/log.h"
+
+/* Calls fn(arg) with all xmm registers and MXCSR as they are kept, under the host's own control word.  Generated code
+ * holds 128-bit vectors at most (YMM are two slots), so the upper halves are nobody's. */
+#if defined(__x86_64__)
+asm(".text\n"
+    ".globl fp_shield\n"
+    ".type fp_shield, @function\n"
+    "fp_shield:\n"
+    "    push %rbp\n"
+    "    mov %rsp, %rbp\n"
+    "    sub $272, %rsp\n"
+    "    and $-16, %rsp\n"
+    "    movaps %xmm0, (%rsp)\n"        "    movaps %xmm1, 16(%rsp)\n"
+    "    movaps %xmm2, 32(%rsp)\n"      "    movaps %xmm3, 48(%rsp)\n"
+    "    movaps %xmm4, 64(%rsp)\n"      "    movaps %xmm5, 80(%rsp)\n"
+    "    movaps %xmm6, 96(%rsp)\n"      "    movaps %xmm7, 112(%rsp)\n"
+    "    movaps %xmm8, 128(%rsp)\n"     "    movaps %xmm9, 144(%rsp)\n"
+    "    movaps %xmm10, 160(%rsp)\n"    "    movaps %xmm11, 176(%rsp)\n"
+    "    movaps %xmm12, 192(%rsp)\n"    "    movaps %xmm13, 208(%rsp)\n"
+    "    movaps %xmm14, 224(%rsp)\n"    "    movaps %xmm15, 240(%rsp)\n"
+    "    stmxcsr 256(%rsp)\n"
+    "    mov %edx, 260(%rsp)\n"
+    "    ldmxcsr 260(%rsp)\n"
+    "    mov %rdi, %rax\n"
+    "    mov %rsi, %rdi\n"
+    "    call *%rax\n"
+    "    ldmxcsr 256(%rsp)\n"
+    "    movaps (%rsp), %xmm0\n"        "    movaps 16(%rsp), %xmm1\n"
+    "    movaps 32(%rsp), %xmm2\n"      "    movaps 48(%rsp), %xmm3\n"
+    "    movaps 64(%rsp), %xmm4\n"      "    movaps 80(%rsp), %xmm5\n"
+    "    movaps 96(%rsp), %xmm6\n"      "    movaps 112(%rsp), %xmm7\n"
+    "    movaps 128(%rsp), %xmm8\n"     "    movaps 144(%rsp), %xmm9\n"
+    "    movaps 160(%rsp), %xmm10\n"    "    movaps 176(%rsp), %xmm11\n"
+    "    movaps 192(%rsp), %xmm12\n"    "    movaps 208(%rsp), %xmm13\n"
+    "    movaps 224(%rsp), %xmm14\n"    "    movaps 240(%rsp), %xmm15\n"
+    "    leave\n"
+    "    ret\n"
+    ".size fp_shield, . - fp_shield\n");
+#else
+void fp_shield(void (*fn)(void *arg), void *arg, uint32_t mxcsr) { fn(arg); }      /* the interpreter holds none */
+#endif
+
+/* --- devices */
+
+/* A device may have raised an interrupt, or changed code by DMA: what was filed before the guest could see the
+ * access's effect is acted upon at the next block head. */
+static void after_io(TcgVcpu *v)
+{
+    if (vcpu_requested(&v->v))
+        tcg_vcpu_interrupt(&v->v);
+}
+
+static void unassigned(IoReq *r, MemStatus st, MmuAccess acc)
+{
+    const Target *t = r->v->target;
+    r->fault = st == MEM_UNASSIGNED && t->unassigned && !t->unassigned(r->v->cpu, r->pa, acc);
+}
+
+void io_load(void *req)
+{
+    IoReq *r = req;
+    MemStatus st;
+    r->value = space_load(r->v->mem, r->pa, r->size, &st);
+    after_io(r->v);
+    unassigned(r, st, ACC_READ);
+}
+
+void io_store(void *req)
+{
+    IoReq *r = req;
+    MemStatus st = space_store(r->v->mem, r->pa, r->size, r->value);
+    after_io(r->v);
+    unassigned(r, st, ACC_WRITE);
+}
+
+static uint64_t port_load(CpuState *cpu, uint16_t port, unsigned size)
+{
+    TcgVcpu *v = tcg_vcpu(cpu);
+    v->st.io_loads++;
+    uint64_t x = space_load(v->io, port, size, NULL);
+    after_io(v);
+    return x;
+}
+
+static void port_store(CpuState *cpu, uint16_t port, unsigned size, uint64_t x)
+{
+    TcgVcpu *v = tcg_vcpu(cpu);
+    v->st.io_stores++;
+    space_store(v->io, port, size, x);
+    after_io(v);
+}
+
+/* --- the target */
+
+void walk(void *req)
+{
+    WalkReq *q = req;
+    q->done = q->v->target->mmu(q->v->cpu, q->va, q->acc, q->view, &q->r);
+}
+
+void misaligned(void *req)
+{
+    MisalignedReq *r = req;
+    r->allowed = tcg_vcpu(r->cpu)->target->misaligned(r->cpu, r->va, r->memop);
+}
+
+/* --- memory map */
+
+/* Remembers the run of whole RAM pages from the page of pa on. */
+void window_fetch(void *req)
+{
+    WindowReq *r = req;
+    TcgVcpu *v = r->v;
+    MemSection sec;
+    uint64_t page = r->pa & PAGE_MASK;
+    r->found = NULL;
+    if (!space_lookup(v->mem, page, &sec) || !sec.host || sec.len < PAGE_SIZE)
+        return;
+    if (((uintptr_t)sec.host & ~PAGE_MASK) || sec.ram_page + (sec.len >> PAGE_BITS) >= RAM_NONE)
+        return;                                 /* mapped at an odd offset: the slow way serves */
+    Window *w = &v->win[v->next_win++ % N_WINDOWS];
+    for (unsigned i = 0; i < N_WINDOWS; i++)    /* a longer view of one that is there takes its place */
+        if (v->win[i].len && page < v->win[i].pa && page + sec.len > v->win[i].pa)
+            w = &v->win[i];
+    *w = (Window){ page, sec.len & PAGE_MASK, sec.host, sec.ram_page, sec.readonly };
+    r->found = w;
+}
+
+void dirty_req(void *req)
+{
+    DirtyReq *r = req;
+    dirty_mark(r->v->ram, r->ram_page, 1);
+}
+
+/* --- hooks */
+
+static void attention(CpuState *cpu)
+{
+    if (cpu->vcpu)
+        tcg_vcpu_interrupt(cpu->vcpu);
+}
+
+static void attention_after(CpuState *cpu) { tcg_vcpu(cpu)->after_one = true; }
+
+static uint64_t now_ns(CpuState *cpu) { return clock_now_ns(tcg_vcpu(cpu)->tcg->a.m.clock); }
+
+static uint64_t random64(CpuState *cpu)
+{
+    TcgVcpu *v = tcg_vcpu(cpu);
+    uint64_t x;
+    if (v->random_left < sizeof x) {
+        if (getrandom(v->random, sizeof v->random, 0) != sizeof v->random)      /* never short up to 256 bytes */
+            g_error("the host's getrandom() fails");
+        v->random_left = sizeof v->random;
+    }
+    v->random_left -= sizeof x;
+    __builtin_memcpy(&x, v->random + v->random_left, sizeof x);
+    return x;
+}
+
+static void triple_fault(CpuState *cpu)
+{
+    TcgVcpu *v = tcg_vcpu(cpu);
+    if (log_on(LOG_INT | LOG_RESET)) {
+        GString *s = g_string_new("triple fault\n");
+        v->target->dump(cpu, s);
+        log_write(s->str, s->len);
+        g_string_free(s, TRUE);
+    }
+    v->dead = true;
+    if (v->tcg->a.m.cpu_dead)
+        v->tcg->a.m.cpu_dead(v->tcg->a.m.self, v->v.index);
+    tcg_vcpu_interrupt(&v->v);
+}
+
+static bool single_insn(const CpuState *cpu) { return cpu->vcpu && ((TcgVcpu *)cpu->vcpu)->single; }
+
+const CpuHooks tcg_hooks = {
+    .tlb_select = tlb_hook_select,
+    .tlb_flush = tlb_hook_flush,
+    .tlb_flush_page = tlb_hook_flush_page,
+    .load = mem_load,
+    .store = mem_store,
+    .host = mem_host,
+    .probe = mem_probe,
+    .attention = attention,
+    .attention_after = attention_after,
+    .now_ns = now_ns,
+    .random64 = random64,
+    .port_load = port_load,
+    .port_store = port_store,
+    .phys_load = mem_phys_load,
+    .phys_cas = mem_phys_cas,
+    .triple_fault = triple_fault,
+    .single_insn = single_insn,
+};

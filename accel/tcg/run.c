@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * The run loop of a vCPU: find a block, enter it, act upon what it returns.
+ *
+ * Every block subtracts its instruction count from cpu->countdown at its head and leaves when that is negative.  The
+ * loop refills it with REFILL; a kick subtracts KICK more, so that the count can be told from what is left even then. */
+#include "accel/tcg/tcg_int.h"
+
+#include "util/log.h"
+#include "util/qsr.h"
+
+enum { REFILL = 1 << 29, KICK = 1 << 30, KICKED = -(1 << 28) };         /* below KICKED: a KICK is in it */
+
+/* Also in the signal handler, on the vCPU's own thread: the subtraction in generated code is one instruction that
+ * this cannot come into the middle of. */
+void tcg_vcpu_interrupt(Vcpu *vc)
+{
+    TcgVcpu *v = (TcgVcpu *)vc;
+    volatile int32_t *countdown = &v->cpu->countdown;
+    if (v->hold)
+        v->held = true;
+    else if (*countdown > KICKED)
+        *countdown -= KICK;
+}
+
+void tcg_settle(TcgVcpu *v)
+{
+    int32_t left = v->cpu->countdown;
+    if (left <= KICKED)
+        left += KICK;
+    v->cpu->insns += v->budget - left;
+    v->budget = v->cpu->countdown = REFILL;
+}
+
+/* Lets the next block run, and the head after it leave. */
+static void leave_after(TcgVcpu *v, const Block *b)
+{
+    tcg_settle(v);
+    v->budget = v->cpu->countdown = b->n_insns;
+}
+
+static void log_entry(TcgVcpu *v, const Block *b)
+{
+    if (log_on(LOG_EXEC))
+        log_text("Trace %u: %p [%016" G_GINT64_MODIFIER "x/%04x] %u insns\n", v->v.index, (void *)b->cb.code,
+                 v->cpu->hot[PC_OFFSET / 8], b->mode, b->n_insns);
+    if (log_on(LOG_CPU)) {
+        GString *s = g_string_new(NULL);
+        v->target->dump(v->cpu, s);
+        log_write(s->str, s->len);
+        g_string_free(s, TRUE);
+    }
+}
+
+static CpuExit enter(TcgVcpu *v, Block *b)
+{
+    CpuExit e;
+    if (log_on(LOG_EXEC | LOG_CPU))
+        log_entry(v, b);
+    v->st.enters++;
+    v->in_code = true;
+    if (G_UNLIKELY(v->tcg->check))
+        e = check_run(v, b);
+    else if (G_UNLIKELY(v->tcg->use_interp))
+        e = interp_run(v->interp, v->cpu, b->ir);
+    else
+        e = code_enter(v, b);
+    v->in_code = false;
+    v->st.exits[MIN(e.reason, G_N_ELEMENTS(v->st.exits) - 1)]++;
+    return e;
+}
+
+/* A faulting operation: state as its snapshot says; what the head counted and did not run is given back. */
+static void restore(TcgVcpu *v, Block *entered, CpuExit e)
+{
+    Block *b = entered;
+    unsigned done = e.arg;
+    if (!v->tcg->use_interp && !v->tcg->check)
+        done = code_restore(v, &b, e.arg);
+    if (done < b->n_insns)
+        v->cpu->countdown += b->n_insns - done;
+}
+
+/* Runs b and acts upon its exit.  True: the next block may be entered at once. */
+static bool run_block(TcgVcpu *v, Block *b)
+{
+    CpuState *cpu = v->cpu;
+    CpuExit e = enter(v, b);
+    if (e.reason != EXITR_FAULT)
+        v->retry = false;
+    switch (e.reason) {
+    case EXITR_LINK:
+        v->link = (CodeLink *)e.arg;
+        return true;
+    case EXITR_LOOKUP:
+        return true;
+    case EXITR_KICK:
+        cpu->countdown += e.arg;
+        v->st.kicks++;
+        return false;
+    case EXITR_FAULT:
+        restore(v, b, e);
+        return false;
+    case EXITR_RAISE:
+        v->target->raise(cpu, (uint32_t)e.arg, e.arg >> 32);
+        return false;
+    default:
+        v->target->leave(cpu, e.reason);
+        return false;
+    }
+}
+
+/* One instruction by itself: it stores into code, or an interrupt shadow ends after it. */
+static void run_single(TcgVcpu *v)
+{
+    Block *b = block_single(v);
+    if (!b)
+        return;
+    leave_after(v, b);
+    v->single = true;
+    run_block(v, b);
+    v->single = false;
+    v->link = NULL;                     /* its code is not kept, so is not linked from */
+}
+
+static void run_blocks(TcgVcpu *v)
+{
+    /* A wish to leave that came up in service(), with nothing that could be done about it: one block goes first. */
+    bool leave = v->cpu->countdown < 0 || v->tcg->stress_interrupt;
+    bool plain = !v->tcg->check && !v->tcg->use_interp;
+    for (;;) {
+        bool global;
+        CodeLink *link = v->link;
+        uint64_t evictions = v->tcg->st.evictions;
+        v->link = NULL;
+        Block *b = block_find(v, &global);
+        if (!b)
+            return;
+        if (plain && b->listed) {
+            /* an eviction may have taken the link's owner */
+            if (!link || evictions != v->tcg->st.evictions || !block_link(v, link, b))
+                jump_fill(v, v->cpu->hot[PC_OFFSET / 8], b, global);
+        }
+        if (leave)
+            leave_after(v, b);
+        leave = false;
+        v->single = !b->listed;
+        bool on = run_block(v, b);
+        v->single = false;
+        if (v->retry) {
+            v->retry = false;
+            run_single(v);
+            return;
+        }
+        if (!on)
+            return;
+        if (!b->listed)
+            v->link = NULL;
+    }
+}
+
+void tcg_vcpu_run(Vcpu *vc)
+{
+    TcgVcpu *v = (TcgVcpu *)vc;
+    for (;;) {
+        uint32_t req = atomic_exchange(&vc->requests, 0);
+        if (req & VCPU_WORK)
+            invalidate_work(v);
+        if (req & VCPU_STOP)
+            break;
+        qsr_quiescent();
+        if (v->dead) {
+            vcpu_sleep(vc);
+            continue;
+        }
+        tcg_settle(v);
+        v->st.services++;
+        bool runs = v->target->service(v->cpu);
+        if (v->dead)
+            continue;
+        if (!runs) {
+            v->st.halts++;
+            vcpu_sleep(vc);
+            continue;
+        }
+        /* service() may have ended an interrupt shadow, so it is not asked again before something has run.  A signal
+         * before tcg_settle() is forgotten, but its request is seen here. */
+        if (vcpu_requested(vc))
+            tcg_vcpu_interrupt(vc);
+        if (v->after_one) {
+            v->after_one = false;
+            run_single(v);
+        } else {
+            run_blocks(v);
+        }
+    }
+    tcg_settle(v);
+}

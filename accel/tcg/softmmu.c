@@ -1,0 +1,534 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * The slow paths of guest memory: TLB misses, page-crossing and misaligned accesses, I/O, ROM, stores to pages with
+ * code.  Generated code calls them with guest vectors live in host registers, so this file is compiled without FP
+ * (hot-y) and calls nothing that may use FP but through fp_shield(). */
+#include "accel/tcg/tcg_int.h"
+
+static inline uint64_t host_load(const void *p, unsigned n)
+{
+    switch (n) {
+    case 1: return *(const volatile uint8_t *)p;
+    case 2: { uint16_t x; __builtin_memcpy(&x, p, 2); return x; }
+    case 4: { uint32_t x; __builtin_memcpy(&x, p, 4); return x; }
+    default: { uint64_t x; __builtin_memcpy(&x, p, 8); return x; }
+    }
+}
+
+static inline void host_store(void *p, unsigned n, uint64_t val)
+{
+    switch (n) {
+    case 1: *(volatile uint8_t *)p = val; break;
+    case 2: { uint16_t x = val; __builtin_memcpy(p, &x, 2); break; }
+    case 4: { uint32_t x = val; __builtin_memcpy(p, &x, 4); break; }
+    default: __builtin_memcpy(p, &val, 8); break;
+    }
+}
+
+static inline uint64_t swap(uint64_t x, unsigned n) { return __builtin_bswap64(x) >> (64 - 8 * n); }
+
+/* --- filling */
+
+/* NULL: no RAM there, or not the whole page (finer pieces go the slow way). */
+const Window *window_find(TcgVcpu *v, uint64_t pa)
+{
+    for (unsigned i = 0; i < N_WINDOWS; i++)
+        if (pa - v->win[i].pa < v->win[i].len)
+            return &v->win[i];
+    WindowReq r = { v, pa, NULL };
+    fp_shield(window_fetch, &r, v->cpu->fp_host);
+    return r.found;
+}
+
+/* Registers that entry i is filled, and from what. */
+void mark_bits(Context *c, unsigned i, bool global, uint64_t va, unsigned log)
+{
+    bit_set(c->tlb_used, i);
+    if (global)
+        bit_set(c->tlb_global, i);
+    else
+        bit_clear(c->tlb_global, i);
+    if (log > PAGE_BITS) {
+        if (log <= 21)
+            c->large_2m |= UINT64_C(1) << (va >> 21 & 63);
+        else
+            c->large_1g |= UINT64_C(1) << (va >> 30 & 63);
+    }
+}
+
+static __attribute__((noinline)) TlbEntry *tlb_fill(TcgVcpu *v, Context *c, uint64_t va, MmuAccess acc)
+{
+    WalkReq q = { v, va, acc, c->view, false, { 0 } };
+    fp_shield(walk, &q, v->cpu->fp_host);       /* targets need not mind what they are compiled with */
+    if (!q.done) {
+        v->st.fill_faults++;
+        return NULL;
+    }
+    MmuResult r = q.r;
+    v->st.tlb_fills++;
+    unsigned i = va >> PAGE_BITS & (TLB_SIZE - 1), log = 63 - __builtin_clzll(r.page_len | PAGE_SIZE);
+    TlbEntry *e = &c->hw.tlb[i];
+    uint64_t page = va & PAGE_MASK, pa = r.pa & PAGE_MASK, slow = v->tcg->check ? TLB_SLOW : 0;
+    const Window *w = window_find(v, pa);
+    e->pa = pa | (r.global ? TLBE_GLOBAL : 0) | (log > PAGE_BITS ? TLBE_LARGE : 0) | log << TLBE_LOG_SHIFT;
+    e->read = r.readable ? page : TLB_EMPTY;
+    e->write = r.writable ? page : TLB_EMPTY;
+    if (w) {
+        uint64_t ram_page = w->ram_page + ((pa - w->pa) >> PAGE_BITS);
+        e->addend = (uint64_t)(w->host + (pa - w->pa)) - page;
+        c->ram_page[i] = ram_page;
+        e->read |= slow;
+        if (w->readonly)
+            e->pa |= TLBE_READONLY;
+        if (slow || w->readonly || v->code_flags[ram_page] || !dirty_settled(v->ram, ram_page))
+            e->write |= TLB_SLOW;
+    } else {
+        c->ram_page[i] = RAM_NONE;
+        e->read |= TLB_SLOW;
+        e->write |= TLB_SLOW;
+    }
+    mark_bits(c, i, r.global, va, log);
+    return e;
+}
+
+/* The entry for va with permission for acc; NULL: fault recorded. */
+static inline TlbEntry *tlb_get(TcgVcpu *v, Context *c, uint64_t va, MmuAccess acc)
+{
+    TlbEntry *e = &c->hw.tlb[va >> PAGE_BITS & (TLB_SIZE - 1)];
+    uint64_t have = acc == ACC_WRITE ? e->write : e->read;
+    if (G_LIKELY((have & ~(uint64_t)TLB_SLOW) == (va & PAGE_MASK)))
+        return e;
+    return tlb_fill(v, c, va, acc);
+}
+
+static Context *context_of_view(CpuState *cpu, unsigned view)
+{
+    Context *c = context(cpu);
+    if (view == c->view)
+        return c;
+    TcgVcpu *v = tcg_vcpu(cpu);
+    v->st.view_other++;
+    Context *o = c->by_view[view];
+    if (o && o->asid == c->asid && o->view == view)
+        return o;
+    ContextReq r = { v, c->asid, view, NULL };
+    fp_shield(context_get_req, &r, cpu->fp_host);
+    c->by_view[view] = r.found;
+    return r.found;
+}
+
+static inline Context *context_of(CpuState *cpu, unsigned memop)
+{
+    return memop & MO_VIEW ? context_of_view(cpu, ((memop & MO_VIEW) >> MO_VIEW_SHIFT) - 1) : context(cpu);
+}
+
+/* --- I/O */
+
+static bool io_access(TcgVcpu *v, bool write, uint64_t pa, unsigned n, uint64_t *val)
+{
+    IoReq r = { v, pa, write ? *val : 0, n, false };
+    fp_shield(write ? io_store : io_load, &r, v->cpu->fp_host);
+    if (!write)
+        *val = r.value;
+    return !r.fault;
+}
+
+/* Before an access with MO_ALIGN.  False: fault recorded. */
+static bool aligned(CpuState *cpu, uint64_t va, unsigned memop)
+{
+    if (G_LIKELY(!(memop & MO_ALIGN) || !(va & (mo_bytes(memop) - 1))))
+        return true;
+    MisalignedReq r = { cpu, va, memop, false };
+    fp_shield(misaligned, &r, cpu->fp_host);
+    return r.allowed;
+}
+
+/* --- pieces: n bytes at va, all in the page of e */
+
+static inline unsigned entry_index(uint64_t va) { return va >> PAGE_BITS & (TLB_SIZE - 1); }
+
+static inline bool load_piece(TcgVcpu *v, Context *c, TlbEntry *e, uint64_t va, unsigned n, uint64_t *out)
+{
+    if (G_LIKELY(c->ram_page[entry_index(va)] != RAM_NONE)) {
+        *out = host_load((const void *)(va + e->addend), n);
+        return true;
+    }
+    v->st.io_loads++;
+    return io_access(v, false, (e->pa & PAGE_MASK) | (va & ~PAGE_MASK), n, out);
+}
+
+/* Whether some block was made from these bytes. */
+static bool code_covers(Tcg *t, uint64_t ram_page, unsigned offset, unsigned len)
+{
+    CodePage *p = code_page(t, ram_page);
+    if (!p || !(p->chunks & chunk_bits(offset, len)))
+        return false;
+    for (PageLink *l = p->blocks; l; l = l->next)
+        if (link_covers(l, offset, len))
+            return true;
+    return false;
+}
+
+/* Before bytes of a RAM page may be changed.  False: they hold code and the store is refused, see code_store(). */
+static bool store_allowed(TcgVcpu *v, Context *c, TlbEntry *e, uint64_t va, unsigned n)
+{
+    uint32_t ram_page = c->ram_page[entry_index(va)];
+    if (G_LIKELY(!(e->write & TLB_SLOW)) || ram_page == RAM_NONE || (e->pa & TLBE_READONLY))
+        return true;
+    if (v->code_flags[ram_page]) {
+        v->st.code_page_stores++;
+        if (code_covers(v->tcg, ram_page, va & ~PAGE_MASK, n)) {
+            CodeStore r = { v, ram_page, va & ~PAGE_MASK, n, false, false };
+            fp_shield(code_store, &r, v->cpu->fp_host);
+            if (r.refused)
+                return false;
+        }
+    }
+    return true;
+}
+
+/* After a store to RAM: clients that wait for the page to be written are told; the page may be fast from now on. */
+static void store_done(TcgVcpu *v, Context *c, TlbEntry *e, uint64_t va)
+{
+    uint32_t ram_page = c->ram_page[entry_index(va)];
+    if (!dirty_settled(v->ram, ram_page)) {
+        DirtyReq r = { v, ram_page };
+        fp_shield(dirty_req, &r, v->cpu->fp_host);
+    }
+    if (!v->code_flags[ram_page] && !v->tcg->check && (e->write & ~(uint64_t)TLB_SLOW) == (va & PAGE_MASK)) {
+        e->write &= ~(uint64_t)TLB_SLOW;
+        v->st.upgrades++;
+    }
+}
+
+/* store_allowed() has said yes. */
+static inline bool store_piece(TcgVcpu *v, Context *c, TlbEntry *e, uint64_t va, unsigned n, uint64_t val)
+{
+    if (G_LIKELY(c->ram_page[entry_index(va)] != RAM_NONE && !(e->pa & TLBE_READONLY))) {
+        host_store((void *)(va + e->addend), n, val);
+        if (e->write & TLB_SLOW)
+            store_done(v, c, e, va);
+        return true;
+    }
+    v->st.io_stores++;
+    return io_access(v, true, (e->pa & PAGE_MASK) | (va & ~PAGE_MASK), n, &val);
+}
+
+/* --- whole accesses of n bytes, 1 to 16, at any alignment; values in two words, low first */
+
+static inline bool crosses(uint64_t va, unsigned n) { return (va & ~PAGE_MASK) + n > PAGE_SIZE; }
+
+/* Probes both pages before anything is read or written. */
+static __attribute__((noinline)) bool load_crossing(TcgVcpu *v, Context *c, uint64_t va, unsigned n, bool rmw, uint64_t *out)
+{
+    v->st.cross++;
+    uint64_t second = (va & PAGE_MASK) + PAGE_SIZE;
+    for (unsigned i = 0; i < 2; i++)
+        if ((rmw && !tlb_get(v, c, i ? second : va, ACC_WRITE)) || !tlb_get(v, c, i ? second : va, ACC_READ))
+            return false;
+    out[0] = out[1] = 0;
+    for (unsigned i = 0; i < n; i++) {
+        /* looked up anew for each byte: an I/O access may have flushed */
+        TlbEntry *e = tlb_get(v, c, va + i, ACC_READ);
+        uint64_t byte;
+        if (!e || !load_piece(v, c, e, va + i, 1, &byte))
+            return false;
+        out[i / 8] |= (byte & 0xff) << i % 8 * 8;
+    }
+    return true;
+}
+
+static __attribute__((noinline)) bool store_crossing(TcgVcpu *v, Context *c, uint64_t va, unsigned n, const uint64_t *val)
+{
+    v->st.cross++;
+    uint64_t second = (va & PAGE_MASK) + PAGE_SIZE;
+    unsigned n1 = second - va;
+    TlbEntry *e1 = tlb_get(v, c, va, ACC_WRITE);
+    if (!e1)
+        return false;
+    TlbEntry *e2 = tlb_get(v, c, second, ACC_WRITE);
+    if (!e2 || !store_allowed(v, c, e1, va, n1) || !store_allowed(v, c, e2, second, n - n1))
+        return false;
+    for (unsigned i = 0; i < n; i++) {
+        TlbEntry *e = tlb_get(v, c, va + i, ACC_WRITE);
+        if (!e || !store_piece(v, c, e, va + i, 1, val[i / 8] >> i % 8 * 8))
+            return false;
+    }
+    return true;
+}
+
+static inline bool load_any(TcgVcpu *v, Context *c, uint64_t va, unsigned n, bool rmw, uint64_t *out)
+{
+    if (G_UNLIKELY(crosses(va, n)))
+        return load_crossing(v, c, va, n, rmw, out);
+    if (rmw) {
+        v->st.rmw++;
+        if (!tlb_get(v, c, va, ACC_WRITE))
+            return false;
+    }
+    TlbEntry *e = tlb_get(v, c, va, ACC_READ);
+    if (!e)
+        return false;
+    out[1] = 0;
+    if (n <= 8)
+        return load_piece(v, c, e, va, n, out);
+    if (!load_piece(v, c, e, va, 8, out))
+        return false;
+    e = tlb_get(v, c, va, ACC_READ);
+    return e && load_piece(v, c, e, va + 8, 8, out + 1);
+}
+
+static inline bool store_any(TcgVcpu *v, Context *c, uint64_t va, unsigned n, const uint64_t *val)
+{
+    if (G_UNLIKELY(crosses(va, n)))
+        return store_crossing(v, c, va, n, val);
+    TlbEntry *e = tlb_get(v, c, va, ACC_WRITE);
+    if (!e || !store_allowed(v, c, e, va, n))
+        return false;
+    if (n <= 8)
+        return store_piece(v, c, e, va, n, val[0]);
+    if (!store_piece(v, c, e, va, 8, val[0]))
+        return false;
+    e = tlb_get(v, c, va, ACC_WRITE);
+    return e && store_piece(v, c, e, va + 8, 8, val[1]);
+}
+
+/* --- what generated code calls; 0: done */
+
+int slow_load(CpuState *cpu, uint64_t va, uint32_t memop)
+{
+    TcgVcpu *v = tcg_vcpu(cpu);
+    unsigned n = mo_bytes(memop);
+    v->st.loads++;
+    if (!aligned(cpu, va, memop))
+        return 1;
+    uint64_t out[2];
+    if (!load_any(v, context_of(cpu, memop), va, n, memop & MO_RMW, out))
+        return 1;
+    if (G_UNLIKELY(memop & MO_BE)) {
+        if (n == 16) {
+            uint64_t low = out[0];
+            out[0] = swap(out[1], 8);
+            out[1] = swap(low, 8);
+        } else {
+            out[0] = swap(out[0], n);
+        }
+    }
+    cpu->scratch[0] = out[0];
+    cpu->scratch[1] = out[1];
+    return 0;
+}
+
+int slow_store(CpuState *cpu, uint64_t va, uint32_t memop)
+{
+    TcgVcpu *v = tcg_vcpu(cpu);
+    unsigned n = mo_bytes(memop);
+    v->st.stores++;
+    if (!aligned(cpu, va, memop))
+        return 1;
+    uint64_t val[2] = { cpu->scratch[0], cpu->scratch[1] };
+    if (G_UNLIKELY(memop & MO_BE)) {
+        if (n == 16) {
+            uint64_t low = val[0];
+            val[0] = swap(val[1], 8);
+            val[1] = swap(low, 8);
+        } else {
+            val[0] = swap(val[0], n);
+        }
+    }
+    if (!store_any(v, context_of(cpu, memop), va, n, val))
+        return 1;
+    if (memop & MO_SC)
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    return 0;
+}
+
+static inline uint64_t size_bits(unsigned n) { return ~UINT64_C(0) >> (64 - 8 * n); }
+
+static uint64_t atomic_result(unsigned op, uint64_t old, uint64_t x, uint64_t y, unsigned n)
+{
+    switch (op) {
+    case AT_ADD:  return old + x;
+    case AT_AND:  return old & x;
+    case AT_OR:   return old | x;
+    case AT_XOR:  return old ^ x;
+    case AT_XCHG: return x;
+    default:      return ((old ^ x) & size_bits(n)) ? old : y;          /* AT_CAS */
+    }
+}
+
+static bool host_cas(void *p, unsigned n, uint64_t old, uint64_t val)
+{
+    switch (n) {
+    case 1:  return __sync_bool_compare_and_swap((uint8_t *)p, old, val);
+    case 2:  return __sync_bool_compare_and_swap((uint16_t *)p, old, val);
+    case 4:  return __sync_bool_compare_and_swap((uint32_t *)p, old, val);
+    default: return __sync_bool_compare_and_swap((uint64_t *)p, old, val);
+    }
+}
+
+/* One piece of RAM, naturally aligned: atomic towards other vCPUs and devices.  I/O and misaligned operands are read
+ * and written in two steps, which nothing can come between while there is one vCPU. */
+int slow_atomic(CpuState *cpu, uint64_t va, uint32_t flags)
+{
+    TcgVcpu *v = tcg_vcpu(cpu);
+    Context *c = context_of(cpu, flags & 0xffff);
+    unsigned n = mo_bytes(flags), op = ATOMIC_OP(flags);
+    bool be = flags & MO_BE;
+    v->st.atomics++;
+    if (!aligned(cpu, va, flags & 0xffff))
+        return 1;
+    uint64_t x = cpu->scratch[0], y = cpu->scratch[1], raw[2], old;
+    if (!(va & (n - 1))) {
+        TlbEntry *e = tlb_get(v, c, va, ACC_WRITE);
+        if (!e || !(e = tlb_get(v, c, va, ACC_READ)) || !store_allowed(v, c, e, va, n))
+            return 1;
+        if (c->ram_page[entry_index(va)] != RAM_NONE && !(e->pa & TLBE_READONLY)) {
+            void *p = (void *)(va + e->addend);
+            uint64_t new_;
+            do {
+                raw[0] = host_load(p, n);
+                old = be ? swap(raw[0], n) : raw[0];
+                new_ = atomic_result(op, old, x, y, n) & size_bits(n);
+            } while (!host_cas(p, n, raw[0], be ? swap(new_, n) : new_));
+            if (e->write & TLB_SLOW)
+                store_done(v, c, e, va);
+            cpu->helper_ret = old;
+            return 0;
+        }
+    }
+    if (!load_any(v, c, va, n, true, raw))
+        return 1;
+    old = be ? swap(raw[0], n) : raw[0] & size_bits(n);
+    uint64_t new_ = atomic_result(op, old, x, y, n) & size_bits(n);
+    raw[0] = be ? swap(new_, n) : new_;
+    if (!store_any(v, c, va, n, raw))
+        return 1;
+    cpu->helper_ret = old;
+    return 0;
+}
+
+const SlowOps softmmu_ops = { slow_load, slow_store, slow_atomic, NULL };
+
+/* --- check=on: the same doors, with a notary behind them */
+
+static int checked(CpuState *cpu, uint64_t va, uint32_t memop, unsigned kind)
+{
+    CheckAccess a = { cpu, va, memop, kind, 0 };
+    fp_shield(check_access, &a, cpu->fp_host);
+    return a.status;
+}
+static int checked_load(CpuState *cpu, uint64_t va, uint32_t memop) { return checked(cpu, va, memop, CHECK_LOAD); }
+static int checked_store(CpuState *cpu, uint64_t va, uint32_t memop) { return checked(cpu, va, memop, CHECK_STORE); }
+static int checked_atomic(CpuState *cpu, uint64_t va, uint32_t flags) { return checked(cpu, va, flags, CHECK_ATOMIC); }
+
+const SlowOps softmmu_check_ops = { checked_load, checked_store, checked_atomic, check_helper };
+
+/* --- hooks of the target */
+
+static inline Context *context_for(CpuState *cpu, int view)
+{
+    return view < 0 ? context(cpu) : context_of_view(cpu, view);
+}
+
+bool mem_load(CpuState *cpu, uint64_t va, unsigned size, int view, uint64_t *out)
+{
+    TcgVcpu *v = tcg_vcpu(cpu);
+    Context *c = context_for(cpu, view);
+    v->st.helper_loads++;
+    if (G_LIKELY(!(size & (size - 1)))) {
+        uint64_t val[2];
+        if (!load_any(v, c, va, size, false, val))
+            return false;
+        *out = val[0];
+        return true;
+    }
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < size; i++) {
+        uint64_t val[2];
+        if (!load_any(v, c, va + i, 1, false, val))
+            return false;
+        sum |= (val[0] & 0xff) << 8 * i;
+    }
+    *out = sum;
+    return true;
+}
+
+bool mem_store(CpuState *cpu, uint64_t va, unsigned size, int view, uint64_t val)
+{
+    TcgVcpu *v = tcg_vcpu(cpu);
+    Context *c = context_for(cpu, view);
+    v->st.helper_stores++;
+    if (G_LIKELY(!(size & (size - 1))))
+        return store_any(v, c, va, size, &val);
+    if (!mem_probe(cpu, va, size, ACC_WRITE, view))
+        return false;
+    for (unsigned i = 0; i < size; i++) {
+        uint64_t byte = val >> 8 * i & 0xff;
+        if (!store_any(v, c, va + i, 1, &byte))
+            return false;
+    }
+    return true;
+}
+
+/* No walk is made, since that could fault: what is not in the TLB is not there yet. */
+void *mem_host(CpuState *cpu, uint64_t va, unsigned len, MmuAccess acc, int view)
+{
+    TcgVcpu *v = tcg_vcpu(cpu);
+    Context *c = context_for(cpu, view);
+    TlbEntry *e = &c->hw.tlb[entry_index(va)];
+    uint64_t have = acc == ACC_WRITE ? e->write : e->read & ~(uint64_t)TLB_SLOW;
+    if (v->tcg->check && acc == ACC_WRITE && !(e->pa & TLBE_READONLY) && c->ram_page[entry_index(va)] != RAM_NONE &&
+        !v->code_flags[c->ram_page[entry_index(va)]])
+        have &= ~(uint64_t)TLB_SLOW;            /* slow for the check's sake only */
+    if (have != (va & PAGE_MASK) || crosses(va, len) || c->ram_page[entry_index(va)] == RAM_NONE) {
+        v->st.host_miss++;
+        return NULL;
+    }
+    v->st.host_ok++;
+    return (void *)(va + e->addend);
+}
+
+bool mem_probe(CpuState *cpu, uint64_t va, unsigned len, MmuAccess acc, int view)
+{
+    TcgVcpu *v = tcg_vcpu(cpu);
+    Context *c = context_for(cpu, view);
+    if (!len)
+        return true;
+    uint64_t last = (va + len - 1) & PAGE_MASK;
+    for (uint64_t at = va;; at = (at & PAGE_MASK) + PAGE_SIZE) {
+        if (!tlb_get(v, c, at, acc))
+            return false;
+        if ((at & PAGE_MASK) == last)
+            return true;
+    }
+}
+
+bool mem_phys_load(CpuState *cpu, uint64_t pa, unsigned size, uint64_t *out)
+{
+    const Window *w = window_find(tcg_vcpu(cpu), pa);
+    if (!w || (pa & (size - 1)))
+        return false;
+    *out = host_load(w->host + (pa - w->pa), size);
+    return true;
+}
+
+bool mem_phys_cas(CpuState *cpu, uint64_t pa, unsigned size, uint64_t old, uint64_t new_)
+{
+    TcgVcpu *v = tcg_vcpu(cpu);
+    const Window *w = window_find(v, pa);
+    if (!w || w->readonly || (pa & (size - 1)))
+        return false;
+    if (!host_cas(w->host + (pa - w->pa), size, old, new_))
+        return false;
+    uint64_t ram_page = w->ram_page + ((pa - w->pa) >> PAGE_BITS);
+    if (!dirty_settled(v->ram, ram_page)) {
+        DirtyReq r = { v, ram_page };
+        fp_shield(dirty_req, &r, cpu->fp_host);
+    }
+    /* Page tables among code: the few bytes changed are filed, to be looked at when this block has ended. */
+    if (G_UNLIKELY(v->code_flags[ram_page]) && code_covers(v->tcg, ram_page, pa & ~PAGE_MASK, size)) {
+        CodeStore r = { v, ram_page, pa & ~PAGE_MASK, size, true, false };
+        fp_shield(code_store, &r, cpu->fp_host);
+    }
+    return true;
+}

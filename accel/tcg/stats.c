@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * "info jit": what the accelerator has done so far. */
+#include "accel/tcg/tcg_int.h"
+
+typedef struct StatRow { const char *name; size_t at; } StatRow;
+#define ROW(text, m) { text, offsetof(TcgStats, m) }
+
+static const StatRow rows[] = {
+    ROW("entries into code", enters),
+    ROW("services", services),
+    ROW("halts", halts),
+    ROW("kicks seen at heads", kicks),
+    ROW("jump cache fills (misses)", jump_fills),
+    ROW("direct links made", links),
+    ROW("TLB fills", tlb_fills),
+    ROW("TLB fills that faulted", fill_faults),
+    ROW("fetch TLB fills", fetch_fills),
+    ROW("context selections", selects),
+    ROW("  not in the selection cache", select_misses),
+    ROW("  contexts reused", context_reuses),
+    ROW("accesses in another view", view_other),
+    ROW("flushes of everything", flush_all),
+    ROW("flushes of an address space", flush_asid),
+    ROW("  of these with globals", flush_global),
+    ROW("flushes of a page", flush_page),
+    ROW("  that searched for large pages", flush_page_scans),
+    ROW("slow loads", loads),
+    ROW("slow stores", stores),
+    ROW("slow atomics", atomics),
+    ROW("  crossing a page", cross),
+    ROW("  read-modify-write probes", rmw),
+    ROW("  I/O loads", io_loads),
+    ROW("  I/O stores", io_stores),
+    ROW("  stores to pages with code", code_page_stores),
+    ROW("  pages made fast again", upgrades),
+    ROW("loads by helpers", helper_loads),
+    ROW("stores by helpers", helper_stores),
+    ROW("host pointers given to helpers", host_ok),
+    ROW("  refused", host_miss),
+    ROW("blocks checked", checked),
+};
+
+static const char *const reasons[] = {
+    [EXITR_NONE] = "none", [EXITR_LINK] = "unlinked direct jump", [EXITR_LOOKUP] = "jump cache miss",
+    [EXITR_KICK] = "countdown", [EXITR_FAULT] = "fault", [EXITR_RAISE] = "exception", [EXITR_HALT] = "halt",
+};
+
+static double per(uint64_t a, uint64_t b) { return b ? (double)a / b : 0; }
+
+static void vcpu_stats(TcgVcpu *v, GString *out)
+{
+    g_string_append_printf(out, "CPU %u: %" G_GUINT64_FORMAT " guest instructions\n", v->v.index, v->cpu->insns);
+    for (unsigned i = 0; i < G_N_ELEMENTS(rows); i++)
+        g_string_append_printf(out, "  %-34s %14" G_GUINT64_FORMAT "\n", rows[i].name,
+                               G_STRUCT_MEMBER(uint64_t, &v->st, rows[i].at));
+    for (unsigned i = 0; i < G_N_ELEMENTS(v->st.exits); i++) {
+        if (!v->st.exits[i])
+            continue;
+        char name[32];
+        if (i < G_N_ELEMENTS(reasons) && reasons[i])
+            g_snprintf(name, sizeof name, "exits: %s", reasons[i]);
+        else
+            g_snprintf(name, sizeof name, "exits: target %u", i);
+        g_string_append_printf(out, "  %-34s %14" G_GUINT64_FORMAT "\n", name, v->st.exits[i]);
+    }
+    g_string_append_printf(out, "  %-34s %14u of %u, %zu KiB each\n", "TLB contexts", v->n_ctxs, N_CONTEXTS,
+                           sizeof(Context) >> 10);
+}
+
+void tcg_stats(Accel *a, GString *out)
+{
+    Tcg *t = (Tcg *)a;
+    size_t used = t->thunks, live = 0;
+    for (unsigned i = 0; i < t->n_seg; i++) {
+        used += t->seg[i].used;
+        live += t->seg[i].blocks->len;
+    }
+    g_string_append_printf(out, "code memory: %zu of %zu KiB in %u segments, %zu blocks there\n", used >> 10,
+                           (size_t)t->tb_size >> 10, t->n_seg, live);
+    g_string_append_printf(out, "translated: %" G_GUINT64_FORMAT " blocks (and %" G_GUINT64_FORMAT
+                           " for one run), %" G_GUINT64_FORMAT " guest instructions, %" G_GUINT64_FORMAT
+                           " guest bytes to %" G_GUINT64_FORMAT " bytes of code and %" G_GUINT64_FORMAT " of data\n",
+                           t->st.blocks, t->st.one_insn_blocks, t->st.guest_insns, t->st.guest_bytes, t->st.host_bytes,
+                           t->st.data_bytes);
+    g_string_append_printf(out, "  per guest instruction: %.1f bytes of code, %.1f of data; per block %.1f instructions\n",
+                           per(t->st.host_bytes, t->st.guest_insns), per(t->st.data_bytes, t->st.guest_insns),
+                           per(t->st.guest_insns, t->st.blocks));
+    if (t->st.translate_ns)
+        g_string_append_printf(out, "  time: %.3f s translating and %.3f s compiling, %.0f and %.0f ns per guest "
+                               "instruction\n", t->st.translate_ns / 1e9, t->st.compile_ns / 1e9,
+                               per(t->st.translate_ns, t->st.guest_insns), per(t->st.compile_ns, t->st.guest_insns));
+    g_string_append_printf(out, "invalidated: %" G_GUINT64_FORMAT " blocks by %" G_GUINT64_FORMAT " stores (%"
+                           G_GUINT64_FORMAT " run again by themselves) and %" G_GUINT64_FORMAT " device writes; %"
+                           G_GUINT64_FORMAT " whole pages\n", t->st.invalidated, t->st.code_stores, t->st.retries,
+                           t->st.dma_hits, t->st.page_drops);
+    g_string_append_printf(out, "evicted: %" G_GUINT64_FORMAT " segments with %" G_GUINT64_FORMAT " blocks\n",
+                           t->st.evictions, t->st.evicted);
+    for (unsigned i = 0; i < a->vcpus->len; i++)
+        vcpu_stats(a->vcpus->pdata[i], out);
+}

@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * accel/tcg from inside: the vCPU, its TLB contexts, translated blocks and where they are kept.  docs/accel.md. */
+#ifndef ACCEL_TCG_INT_H
+#define ACCEL_TCG_INT_H
+
+#include <stdio.h>
+#include "accel/accel.h"
+#include "memory/dirty.h"
+#include "tcg/backend.h"
+
+typedef struct Tcg Tcg;
+typedef struct TcgVcpu TcgVcpu;
+typedef struct Check Check;
+
+/* RAM addresses: ram_page << 12 | offset.  Blocks are keyed by them rather than by guest-physical addresses, so that
+ * aliases share translations and a remapped page keeps its own. */
+#define RA_NONE UINT64_MAX
+#define RAM_NONE UINT32_MAX                     /* in 32-bit page numbers */
+
+/* --- blocks (region.c) */
+
+typedef struct Block Block;
+typedef struct PageLink { Block *b; struct PageLink *next, **prev; } PageLink;
+
+struct Block {
+    CodeBlock  cb;                              /* first: CodeLink.owner is a Block */
+    uint64_t   ra, ra2;                         /* entry; page that holds the rest of a straddling one, or RA_NONE */
+    uint32_t   mode;
+    uint16_t   len, len2;                       /* guest bytes in the page of ra, in that of ra2 */
+    uint32_t   n_insns;
+    bool       dead;                            /* not to be entered again; memory stays until its segment is reused */
+    bool       listed;                          /* in hash table and page lists */
+    uint32_t   seg;
+    CodeLink  *incoming;
+    Block     *hash_next;
+    PageLink   page[2];
+    Ir        *ir;                              /* kept for the interpreter and for check=on, else NULL */
+};
+
+typedef struct CodePage {                       /* a RAM page that blocks were read from */
+    uint64_t         ram_page;
+    uint64_t         chunks;                    /* bit per 64 bytes: some block may cover them */
+    PageLink        *blocks;
+    unsigned         hits;                      /* stores that hit code since the page had none */
+    unsigned         pins;                      /* translations that are reading it */
+    struct CodePage *next;
+} CodePage;
+
+/* The code memory is a ring of segments: one is filled at a time, and the oldest is emptied for reuse. */
+enum { MAX_SEGMENTS = 8 };
+typedef struct Segment { size_t at, size, used; GPtrArray *blocks; /* by address */ } Segment;
+
+enum { HASH_BITS = 16, PAGE_HASH_BITS = 12 };
+
+struct Tcg {
+    Accel          a;                           /* first */
+    /* options */
+    bool           check, use_interp, stress_interrupt, stress_regalloc, one_insn;
+    uint64_t       tb_size;                     /* bytes */
+    uint64_t       seed;
+
+    /* Everything below under `lock`, but for the look-ups that say otherwise. */
+    pthread_mutex_t lock;
+    CodeMemory     mem;
+    int            mem_fd;
+    size_t         thunks;                      /* bytes that the back end took at the start */
+    Segment        seg[MAX_SEGMENTS];
+    unsigned       n_seg, cur;
+    Backend       *backend;
+    Block        **hash;                        /* read without the lock */
+    CodePage     **pages;                       /* read without the lock */
+    FILE          *perfmap;
+    const MemoryListener *listener;
+
+    struct {
+        uint64_t blocks, one_insn_blocks, guest_insns, guest_bytes, host_bytes, data_bytes, translate_ns, compile_ns,
+                 invalidated, page_drops, code_stores, evictions, evicted, dma_hits, retries;
+    } st;
+};
+
+/* --- TLB contexts (tlb.c) */
+
+enum { N_CONTEXTS = 32, N_FETCH = 64, N_VIEWS = 16, N_WINDOWS = 4, SELECT_SIZE = 64 };
+
+enum {                                          /* more bits of TlbEntry.pa */
+    TLBE_READONLY = 4,                          /* ROM: reads are plain, writes go to the region */
+    TLBE_LOG_SHIFT = 4, TLBE_LOG = 0x3f << TLBE_LOG_SHIFT,  /* log2 of the mapping's size */
+};
+
+/* Where code is fetched from: a TLB for C only. */
+typedef struct FetchEntry {
+    uint64_t       va;                          /* page; TLB_EMPTY */
+    uint64_t       pa;
+    uint64_t       ram_page;                    /* RAM_PAGE_NONE: I/O */
+    const uint8_t *host;
+    uint8_t        log;                         /* log2 of the mapping's size */
+    bool           global;
+} FetchEntry;
+
+typedef struct Context {
+    TlbContext  hw;                             /* first: cpu->ctx */
+    uint32_t    ram_page[TLB_SIZE];             /* of each entry; RAM_NONE: I/O */
+    /* What was filled since the last flush, and what of it a flush that keeps globals leaves. */
+    uint64_t    tlb_used[TLB_SIZE / 64], tlb_global[TLB_SIZE / 64];
+    uint64_t    jump_used[JUMP_SIZE / 64], jump_global[JUMP_SIZE / 64], jump_straddles[JUMP_SIZE / 64];
+    FetchEntry  fetch[N_FETCH];
+    /* Hashes of what is present, so that dropping a page seldom has to search: pages in jump entries (by global),
+     * 2 MiB and 1 GiB frames that hold fragments of large mappings. */
+    uint64_t    jump_pages[2][4], large_2m, large_1g;
+
+    TcgVcpu    *v;
+    uint32_t    asid;
+    unsigned    view;
+    uint64_t    code_base;                      /* code_va(pc) - pc for which the jump entries hold */
+    uint64_t    last_use;
+    struct Context *by_view[N_VIEWS];           /* same asid, other view; checked before use */
+} Context;
+
+/* A piece of RAM or ROM that was looked up lately: spares walks through the space's view. */
+typedef struct Window { uint64_t pa, len; uint8_t *host; uint64_t ram_page; bool readonly; } Window;
+
+/* A change of RAM behind the vCPU's back, to be acted upon at its next safe point. */
+typedef struct Written { uint64_t ram_page; uint16_t offset, len; } Written;
+
+typedef struct TcgStats {
+    uint64_t enters, exits[32], jump_fills, links, fetch_fills, tlb_fills, fill_faults, loads, stores, atomics,
+             cross, io_loads, io_stores, rmw, code_page_stores, upgrades, selects, select_misses, context_reuses,
+             flush_all, flush_asid, flush_global, flush_page, flush_page_scans, halts, kicks, services, helper_loads,
+             helper_stores, host_ok, host_miss, checked, view_other;
+} TcgStats;
+
+struct TcgVcpu {
+    Vcpu        v;                              /* first */
+    Tcg        *tcg;
+    const Target *target;
+    CpuState   *cpu;
+    /* state of the run loop */
+    int32_t     budget;                         /* what countdown was when cpu->insns was last brought up to date */
+    bool        in_code;                        /* inside backend_enter() or interp_run() */
+    bool        single;                         /* ... of a one-instruction block */
+    bool        retry;                          /* a store into code was refused: do its instruction by itself */
+    CodeLink   *link;                           /* the exit just taken, to be linked to what is found next */
+    bool        held;                           /* a kick came meanwhile */
+    bool        hold;                           /* check=on: kicks wait until the region has been replayed */
+    bool        after_one;                      /* service(): run one instruction, then look again */
+    bool        dead;                           /* triple fault: until reset */
+    bool        log_stats;
+    /* memory */
+    Space      *mem, *io;
+    uint8_t    *code_flags;
+    RamMap     *ram;
+    Context    *ctxs[N_CONTEXTS];
+    unsigned    n_ctxs;
+    Context    *select[SELECT_SIZE];            /* by asid and view; checked before use */
+    uint64_t    clock;                          /* of last_use */
+    Window      win[N_WINDOWS];
+    unsigned    next_win;
+    /* filed by other threads */
+    pthread_mutex_t work_lock;
+    GArray     *written;                        /* Written */
+    bool        written_all, remapped;
+    GArray     *protect;                        /* pairs of uint64_t: RAM pages whose dirty bits were cleared */
+
+    Ir         *ir;                             /* scratch of the translator */
+    Interp     *interp;
+    Check      *chk;
+    Block       transient;                      /* the one-instruction block that is not kept */
+    uint8_t     random[256];
+    unsigned    random_left;
+    TcgStats    st;
+};
+
+static inline TcgVcpu *tcg_vcpu(CpuState *cpu) { return cpu->vcpu; }
+static inline Context *context(CpuState *cpu) { return (Context *)cpu->ctx; }
+static inline uint32_t cpu_mode(const CpuState *cpu) { return cpu->mode_tag >> 48; }
+static inline bool bit_test(const uint64_t *set, unsigned i) { return set[i / 64] >> i % 64 & 1; }
+static inline void bit_set(uint64_t *set, unsigned i) { set[i / 64] |= UINT64_C(1) << i % 64; }
+static inline void bit_clear(uint64_t *set, unsigned i) { set[i / 64] &= ~(UINT64_C(1) << i % 64); }
+
+/* run.c */
+void tcg_vcpu_run(Vcpu *vc);
+void tcg_vcpu_interrupt(Vcpu *vc);              /* makes countdown negative, in a way that the count survives */
+void tcg_settle(TcgVcpu *v);                    /* brings cpu->insns up to date and refills countdown */
+
+/* region.c */
+bool  code_cache_init(Tcg *t, GError **err);
+void  code_cache_free(Tcg *t);
+/* The block at the CPU's pc, translated if need be; global: its pages are.  NULL: the fetch faulted, exception
+ * recorded. */
+Block *block_find(TcgVcpu *v, bool *global);
+/* The one instruction at the pc, for one run: valid until the next call.  NULL as above. */
+Block *block_single(TcgVcpu *v);
+Block *block_at_host(Tcg *t, uint64_t host);    /* whose code holds the host address */
+bool   block_link(TcgVcpu *v, CodeLink *link, Block *to);        /* false: they may not be linked */
+CpuExit code_enter(TcgVcpu *v, const Block *b);
+/* State at the faulting operation at a host address; *b: the block that it lies in, which need not be the one that was
+ * entered.  Returns how many of its instructions had retired. */
+unsigned code_restore(TcgVcpu *v, Block **b, uint64_t at);
+void   block_kill(Tcg *t, Block *b);            /* lock held: out of tables and links; never entered again */
+static inline CodePage *code_page(Tcg *t, uint64_t ram_page)
+{
+    CodePage *p = __atomic_load_n(&t->pages[ram_page & ((1 << PAGE_HASH_BITS) - 1)], __ATOMIC_ACQUIRE);
+    while (p && p->ram_page != ram_page)
+        p = __atomic_load_n(&p->next, __ATOMIC_ACQUIRE);
+    return p;
+}
+FetchEntry *fetch_page(TcgVcpu *v, uint64_t va);        /* NULL: fault, exception recorded */
+
+/* Bits of CodePage.chunks; whether a block's bytes in that page meet a range of it. */
+static inline uint64_t chunk_bits(unsigned offset, unsigned len)
+{
+    unsigned first = offset / 64, last = (offset + len - 1) / 64;
+    return ~UINT64_C(0) >> (63 - last) & ~UINT64_C(0) << first;
+}
+static inline bool link_covers(const PageLink *l, unsigned offset, unsigned len)
+{
+    const Block *b = l->b;
+    bool second = l == &b->page[1];
+    unsigned at = second ? 0 : b->ra & ~PAGE_MASK, n = second ? b->len2 : b->len;
+    return offset < at + n && at < offset + len;
+}
+
+/* tlb.c */
+Context *context_get(TcgVcpu *v, uint32_t asid, unsigned view);
+void  contexts_free(TcgVcpu *v);
+void  context_flush(Context *c, bool globals);
+void  context_forget_block(Context *c, const Block *b); /* its jump entry, if any */
+void  context_forget_code(Context *c, const uint8_t *lo, const uint8_t *hi);
+void  tlb_protect_page(TcgVcpu *v, uint64_t ram_page);  /* writes to it go the slow way from now on */
+void  tlb_remapped(TcgVcpu *v);                         /* physical memory has changed: forget all */
+void  jump_fill(TcgVcpu *v, uint64_t pc, const Block *b, bool global);
+void  tlb_hook_select(CpuState *cpu, uint32_t asid, unsigned view);
+void  tlb_hook_flush(CpuState *cpu, int32_t asid, bool globals);
+void  tlb_hook_flush_page(CpuState *cpu, int32_t asid, uint64_t va);
+
+/* softmmu.c: no FP */
+extern const SlowOps softmmu_ops, softmmu_check_ops;
+int   slow_load(CpuState *cpu, uint64_t va, uint32_t memop);
+int   slow_store(CpuState *cpu, uint64_t va, uint32_t memop);
+int   slow_atomic(CpuState *cpu, uint64_t va, uint32_t flags);
+const Window *window_find(TcgVcpu *v, uint64_t pa);     /* NULL: not RAM */
+void  mark_bits(Context *c, unsigned i, bool global, uint64_t va, unsigned log);
+bool  mem_load(CpuState *cpu, uint64_t va, unsigned size, int view, uint64_t *out);
+bool  mem_store(CpuState *cpu, uint64_t va, unsigned size, int view, uint64_t val);
+void *mem_host(CpuState *cpu, uint64_t va, unsigned len, MmuAccess acc, int view);
+bool  mem_probe(CpuState *cpu, uint64_t va, unsigned len, MmuAccess acc, int view);
+bool  mem_phys_load(CpuState *cpu, uint64_t pa, unsigned size, uint64_t *out);
+bool  mem_phys_cas(CpuState *cpu, uint64_t pa, unsigned size, uint64_t old, uint64_t new_);
+
+/* io.c: what slow paths call behind fp_shield(), and the other hooks of the target */
+void  fp_shield(void (*fn)(void *arg), void *arg, uint32_t mxcsr);
+typedef struct IoReq { TcgVcpu *v; uint64_t pa, value; unsigned size; bool fault; } IoReq;
+void  io_load(void *req);
+void  io_store(void *req);
+typedef struct WalkReq { TcgVcpu *v; uint64_t va; MmuAccess acc; unsigned view; bool done; MmuResult r; } WalkReq;
+void  walk(void *req);
+typedef struct MisalignedReq { CpuState *cpu; uint64_t va; unsigned memop; bool allowed; } MisalignedReq;
+void  misaligned(void *req);
+typedef struct WindowReq { TcgVcpu *v; uint64_t pa; const Window *found; } WindowReq;
+void  window_fetch(void *req);
+typedef struct ContextReq { TcgVcpu *v; uint32_t asid; unsigned view; Context *found; } ContextReq;
+void  context_get_req(void *req);
+extern const CpuHooks tcg_hooks;
+
+/* invalidate.c */
+void  code_page_pin(TcgVcpu *v, uint64_t ram_page);             /* before its bytes are read */
+void  code_page_unpin(Tcg *t, uint64_t ram_page);
+void  code_page_add(Tcg *t, Block *b);
+void  code_page_remove(Tcg *t, Block *b);
+/* A store by this vCPU to bytes that blocks cover: before it, or after the fact.  refused: the store must not be done
+ * now; the instruction will be run again by itself. */
+typedef struct CodeStore { TcgVcpu *v; uint64_t ram_page; unsigned offset, len; bool after, refused; } CodeStore;
+void  code_store(void *req);
+void  ram_written_hook(void *self, uint64_t ram_page, unsigned offset, unsigned len);
+void  ram_protect_hook(void *self, uint64_t ram_page, uint64_t n);
+void  invalidate_work(TcgVcpu *v);              /* at a safe point: what other threads have filed */
+typedef struct DirtyReq { TcgVcpu *v; uint64_t ram_page; } DirtyReq;
+void  dirty_req(void *req);
+
+/* check.c */
+Check *check_new(TcgVcpu *v);
+void   check_free(Check *c);
+CpuExit check_run(TcgVcpu *v, Block *b);        /* interpreter, then compiled code; aborts if they differ */
+typedef struct CheckAccess { CpuState *cpu; uint64_t va; uint32_t memop; unsigned kind; int status; } CheckAccess;
+enum { CHECK_LOAD, CHECK_STORE, CHECK_ATOMIC, CHECK_CALL };
+void   check_access(void *acc);
+uint64_t check_helper(CpuState *cpu, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5);
+
+/* stats.c */
+void tcg_stats(Accel *a, GString *out);
+/* disas.c */
+void disas_guest(TcgVcpu *v, const Ir *ir, uint64_t pc, const uint8_t *code, unsigned len);
+void disas_host(Tcg *t, const Block *b);
+void perfmap_add(Tcg *t, const Block *b, uint64_t pc);
+
+#endif

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * TLB contexts: one software TLB, fetch TLB and jump cache per address-space id and view, so that switching between
+ * address spaces, or between kernel and user, forgets nothing.  Flushes cost what was filled, not what there is: sets
+ * of filled entries tell which to clear, and a flush that keeps globals leaves those of the global set.
+ *
+ * A context belongs to one vCPU and is touched by its thread only (or while it is paused). */
+#include "accel/tcg/tcg_int.h"
+
+#include <string.h>
+#include <sys/mman.h>
+#include "util/log.h"
+
+/* --- clearing */
+
+static void tlb_drop(Context *c, unsigned i)
+{
+    c->hw.tlb[i].read = c->hw.tlb[i].write = TLB_EMPTY;
+    bit_clear(c->tlb_used, i);
+    bit_clear(c->tlb_global, i);
+}
+
+static void jump_drop(Context *c, unsigned i)
+{
+    c->hw.jump[i].tag = jump_empty(i);
+    bit_clear(c->jump_used, i);
+    bit_clear(c->jump_global, i);
+    bit_clear(c->jump_straddles, i);
+}
+
+static void fetch_drop(FetchEntry *f) { f->va = TLB_EMPTY; }
+
+static void jump_flush(Context *c, bool globals)
+{
+    for (unsigned w = 0; w < JUMP_SIZE / 64; w++)
+        for (uint64_t m = c->jump_used[w] & ~(globals ? 0 : c->jump_global[w]); m; m &= m - 1)
+            jump_drop(c, w * 64 + __builtin_ctzll(m));
+    memset(c->jump_pages[0], 0, sizeof c->jump_pages[0]);
+    if (globals)
+        memset(c->jump_pages[1], 0, sizeof c->jump_pages[1]);
+}
+
+void context_flush(Context *c, bool globals)
+{
+    for (unsigned w = 0; w < TLB_SIZE / 64; w++)
+        for (uint64_t m = c->tlb_used[w] & ~(globals ? 0 : c->tlb_global[w]); m; m &= m - 1)
+            tlb_drop(c, w * 64 + __builtin_ctzll(m));
+    for (unsigned i = 0; i < N_FETCH; i++)
+        if (globals || !c->fetch[i].global)
+            fetch_drop(&c->fetch[i]);
+    jump_flush(c, globals);
+    if (globals)
+        c->large_2m = c->large_1g = 0;          /* else: global fragments of large mappings may be left */
+}
+
+void context_forget_block(Context *c, const Block *b)
+{
+    unsigned i = jump_index(b->ra - c->code_base);      /* the page offset is the same in RAM and virtual addresses */
+    if (c->hw.jump[i].code == b->cb.code && bit_test(c->jump_used, i))
+        jump_drop(c, i);
+}
+
+void context_forget_code(Context *c, const uint8_t *lo, const uint8_t *hi)
+{
+    for (unsigned w = 0; w < JUMP_SIZE / 64; w++)
+        for (uint64_t m = c->jump_used[w]; m; m &= m - 1) {
+            unsigned i = w * 64 + __builtin_ctzll(m);
+            const uint8_t *code = c->hw.jump[i].code;
+            if (code >= lo && code < hi)
+                jump_drop(c, i);
+        }
+}
+
+/* --- contexts */
+
+#define CONTEXT_LEN ((sizeof(Context) + PAGE_SIZE - 1) & PAGE_MASK)
+
+static Context *context_new(TcgVcpu *v)
+{
+    Context *c = mmap(NULL, CONTEXT_LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (c == MAP_FAILED)
+        g_error("out of memory for a TLB context");
+    c->v = v;
+    for (unsigned i = 0; i < TLB_SIZE; i++) {
+        c->hw.tlb[i].read = c->hw.tlb[i].write = TLB_EMPTY;
+        c->ram_page[i] = RAM_NONE;
+    }
+    for (unsigned i = 0; i < JUMP_SIZE; i++)
+        c->hw.jump[i].tag = jump_empty(i);
+    for (unsigned i = 0; i < N_FETCH; i++)
+        fetch_drop(&c->fetch[i]);
+    return c;
+}
+
+void contexts_free(TcgVcpu *v)
+{
+    for (unsigned i = 0; i < v->n_ctxs; i++)
+        munmap(v->ctxs[i], CONTEXT_LEN);
+}
+
+static Context *context_oldest(TcgVcpu *v)
+{
+    if (v->n_ctxs < N_CONTEXTS)
+        return v->ctxs[v->n_ctxs++] = context_new(v);
+    Context *old = NULL;
+    for (unsigned i = 0; i < v->n_ctxs; i++) {
+        Context *c = v->ctxs[i];
+        if (&c->hw != v->cpu->ctx && (!old || c->last_use < old->last_use))
+            old = c;
+    }
+    v->st.context_reuses++;
+    context_flush(old, true);
+    return old;
+}
+
+static unsigned select_index(uint32_t asid, unsigned view) { return (asid * 4 + view) % SELECT_SIZE; }
+
+Context *context_get(TcgVcpu *v, uint32_t asid, unsigned view)
+{
+    Context **cached = &v->select[select_index(asid, view)], *c = *cached;
+    if (!c || c->asid != asid || c->view != view) {
+        v->st.select_misses++;
+        c = NULL;
+        for (unsigned i = 0; i < v->n_ctxs && !c; i++)
+            if (v->ctxs[i]->asid == asid && v->ctxs[i]->view == view)
+                c = v->ctxs[i];
+        if (!c) {
+            c = context_oldest(v);
+            c->asid = asid;
+            c->view = view;
+        }
+        *cached = c;
+    }
+    c->last_use = ++v->clock;
+    return c;
+}
+
+void context_get_req(void *req)
+{
+    ContextReq *r = req;
+    r->found = context_get(r->v, r->asid, r->view);
+}
+
+/* Jump entries are by the pc slot, but what they lead to depends on where code_va() puts it.  Targets call this after
+ * every change of that, so here is where the entries of another base are dropped. */
+void tlb_hook_select(CpuState *cpu, uint32_t asid, unsigned view)
+{
+    TcgVcpu *v = tcg_vcpu(cpu);
+    if (!v)
+        return;                                 /* reset before it was given to us */
+    v->st.selects++;
+    Context *c = context_get(v, asid, view);
+    cpu->ctx = &c->hw;
+    uint64_t base = v->target->code_va(cpu, 0);
+    if (G_UNLIKELY(base != c->code_base)) {
+        jump_flush(c, true);
+        c->code_base = base;
+    }
+}
+
+/* --- flushes */
+
+void tlb_hook_flush(CpuState *cpu, int32_t asid, bool globals)
+{
+    TcgVcpu *v = tcg_vcpu(cpu);
+    if (!v)
+        return;
+    v->st.flush_all += asid < 0;
+    v->st.flush_asid += asid >= 0;
+    v->st.flush_global += globals;
+    trace(LOG_MMU, "tlb: flush asid %d%s\n", asid, globals ? " with globals" : "");
+    for (unsigned i = 0; i < v->n_ctxs; i++)
+        if (asid < 0 || v->ctxs[i]->asid == (uint32_t)asid)
+            context_flush(v->ctxs[i], globals);
+}
+
+static unsigned entry_log(const TlbEntry *e) { return (e->pa & TLBE_LOG) >> TLBE_LOG_SHIFT; }
+static uint64_t entry_va(const TlbEntry *e) { return (e->read != TLB_EMPTY ? e->read : e->write) & PAGE_MASK; }
+
+static uint64_t hash_bit(uint64_t frame) { return UINT64_C(1) << (frame & 63); }
+
+/* Pages of pc that lie in the same 2^log frame as pc; straddlers also when their second page does. */
+static void jump_drop_range(Context *c, uint64_t pc, unsigned log, bool only_global)
+{
+    /* A tag's mode bits are in its top 16; canonical addresses differ below them. */
+    for (unsigned w = 0; w < JUMP_SIZE / 64; w++)
+        for (uint64_t m = c->jump_used[w] & (only_global ? c->jump_global[w] : ~UINT64_C(0)); m; m &= m - 1) {
+            unsigned i = w * 64 + __builtin_ctzll(m);
+            uint64_t tag = c->hw.jump[i].tag;
+            bool hit = (tag ^ pc) << 16 >> (16 + log) == 0;
+            if (!hit && bit_test(c->jump_straddles, i))
+                hit = ((tag + PAGE_SIZE) ^ pc) << 16 >> (16 + log) == 0;
+            if (hit)
+                jump_drop(c, i);
+        }
+}
+
+static bool same_frame(uint64_t a, uint64_t b, unsigned log) { return log > 63 || (a ^ b) >> log == 0; }
+
+/* Drops all that came from large mappings around va. */
+static void drop_large(Context *c, uint64_t va, bool only_global)
+{
+    c->v->st.flush_page_scans++;
+    unsigned widest = 0;
+    for (unsigned w = 0; w < TLB_SIZE / 64; w++)
+        for (uint64_t m = c->tlb_used[w] & (only_global ? c->tlb_global[w] : ~UINT64_C(0)); m; m &= m - 1) {
+            unsigned i = w * 64 + __builtin_ctzll(m), log = entry_log(&c->hw.tlb[i]);
+            if (log > PAGE_BITS && same_frame(entry_va(&c->hw.tlb[i]), va, log))
+                tlb_drop(c, i);
+        }
+    for (unsigned i = 0; i < N_FETCH; i++) {
+        FetchEntry *f = &c->fetch[i];
+        if (f->log > PAGE_BITS && f->va != TLB_EMPTY && (f->global || !only_global) && same_frame(f->va, va, f->log)) {
+            if (f->log > widest)
+                widest = f->log;
+            fetch_drop(f);
+        }
+    }
+    /* Entries of the jump cache may outlive the fetch entry that they came from. */
+    unsigned log = c->large_1g & hash_bit(va >> 30) ? 30 : 21;
+    jump_drop_range(c, va - c->code_base, widest > log ? widest : log, only_global);
+}
+
+static void drop_page(Context *c, uint64_t va, bool only_global)
+{
+    uint64_t page = va & PAGE_MASK;
+    unsigned i = va >> PAGE_BITS & (TLB_SIZE - 1);
+    if (entry_va(&c->hw.tlb[i]) == page && (!only_global || bit_test(c->tlb_global, i)))
+        tlb_drop(c, i);
+    FetchEntry *f = &c->fetch[va >> PAGE_BITS & (N_FETCH - 1)];
+    if (f->va == page && (!only_global || f->global))
+        fetch_drop(f);
+    if (G_UNLIKELY(c->code_base))
+        jump_flush(c, true);            /* pcs wrap at a width that we do not know */
+    uint64_t pc = va - c->code_base, bit = hash_bit(pc >> PAGE_BITS);
+    unsigned w = pc >> (PAGE_BITS + 6) & 3;
+    if ((c->jump_pages[1][w] & bit) || (!only_global && (c->jump_pages[0][w] & bit)))
+        jump_drop_range(c, pc, PAGE_BITS, only_global);
+    if ((c->large_2m & hash_bit(va >> 21)) || (c->large_1g & hash_bit(va >> 30)))
+        drop_large(c, va, only_global);
+}
+
+void tlb_hook_flush_page(CpuState *cpu, int32_t asid, uint64_t va)
+{
+    TcgVcpu *v = tcg_vcpu(cpu);
+    if (!v)
+        return;
+    v->st.flush_page++;
+    trace(LOG_MMU, "tlb: flush page %016" G_GINT64_MODIFIER "x asid %d\n", va, asid);
+    for (unsigned i = 0; i < v->n_ctxs; i++)
+        drop_page(v->ctxs[i], va, asid >= 0 && v->ctxs[i]->asid != (uint32_t)asid);
+}
+
+void tlb_remapped(TcgVcpu *v)
+{
+    memset(v->win, 0, sizeof v->win);
+    for (unsigned i = 0; i < v->n_ctxs; i++)
+        context_flush(v->ctxs[i], true);
+}
+
+void tlb_protect_page(TcgVcpu *v, uint64_t ram_page)
+{
+    for (unsigned n = 0; n < v->n_ctxs; n++) {
+        Context *c = v->ctxs[n];
+        for (unsigned i = 0; i < TLB_SIZE; i++)
+            if (c->ram_page[i] == ram_page && c->hw.tlb[i].write != TLB_EMPTY)
+                c->hw.tlb[i].write |= TLB_SLOW;
+    }
+}
+
+void jump_fill(TcgVcpu *v, uint64_t pc, const Block *b, bool global)
+{
+    Context *c = context(v->cpu);
+    unsigned i = jump_index(pc);
+    c->hw.jump[i].code = b->cb.code;
+    c->hw.jump[i].tag = jump_tag(pc, v->cpu->mode_tag);
+    bit_set(c->jump_used, i);
+    bit_clear(c->jump_global, i);
+    bit_clear(c->jump_straddles, i);
+    if (global)
+        bit_set(c->jump_global, i);
+    for (unsigned n = 0; n <= (b->ra2 != RA_NONE); n++) {
+        uint64_t page = (pc >> PAGE_BITS) + n;
+        c->jump_pages[global][page >> 6 & 3] |= hash_bit(page);
+    }
+    if (b->ra2 != RA_NONE)
+        bit_set(c->jump_straddles, i);
+    v->st.jump_fills++;
+}

@@ -44,7 +44,7 @@ static Val vn_find(Ir *ir, const IrInsn *in, IrStamped **slot)
            o->c == in->c && o->aux == in->aux ? e->v : VAL_NONE;
 }
 
-static Val emit_pure(Ir *ir, IrInsn in)
+Val ir_emit(Ir *ir, IrInsn in)
 {
     struct IrBuilder *b = ir->builder;
     bool two = ir_ops[in.op].effects & E_SECOND;
@@ -312,20 +312,20 @@ static void store_slot(Ir *ir, unsigned slot, Val v)
 Val ir_op1(Ir *ir, IrOp op, Val a)
 {
     g_assert(type_is_int(val_type(ir, a)));
-    return emit_pure(ir, (IrInsn){ .op = op, .type = val_type(ir, a), .a = a });
+    return ir_emit(ir, (IrInsn){ .op = op, .type = val_type(ir, a), .a = a });
 }
 
 Val ir_op2(Ir *ir, IrOp op, Val a, Val b)
 {
     IrType t = val_type(ir, a);
     g_assert(type_is_int(t) && val_type(ir, b) == (ir_ops[op].sig[3] == 's' ? I8 : t));
-    return emit_pure(ir, (IrInsn){ .op = op, .type = t, .a = a, .b = b });
+    return ir_emit(ir, (IrInsn){ .op = op, .type = t, .a = a, .b = b });
 }
 
 Val ir_op3(Ir *ir, IrOp op, Val a, Val b, Val c)
 {
     IrType t = val_type(ir, op == IR_SELECT ? b : a);
-    return emit_pure(ir, (IrInsn){ .op = op, .type = t, .a = a, .b = b, .c = c });
+    return ir_emit(ir, (IrInsn){ .op = op, .type = t, .a = a, .b = b, .c = c });
 }
 
 Val ir_second(Ir *ir, Val first)
@@ -355,7 +355,7 @@ Val ir_ext(Ir *ir, IrOp op, IrType to, Val a)
     if (from == to)
         return a;
     g_assert(op == IR_TRUNC ? type_size(to) < type_size(from) : from == PRED || type_size(to) > type_size(from));
-    return emit_pure(ir, (IrInsn){ .op = op, .type = to, .a = a });
+    return ir_emit(ir, (IrInsn){ .op = op, .type = to, .a = a });
 }
 
 Val ir_resize(Ir *ir, IrType to, Val a, bool sign)
@@ -368,20 +368,20 @@ Val ir_extract(Ir *ir, Val a, unsigned pos, unsigned len)
 {
     IrType t = val_type(ir, a);
     g_assert(len && pos + len <= type_bits(t));
-    return emit_pure(ir, (IrInsn){ .op = IR_EXTRACT, .type = t, .a = a, .aux = FIELD_AUX(pos, len) });
+    return ir_emit(ir, (IrInsn){ .op = IR_EXTRACT, .type = t, .a = a, .aux = FIELD_AUX(pos, len) });
 }
 
 Val ir_deposit(Ir *ir, Val a, Val b, unsigned pos, unsigned len)
 {
     IrType t = val_type(ir, a);
     g_assert(len && pos + len <= type_bits(t) && val_type(ir, b) == t);
-    return emit_pure(ir, (IrInsn){ .op = IR_DEPOSIT, .type = t, .a = a, .b = b, .aux = FIELD_AUX(pos, len) });
+    return ir_emit(ir, (IrInsn){ .op = IR_DEPOSIT, .type = t, .a = a, .b = b, .aux = FIELD_AUX(pos, len) });
 }
 
 Val ir_cmp(Ir *ir, IrCond c, Val a, Val b)
 {
     g_assert(type_is_int(val_type(ir, a)) && val_type(ir, a) == val_type(ir, b));
-    return emit_pure(ir, (IrInsn){ .op = IR_CMP, .type = PRED, .a = a, .b = b, .aux = c });
+    return ir_emit(ir, (IrInsn){ .op = IR_CMP, .type = PRED, .a = a, .b = b, .aux = c });
 }
 
 Val ir_cmpi(Ir *ir, IrCond c, Val a, uint64_t imm)
@@ -395,7 +395,7 @@ Val ir_select(Ir *ir, Val p, Val x, Val y) { return ir_op3(ir, IR_SELECT, p, x, 
 Val ir_host(Ir *ir, IrType t, unsigned row, Val a, Val b, Val c, unsigned imm)
 {
     uint32_t fp = host_rows[row].flags & HOF_FP ? HOSTF_FP : 0;
-    return emit_pure(ir, (IrInsn){ .op = IR_HOST, .type = t, .flags = fp, .a = a, .b = b, .c = c,
+    return ir_emit(ir, (IrInsn){ .op = IR_HOST, .type = t, .flags = fp, .a = a, .b = b, .c = c,
                                    .aux = HOST_AUX(row, imm) });
 }
 

@@ -28,6 +28,7 @@ struct IrBuilder {
     SlotSet   known, dirty, pending;    /* cur valid; cur not in memory; pend valid */
     Val       cur[MAX_SLOTS], pend[MAX_SLOTS];
 
+    uint32_t *fold_hits;                /* tests: how often each row applied, or NULL */
     uint8_t   fold_first[IR_N_OPS + 1];  /* rows of each op, see ir_fold_index() */
     uint32_t  vn_stamp, const_stamp;
     IrStamped vn[VN_SIZE];
@@ -51,10 +52,18 @@ void ir_set_folding(Ir *ir, bool on);
 /* Appends as it is: no fold, no numbering. */
 Val ir_append(Ir *ir, IrInsn in);
 
+/* A pure insn: folded, found, or appended (with the SECOND of those that have one). */
+Val ir_emit(Ir *ir, IrInsn in);
+
+/* parse.c: ir_parse(), which with fold sends pure insns through ir_emit(). */
+bool ir_parse_folding(Ir *ir, const char *text, bool fold, const IrHelper *const *helpers, unsigned n_helpers,
+                      GError **err);
+
 /* fold.c: a value that stands for the insn, or VAL_NONE: append *in, which may have become a cheaper insn.
  * Ops with a second result set *second when they fold. */
 Val ir_fold(Ir *ir, IrInsn *in, Val *second);
-void ir_fold_index(uint8_t first[IR_N_OPS + 1]);
+unsigned ir_fold_index(uint8_t first[IR_N_OPS + 1]);         /* number of rows */
+const char *ir_fold_name(unsigned row);
 /* What may be stored in place of v when only its low bytes count. */
 Val ir_fold_stored(const Ir *ir, Val v, unsigned bytes);
 

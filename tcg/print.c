@@ -178,10 +178,12 @@ static void put_insn(Printer *p, uint32_t at)
         put_operands(p, in);
         g_string_append_printf(p->out, ", %u, %u", FIELD_POS(in->aux), FIELD_LEN(in->aux));
         break;
-    case IR_HOST:
-        g_string_append_printf(p->out, ".%s.%u", host_rows[HOST_ROW(in->aux)].name, HOST_IMM(in->aux));
+    case IR_HOST: {
+        g_autofree char *row = g_ascii_strdown(host_rows[HOST_ROW(in->aux)].name, -1);
+        g_string_append_printf(p->out, ".%s.%u", row, HOST_IMM(in->aux));
         put_operands(p, in);
         break;
+    }
     case IR_ATOMIC:
         g_string_append_printf(p->out, ".%s", ir_atomic_names[ATOMIC_OP(in->flags)]);
         /* fall through */

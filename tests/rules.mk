@@ -12,7 +12,7 @@ test-y += tests/unit/memory/space.o
 
 # --- tcg
 test-y += tests/unit/tcg/hostop.o
-test-y += tests/unit/tcg/build.o tests/unit/tcg/interp.o
+test-y += tests/unit/tcg/build.o tests/unit/tcg/interp.o tests/unit/tcg/text.o tests/unit/tcg/verify.o
 
 # --- target
 
@@ -21,8 +21,10 @@ test-y += tests/unit/tcg/build.o tests/unit/tcg/interp.o
 # --- block, net
 
 # --- chardev
+test-y += tests/unit/chardev/stream.o
 
 # --- hw/core
+test-y += tests/unit/hw/core.o
 
 # --- hw devices
 

@@ -5,6 +5,7 @@
 #ifndef RHEA_TARGET_X86_TRANSLATE_H
 #define RHEA_TARGET_X86_TRANSLATE_H
 
+#include <string.h>
 #include "tcg/build.h"
 #include "target/x86/cpu.h"
 
@@ -59,8 +60,12 @@ typedef struct X86Trans {
         Val   carry, ovf;       /* PRED, or VAL_NONE when not known as such (known or not) */
         Val   flags;            /* I32, all flags, if someone had them made (known or not) */
     } cc;
+    /* the driver's own */
     unsigned  side_exits;
+    bool      ended;            /* ir_insn_end() has been called for this instruction */
     bool      aligned;          /* 16-byte accesses of this instruction must be aligned */
+    uint8_t   limit_len;        /* for limit checks: length of the access to come, 0: none */
+    bool      limit_write;
 } X86Trans;
 
 typedef bool X86Fn(X86Trans *t, X86Args *a);    /* false: #UD after all */
@@ -102,7 +107,8 @@ enum {
     R_CPL0   = 8,               /* #GP(0) unless CPL 0 */
     R_ENDS   = 0x10,            /* the block ends after it (state that translation depends on may have changed) */
     R_ONLY64 = 0x20, R_NO64 = 0x40,
-    R_DEF64  = 0x80,            /* operand size is 64 in 64-bit mode without REX.W (push, pop, near branches) */
+    R_DEF64  = 0x80,            /* operand size is 64 in 64-bit mode without REX.W (push, pop) */
+    R_FORCE64 = 0x4000,         /* operand size is 64 in 64-bit mode whatever 66 says (near branches; so Intel's do) */
     R_SSE    = 0x100,           /* MODE_SSE_UD: #UD; CR0.TS: #NM */
     R_FPU    = 0x200,           /* MODE_FPU_NM: #NM */
     R_FP     = 0x400,           /* SSE floating point: with MODE_FPEXC goes the checked way */
@@ -151,6 +157,11 @@ void x86_put_flags(X86Trans *t, CcOp op, unsigned size, Val result, Val lhs, Val
 void x86_put_eflags(X86Trans *t, Val arith_bits /* I32 or I64 */);      /* CC_EFLAGS */
 void x86_put_carry(X86Trans *t, Val cf01 /* PRED */);                   /* only CF changes */
 void x86_put_carry_ovf(X86Trans *t, Val cf, Val of);                    /* PRED; CF and OF change */
+/* Flags that change only if some predicate says so: save, set new ones, then keep the saved if p. */
+typedef struct X86CcSlots { Val op, a, b, c, cf; } X86CcSlots;
+void x86_cc_save(X86Trans *t, X86CcSlots *s);
+void x86_cc_keep_if(X86Trans *t, Val p, const X86CcSlots *s);
+void x86_cc_forget(X86Trans *t);                                        /* a helper has written the CC slots */
 Val  x86_get_flags(X86Trans *t);                                        /* I32: FL_ARITH bits */
 Val  x86_get_carry(X86Trans *t);                                        /* PRED */
 Val  x86_cond(X86Trans *t, unsigned cc);                                /* PRED for condition code 0..15 of Jcc */

@@ -14,6 +14,17 @@ static void describe(Ir *ir, const char *title)
     g_string_free(s, TRUE);
 }
 
+static bool well_formed(Ir *ir, uint32_t seed)
+{
+    g_autofree char *error = ir_verify(ir);
+    if (!error)
+        return true;
+    describe(ir, error);
+    g_test_message("seed %u", seed);
+    g_test_fail();
+    return false;
+}
+
 static void folded_equals_plain(void)
 {
     Ir *plain = ir_new(&test_slots), *opt = ir_new(&test_slots);
@@ -25,7 +36,11 @@ static void folded_equals_plain(void)
     for (uint32_t seed = 0; seed < 20000; seed++) {
         ir_random(plain, seed, IRR_ALL);
         ir_random(opt, seed, IRR_ALL);
+        if (!well_formed(plain, seed) || !well_formed(opt, seed))
+            break;
         ir_pass_dead(opt);
+        if (!well_formed(opt, seed))
+            break;
         test_cpu_seed(a, seed);
         memcpy(b, a, sizeof *b);
         CpuExit x = interp_run(in, &a->s, plain), y = interp_run(in, &b->s, opt);

@@ -1,0 +1,536 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * C helpers of the system instructions, and their declarations to the IR.  Those with HF_FAULTS return 0, or 1 with an
+ * exception recorded and nothing changed.  Sources: SDM vol. 2, APM vol. 3; SDM vol. 1, chapter 13 for XSAVE. */
+#include <string.h>
+
+#include "target/x86/helper_sys.h"
+#include "target/x86/sys.h"
+
+/* --- control, debug and model-specific registers */
+
+static uint64_t get_cr(CpuState *s, uint32_t n)
+{
+    X86Cpu *c = x86_cpu(s);
+    switch (n) {
+    case 0: return c->cr0;
+    case 2: return c->cr2;
+    case 3: return c->cr3;
+    case 8: return c->port.intc ? c->port.intc->get_cr8(c->port.intc_self) : 0;
+    default: return c->cr4;
+    }
+}
+
+static int set_cr(CpuState *s, uint32_t n, uint64_t v) { return !x86_set_cr(x86_cpu(s), n, v); }
+
+static int lmsw(CpuState *s, uint64_t v)
+{
+    X86Cpu *c = x86_cpu(s);             /* PE can be set, not cleared */
+    return !x86_set_cr(c, 0, (c->cr0 & ~UINT64_C(0xe)) | (v & 0xf));
+}
+
+static void clts(CpuState *s)
+{
+    X86Cpu *c = x86_cpu(s);
+    c->cr0 &= ~(uint64_t)CR0_TS;
+    x86_mode_changed(c);
+}
+
+/* DR4, DR5 are DR6, DR7 unless CR4.DE; with DR7.GD every access traps. */
+static bool debug_register(X86Cpu *c, uint32_t *n)
+{
+    if (*n == 4 || *n == 5) {
+        if (c->cr4 & CR4_DE)
+            return x86_fault(c, EXC_UD, 0);
+        *n += 2;
+    }
+    if (c->dr[7] & 0x2000) {
+        c->exc_dr6 |= 0x2000;           /* BD */
+        return x86_fault(c, EXC_DB, 0);
+    }
+    return true;
+}
+
+static int get_dr(CpuState *s, uint32_t n)
+{
+    X86Cpu *c = x86_cpu(s);
+    if (!debug_register(c, &n))
+        return 1;
+    s->helper_ret = c->dr[n];
+    return 0;
+}
+
+static int set_dr(CpuState *s, uint32_t n, uint64_t v)
+{
+    X86Cpu *c = x86_cpu(s);
+    if (!debug_register(c, &n))
+        return 1;
+    if (n >= 6 && v >> 32)
+        return !x86_fault(c, EXC_GP, 0);
+    if (n == 6)
+        v = (v & 0xe00f) | 0xffff0ff0;
+    if (n == 7)
+        v = (v & 0xffff2bff) | 0x400;
+    c->dr[n] = v;
+    return 0;
+}
+
+static void cpuid(CpuState *s)
+{
+    uint32_t out[4];
+    x86_cpuid(x86_cpu(s), s->hot[RAX], s->hot[RCX], out);
+    s->hot[RAX] = out[0];
+    s->hot[RBX] = out[1];
+    s->hot[RCX] = out[2];
+    s->hot[RDX] = out[3];
+}
+
+static int rdmsr(CpuState *s)
+{
+    uint64_t v;
+    if (!x86_rdmsr(x86_cpu(s), s->hot[RCX], &v))
+        return 1;
+    s->hot[RAX] = (uint32_t)v;
+    s->hot[RDX] = v >> 32;
+    return 0;
+}
+
+static int wrmsr(CpuState *s)
+{
+    return !x86_wrmsr(x86_cpu(s), s->hot[RCX], s->hot[RDX] << 32 | (uint32_t)s->hot[RAX]);
+}
+
+static uint64_t tsc(CpuState *s) { return x86_tsc(x86_cpu(s)); }
+static uint64_t tsc_aux(CpuState *s) { return x86_cpu(s)->tsc_aux; }
+static uint64_t random64(CpuState *s) { return x86_cpu(s)->hooks->random64(s); }
+
+/* XGETBV with ECX 1: components in use, which is all that are enabled (no tracking between instructions). */
+static int xgetbv(CpuState *s)
+{
+    X86Cpu *c = x86_cpu(s);
+    uint32_t n = s->hot[RCX];
+    if (n > 1 || (n == 1 && !x86_has(c, X86F_XGETBV1)))
+        return !x86_fault(c, EXC_GP, 0);
+    s->helper_ret = c->xcr0;
+    return 0;
+}
+
+static int xsetbv(CpuState *s)
+{
+    X86Cpu *c = x86_cpu(s);
+    uint64_t v = s->hot[RDX] << 32 | (uint32_t)s->hot[RAX];
+    if ((uint32_t)s->hot[RCX] || !(v & 1) || (v & ~UINT64_C(3)))
+        return !x86_fault(c, EXC_GP, 0);
+    c->xcr0 = v;
+    return 0;
+}
+
+/* --- TLB */
+
+static uint32_t pcid(const X86Cpu *c) { return c->cr4 & CR4_PCIDE ? c->cr3 & 0xfff : 0; }
+
+static void invlpg(CpuState *s, uint64_t va)
+{
+    X86Cpu *c = x86_cpu(s);
+    c->walk_gen++;
+    if (!x86_long(c))
+        va = (uint32_t)va;
+    if (!x86_long(c) || x86_canonical(va))
+        c->hooks->tlb_flush_page(s, pcid(c), va);
+}
+
+/* 0: one address of a PCID; 1: a PCID but globals; 2: everything; 3: everything but globals. */
+static int invpcid(CpuState *s, uint64_t type, uint64_t lo, uint64_t va)
+{
+    X86Cpu *c = x86_cpu(s);
+    uint32_t id = lo & 0xfff;
+    bool bad = type > 3 || (type < 2 && (lo >> 12 || (id && !(c->cr4 & CR4_PCIDE)))) || (type == 0 && !x86_canonical(va));
+    if (bad)
+        return !x86_fault(c, EXC_GP, 0);
+    c->walk_gen++;
+    if (type == 0)
+        c->hooks->tlb_flush_page(s, id, va);
+    else
+        c->hooks->tlb_flush(s, type == 1 ? (int32_t)id : -1, type == 2);
+    return 0;
+}
+
+/* --- flags, interrupts, halt */
+
+static void mode_changed(CpuState *s) { x86_mode_changed(x86_cpu(s)); }
+
+/* STI has set IF: what waits is looked at after the next instruction. */
+static void interrupts_on(CpuState *s)
+{
+    X86Cpu *c = x86_cpu(s);
+    if (atomic_load_explicit(&c->port.pending, memory_order_relaxed))
+        c->hooks->attention(s);
+}
+
+static void halt(CpuState *s) { x86_cpu(s)->halted = true; }
+
+static int soft_int(CpuState *s, uint32_t vector, uint32_t kind, uint64_t ret)
+{
+    X86Cpu *c = x86_cpu(s);
+    if (kind == SOFT_INTO && !(x86_eflags(c) & FL_OF)) {
+        *x86_pc(c) = ret;
+        return 0;
+    }
+    return !x86_int_soft(c, vector, kind, ret);
+}
+
+static int single_step(CpuState *s, uint64_t pc)
+{
+    X86Cpu *c = x86_cpu(s);
+    (void)pc;                           /* the snapshot says so too */
+    c->exc_dr6 |= 0x4000;               /* BS */
+    return !x86_fault(c, EXC_DB, 0);
+}
+
+static int iret(CpuState *s, uint32_t opsize) { return !x86_iret(x86_cpu(s), opsize); }
+static int syscall_(CpuState *s, uint64_t next) { return !x86_syscall(x86_cpu(s), next); }
+static int sysret_(CpuState *s, uint32_t opsize) { return !x86_sysret(x86_cpu(s), opsize); }
+static int sysenter(CpuState *s) { return !x86_sysenter(x86_cpu(s)); }
+static int sysexit(CpuState *s, uint32_t opsize) { return !x86_sysexit(x86_cpu(s), opsize); }
+
+/* --- segments */
+
+static int load_seg(CpuState *s, uint32_t seg, uint32_t sel) { return !x86_load_seg(x86_cpu(s), seg, sel); }
+static uint64_t get_sel(CpuState *s, uint32_t seg) { return x86_cpu(s)->seg[seg].sel; }
+static int far_jmp(CpuState *s, uint32_t sel, uint64_t off, uint32_t opsize)
+{
+    return !x86_far_jmp(x86_cpu(s), sel, off, opsize);
+}
+static int far_call(CpuState *s, uint32_t sel, uint64_t off, uint32_t opsize, uint64_t ret)
+{
+    return !x86_far_call(x86_cpu(s), sel, off, opsize, ret);
+}
+static int far_ret(CpuState *s, uint32_t opsize, uint32_t extra) { return !x86_far_ret(x86_cpu(s), opsize, extra); }
+static int lldt(CpuState *s, uint32_t sel) { return !x86_lldt(x86_cpu(s), sel); }
+static int ltr(CpuState *s, uint32_t sel) { return !x86_ltr(x86_cpu(s), sel); }
+
+/* helper_ret: bit 63: the selector may be looked at; below the value for LAR, LSL. */
+static int look(CpuState *s, uint32_t sel, uint32_t what)
+{
+    bool ok;
+    X86Desc d = { 0, 0 };
+    if (!x86_look(x86_cpu(s), sel, what, &ok, &d))
+        return 1;
+    uint64_t v = what == LOOK_LAR ? d.hi & DESC_ATTR : what == LOOK_LSL ? desc_limit(d) : 0;
+    s->helper_ret = ok ? v | UINT64_C(1) << 63 : 0;
+    return 0;
+}
+
+static uint64_t get_table(CpuState *s, uint32_t idt, uint32_t limit)
+{
+    const X86Table *t = idt ? &x86_cpu(s)->idt : &x86_cpu(s)->gdt;
+    return limit ? t->limit : t->base;
+}
+
+static int set_table(CpuState *s, uint32_t idt, uint64_t base, uint32_t limit)
+{
+    X86Cpu *c = x86_cpu(s);
+    if (x86_long(c) && !x86_canonical(base))
+        return !x86_fault(c, EXC_GP, 0);
+    *(idt ? &c->idt : &c->gdt) = (X86Table){ base, limit };
+    return 0;
+}
+
+/* --- ports */
+
+static uint64_t port_in(CpuState *s, uint32_t port, uint32_t size) { return x86_cpu(s)->hooks->port_load(s, port, size); }
+static void port_out(CpuState *s, uint32_t port, uint32_t size, uint64_t v)
+{
+    x86_cpu(s)->hooks->port_store(s, port, size, v);
+}
+
+static int io_check(CpuState *s, uint32_t port, uint32_t size)
+{
+    X86Cpu *c = x86_cpu(s);
+    const X86Seg *tr = &c->seg[TR];
+    uint64_t at, bits;
+    port &= 0xffff;
+    if (!(tr->attr & SEG_P) || !(tr->attr & 0x800) || tr->limit < 0x67)
+        return !x86_fault(c, EXC_GP, 0);
+    if (!x86_sys_load(c, tr->base + 0x66, 2, &at))
+        return 1;
+    at += port / 8;
+    if (at + 1 > tr->limit)             /* two bytes are always read */
+        return !x86_fault(c, EXC_GP, 0);
+    if (!x86_sys_load(c, tr->base + at, 2, &bits))
+        return 1;
+    return bits >> port % 8 & ((1u << size) - 1) ? !x86_fault(c, EXC_GP, 0) : 0;
+}
+
+/* --- FXSAVE, XSAVE.  The image is made, or read, in one piece on the stack. */
+
+enum { FX_LEN = 512, XS_HEADER = 512, XS_LEN = 576, XMM_AT = 160, ST_AT = 32 };
+
+static void put16(uint8_t *p, uint16_t v) { memcpy(p, &v, 2); }
+static void put32(uint8_t *p, uint32_t v) { memcpy(p, &v, 4); }
+static void put64(uint8_t *p, uint64_t v) { memcpy(p, &v, 8); }
+static uint16_t get16(const uint8_t *p) { uint16_t v; memcpy(&v, p, 2); return v; }
+static uint32_t get32(const uint8_t *p) { uint32_t v; memcpy(&v, p, 4); return v; }
+static uint64_t get64(const uint8_t *p) { uint64_t v; memcpy(&v, p, 8); return v; }
+
+/* Parts of the area that an instruction touches. */
+typedef struct Part { uint16_t at, len; } Part;
+
+static bool write_parts(X86Cpu *c, uint64_t va, const uint8_t *image, const Part *part, unsigned n)
+{
+    uint8_t *p = c->hooks->host(&c->s, va, XS_LEN, ACC_WRITE, -1);
+    if (p) {
+        for (unsigned i = 0; i < n; i++)
+            memcpy(p + part[i].at, image + part[i].at, part[i].len);
+        return true;
+    }
+    for (unsigned i = 0; i < n; i++)
+        if (!c->hooks->probe(&c->s, va + part[i].at, part[i].len, ACC_WRITE, -1))
+            return false;
+    for (unsigned i = 0; i < n; i++)
+        for (unsigned k = 0; k < part[i].len; k += 8)
+            if (!c->hooks->store(&c->s, va + part[i].at + k, 8, -1, get64(image + part[i].at + k)))
+                return false;
+    return true;
+}
+
+static bool read_area(X86Cpu *c, uint64_t va, uint8_t *image, unsigned len)
+{
+    const uint8_t *p = c->hooks->host(&c->s, va, len, ACC_READ, -1);
+    if (p) {
+        memcpy(image, p, len);
+        return true;
+    }
+    for (unsigned k = 0; k < len; k += 8) {
+        uint64_t v;
+        if (!c->hooks->load(&c->s, va + k, 8, -1, &v))
+            return false;
+        put64(image + k, v);
+    }
+    return true;
+}
+
+static void x87_to_image(const X86Cpu *c, uint8_t *b, bool wide)
+{
+    put16(b, c->fcw);
+    put16(b + 2, (c->fsw & ~0x3800) | c->fpu_top << 11);
+    b[4] = ~c->fpu_empty;               /* one bit per register: not empty */
+    b[5] = 0;
+    put16(b + 6, c->fop);
+    put64(b + 8, wide ? c->fip : (c->fip & UINT32_MAX) | (uint64_t)c->fcs << 32);
+    put64(b + 16, wide ? c->fdp : (c->fdp & UINT32_MAX) | (uint64_t)c->fds << 32);
+    for (unsigned i = 0; i < 8; i++) {
+        const X86Fpr *r = &c->fpr[(c->fpu_top + i) & 7];
+        put64(b + ST_AT + 16 * i, r->mant);
+        put64(b + ST_AT + 16 * i + 8, r->exp);
+    }
+}
+
+static void x87_from_image(X86Cpu *c, const uint8_t *b, bool wide)
+{
+    c->fcw = (get16(b) & 0x1f7f) | 0x40;
+    c->fsw = get16(b + 2) & ~0x3800;
+    c->fpu_top = b[3] >> 3 & 7;
+    c->fpu_empty = ~b[4];
+    c->fop = get16(b + 6) & 0x7ff;
+    c->fip = wide ? get64(b + 8) : get32(b + 8);
+    c->fdp = wide ? get64(b + 16) : get32(b + 16);
+    c->fcs = wide ? 0 : get16(b + 12);
+    c->fds = wide ? 0 : get16(b + 20);
+    for (unsigned i = 0; i < 8; i++) {
+        X86Fpr *r = &c->fpr[(c->fpu_top + i) & 7];
+        r->mant = get64(b + ST_AT + 16 * i);
+        r->exp = get16(b + ST_AT + 16 * i + 8);
+    }
+}
+
+static void x87_init(X86Cpu *c)
+{
+    memset(c->fpr, 0, sizeof c->fpr);
+    c->fcw = 0x37f;
+    c->fsw = c->fop = c->fcs = c->fds = 0;
+    c->fip = c->fdp = 0;
+    c->fpu_top = 0;
+    c->fpu_empty = 0xff;
+}
+
+static bool x87_is_init(const X86Cpu *c)
+{
+    bool zero = true;
+    for (unsigned i = 0; i < 8; i++)
+        zero &= !c->fpr[i].mant && !c->fpr[i].exp;
+    return zero && c->fcw == 0x37f && !c->fsw && !c->fop && !c->fip && !c->fdp && !c->fcs && !c->fds && !c->fpu_top &&
+           c->fpu_empty == 0xff;
+}
+
+/* XMM8 to 15 are outside the reach of code that is not 64-bit. */
+static unsigned n_xmm(const X86Cpu *c) { return x86_code64(c) ? 16 : 8; }
+
+static bool sse_is_init(const X86Cpu *c)
+{
+    uint64_t any = 0;
+    for (unsigned i = 0; i < n_xmm(c); i++)
+        any |= c->xmm[i].u64[0] | c->xmm[i].u64[1];
+    return !any;
+}
+
+static int misaligned(X86Cpu *c, uint64_t va, unsigned align)
+{
+    return va & (align - 1) ? !x86_fault(c, EXC_GP, 0) : 0;
+}
+
+static int fxsave(CpuState *s, uint64_t va, uint32_t wide)
+{
+    X86Cpu *c = x86_cpu(s);
+    uint8_t b[XS_LEN] = { 0 };
+    Part part[2] = { { 0, XMM_AT }, { XMM_AT, 0 } };
+    if (misaligned(c, va, 16))
+        return 1;
+    x87_to_image(c, b, wide);
+    bool sse = c->cr4 & CR4_OSFXSR;
+    if (sse) {
+        put32(b + 24, x86_mxcsr(c));
+        put32(b + 28, 0xffff);
+        memcpy(b + XMM_AT, c->xmm, 16 * n_xmm(c));
+        part[1].len = 16 * n_xmm(c);
+    }
+    return !write_parts(c, va, b, part, sse ? 2 : 1);
+}
+
+static int fxrstor(CpuState *s, uint64_t va, uint32_t wide)
+{
+    X86Cpu *c = x86_cpu(s);
+    uint8_t b[FX_LEN];
+    if (misaligned(c, va, 16) || !read_area(c, va, b, XMM_AT + 16 * n_xmm(c)))
+        return 1;
+    bool sse = c->cr4 & CR4_OSFXSR;
+    if (sse && get32(b + 24) >> 16)
+        return !x86_fault(c, EXC_GP, 0);
+    x87_from_image(c, b, wide);
+    if (sse) {
+        memcpy(c->xmm, b + XMM_AT, 16 * n_xmm(c));
+        x86_set_mxcsr(c, get32(b + 24));
+    }
+    return 0;
+}
+
+static uint64_t requested(const X86Cpu *c) { return c->xcr0 & (c->s.hot[RDX] << 32 | (uint32_t)c->s.hot[RAX]); }
+
+/* opt: XSAVEOPT, which leaves out components in their initial state.  Its other optimisation, components not
+ * modified since the last XRSTOR, is optional and not made. */
+static int xsave(CpuState *s, uint64_t va, uint32_t wide, uint32_t opt)
+{
+    X86Cpu *c = x86_cpu(s);
+    uint8_t b[XS_LEN] = { 0 };
+    Part part[6];
+    unsigned n = 0;
+    uint64_t rfbm = requested(c), in_use = (x87_is_init(c) ? 0 : 1) | (sse_is_init(c) ? 0 : 2), old;
+    if (misaligned(c, va, 64) || !c->hooks->load(s, va + XS_HEADER, 8, -1, &old))
+        return 1;
+    uint64_t save = opt ? rfbm & in_use : rfbm;
+    if (save & 1) {
+        x87_to_image(c, b, wide);
+        part[n++] = (Part){ 0, 24 };
+        part[n++] = (Part){ ST_AT, 128 };
+    }
+    if (rfbm & 2) {
+        put32(b + 24, x86_mxcsr(c));
+        put32(b + 28, 0xffff);
+        part[n++] = (Part){ 24, 8 };
+    }
+    if (save & 2) {
+        memcpy(b + XMM_AT, c->xmm, 16 * n_xmm(c));
+        part[n++] = (Part){ XMM_AT, 16 * n_xmm(c) };
+    }
+    put64(b + XS_HEADER, (old & ~rfbm) | (in_use & rfbm));
+    part[n++] = (Part){ XS_HEADER, 8 };
+    return !write_parts(c, va, b, part, n);
+}
+
+static int xrstor(CpuState *s, uint64_t va, uint32_t wide)
+{
+    X86Cpu *c = x86_cpu(s);
+    uint8_t b[XS_LEN];
+    uint64_t rfbm = requested(c);
+    if (misaligned(c, va, 64) || !read_area(c, va, b, XS_LEN))
+        return 1;
+    uint64_t bv = get64(b + XS_HEADER);
+    bool bad = (bv & ~c->xcr0) || get64(b + XS_HEADER + 8) || get64(b + XS_HEADER + 16) ||
+               ((rfbm & 2) && get32(b + 24) >> 16);
+    if (bad)
+        return !x86_fault(c, EXC_GP, 0);
+    if (rfbm & 1) {
+        if (bv & 1)
+            x87_from_image(c, b, wide);
+        else
+            x87_init(c);
+    }
+    if (rfbm & 2) {
+        if (bv & 2)
+            memcpy(c->xmm, b + XMM_AT, 16 * n_xmm(c));
+        else
+            memset(c->xmm, 0, 16 * n_xmm(c));
+        x86_set_mxcsr(c, get32(b + 24));
+    }
+    return 0;
+}
+
+/* --- declarations */
+
+#define NONE 0
+#define VECTORS (SLOTS_XMM | SLOT_BIT(X_MXCSR) | SLOT_BIT(X_FPU))
+#define INTS (~(VECTORS | SLOT_BIT(X_SCRATCH)))                         /* all that is not FP */
+#define FP_STATE ((VECTORS & ~SLOT_BIT(X_XMM_TMP)))
+#define RET SLOT_BIT(X_HELPER_RET)
+#define BITS(s) SLOT_BIT(s)
+#define MODE_READS (SLOTS_FL | SLOTS_BASE | SLOT_BIT(X_SYS))              /* of x86_mode_changed() */
+
+#define HELPER(id, fn, ret, n, flags, reads, writes) \
+    const IrHelper x86_helper_##id = { #id, (void *)(fn), ret, n, flags, { { reads } }, { { writes } } }
+
+HELPER(int,          soft_int,      T_NONE, 3, HF_FAULTS, INTS, INTS);
+HELPER(single_step,  single_step,   T_NONE, 1, HF_FAULTS, NONE, NONE);
+HELPER(io_check,     io_check,      T_NONE, 2, HF_FAULTS, NONE, NONE);
+HELPER(in,           port_in,       I64,    2, 0, NONE, NONE);
+HELPER(out,          port_out,      T_NONE, 3, 0, NONE, NONE);
+HELPER(get_cr,       get_cr,        I64,    1, 0, SLOT_BIT(X_SYS), NONE);
+HELPER(set_cr,       set_cr,        T_NONE, 2, HF_FAULTS, MODE_READS, BITS(X_SYS) | BITS(X_CR4));
+HELPER(lmsw,         lmsw,          T_NONE, 1, HF_FAULTS, MODE_READS, BITS(X_SYS));
+HELPER(clts,         clts,          T_NONE, 0, 0, MODE_READS, BITS(X_SYS));
+HELPER(get_dr,       get_dr,        T_NONE, 1, HF_FAULTS, BITS(X_SYS), RET);
+HELPER(set_dr,       set_dr,        T_NONE, 2, HF_FAULTS, BITS(X_SYS), BITS(X_SYS));
+HELPER(cpuid,        cpuid,         T_NONE, 0, 0, BITS(X_RAX) | BITS(X_RCX) | BITS(X_CR4),
+       BITS(X_RAX) | BITS(X_RBX) | BITS(X_RCX) | BITS(X_RDX));
+HELPER(rdmsr,        rdmsr,         T_NONE, 0, HF_FAULTS, BITS(X_RCX) | SLOTS_BASE | BITS(X_KERNEL_GS) | BITS(X_SYS),
+       BITS(X_RAX) | BITS(X_RDX));
+HELPER(wrmsr,        wrmsr,         T_NONE, 0, HF_FAULTS,
+       BITS(X_RAX) | BITS(X_RCX) | BITS(X_RDX) | SLOTS_BASE | BITS(X_KERNEL_GS) | BITS(X_SYS),
+       SLOTS_BASE | BITS(X_KERNEL_GS) | BITS(X_SYS));
+HELPER(tsc,          tsc,           I64,    0, 0, NONE, NONE);
+HELPER(tsc_aux,      tsc_aux,       I64,    0, 0, NONE, NONE);
+HELPER(random,       random64,      I64,    0, 0, NONE, NONE);
+HELPER(xgetbv,       xgetbv,        T_NONE, 0, HF_FAULTS, BITS(X_RCX) | BITS(X_SYS), RET);
+HELPER(xsetbv,       xsetbv,        T_NONE, 0, HF_FAULTS, BITS(X_RAX) | BITS(X_RCX) | BITS(X_RDX) | BITS(X_SYS), BITS(X_SYS));
+HELPER(invlpg,       invlpg,        T_NONE, 1, 0, BITS(X_SYS), NONE);
+HELPER(invpcid,      invpcid,       T_NONE, 3, HF_FAULTS, BITS(X_SYS), NONE);
+HELPER(mode_changed, mode_changed,  T_NONE, 0, 0, MODE_READS, NONE);
+HELPER(interrupts_on, interrupts_on, T_NONE, 0, 0, NONE, NONE);
+HELPER(halt,         halt,          T_NONE, 0, 0, NONE, NONE);
+HELPER(iret,         iret,          T_NONE, 1, HF_FAULTS, INTS, INTS);
+HELPER(syscall,      syscall_,      T_NONE, 1, HF_FAULTS, INTS, INTS);
+HELPER(sysret,       sysret_,       T_NONE, 1, HF_FAULTS, INTS, INTS);
+HELPER(sysenter,     sysenter,      T_NONE, 0, HF_FAULTS, INTS, INTS);
+HELPER(sysexit,      sysexit,       T_NONE, 1, HF_FAULTS, INTS, INTS);
+HELPER(load_seg,     load_seg,      T_NONE, 2, HF_FAULTS, MODE_READS, SLOTS_BASE | BITS(X_SYS));
+HELPER(get_sel,      get_sel,       I64,    1, 0, BITS(X_SYS), NONE);
+HELPER(far_jmp,      far_jmp,       T_NONE, 3, HF_FAULTS, INTS, INTS);
+HELPER(far_call,     far_call,      T_NONE, 4, HF_FAULTS, INTS, INTS);
+HELPER(far_ret,      far_ret,       T_NONE, 2, HF_FAULTS, INTS, INTS);
+HELPER(lldt,         lldt,          T_NONE, 1, HF_FAULTS, BITS(X_SYS), BITS(X_SYS));
+HELPER(ltr,          ltr,           T_NONE, 1, HF_FAULTS, BITS(X_SYS), BITS(X_SYS));
+HELPER(look,         look,          T_NONE, 2, HF_FAULTS, BITS(X_SYS), RET);
+HELPER(get_table,    get_table,     I64,    2, 0, BITS(X_SYS), NONE);
+HELPER(set_table,    set_table,     T_NONE, 3, HF_FAULTS, BITS(X_SYS), BITS(X_SYS));
+HELPER(fxsave,       fxsave,        T_NONE, 2, HF_FAULTS | HF_FP, FP_STATE, BITS(X_MXCSR));
+HELPER(fxrstor,      fxrstor,       T_NONE, 2, HF_FAULTS | HF_FP, FP_STATE | MODE_READS, FP_STATE);
+HELPER(xsave,        xsave,         T_NONE, 3, HF_FAULTS | HF_FP, FP_STATE | BITS(X_RAX) | BITS(X_RDX), BITS(X_MXCSR));
+HELPER(xrstor,       xrstor,        T_NONE, 2, HF_FAULTS | HF_FP, FP_STATE | MODE_READS | BITS(X_RAX) | BITS(X_RDX), FP_STATE);

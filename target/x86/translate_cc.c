@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * Arithmetic flags in translated code.  An instruction that sets them says only what it did (CcOp) and with what; the
+ * slots hold that, and a condition is made from the operands by the cheapest compare, if the block knows the operation.
+ * Flags of unknown origin (those at the block's start) are computed by x86_arith_flags(), once. */
+#include "target/x86/translate.h"
+
+static uint64_t h_flags(CpuState *s, uint64_t op, uint64_t a, uint64_t b, uint64_t c, uint64_t cf)
+{
+    return x86_arith_flags(op, a, b, c, cf);
+}
+static const IrHelper flags_helper = { "x86_arith_flags", h_flags, I32, 5, HF_PURE };
+
+static unsigned log2_size(unsigned size) { return __builtin_ctz(size); }
+static CcOp known_op(const X86Trans *t) { return t->cc.op & ~(CCF_ALL | 3); }
+
+static Val as_i64(X86Trans *t, Val v) { return ir_ext(t->b, IR_ZEXT, I64, v); }
+
+static void put_wide(X86Trans *t, unsigned slot, Val v)
+{
+    if (!v)
+        return;
+    v = as_i64(t, v);
+    ir_put(t->b, slot, v);
+}
+
+static void put_slots(X86Trans *t)
+{
+    put_wide(t, X_CC_A, t->cc.a);
+    put_wide(t, X_CC_B, t->cc.b);
+    put_wide(t, X_CC_C, t->cc.c);
+    Val op = ir_imm(t->b, I32, t->cc.op);
+    ir_put(t->b, X_CC_OP, op);
+}
+
+void x86_put_flags(X86Trans *t, CcOp op, unsigned size, Val result, Val lhs, Val rhs)
+{
+    t->cc.known = true;
+    t->cc.op = op | log2_size(size);
+    t->cc.a = result;
+    t->cc.b = t->cc.c = VAL_NONE;
+    t->cc.lhs = lhs;
+    t->cc.rhs = rhs;
+    t->cc.carry = t->cc.ovf = t->cc.flags = VAL_NONE;
+    switch (op) {
+    case CC_ADD:
+    case CC_SUB:
+        t->cc.b = rhs;
+        break;
+    case CC_CMP:
+        t->cc.a = lhs;
+        t->cc.b = rhs;
+        break;
+    case CC_ADC:
+    case CC_SBB:
+    case CC_SHL:
+    case CC_SHR:
+    case CC_SAR:
+        t->cc.b = lhs;
+        t->cc.c = rhs;
+        break;
+    case CC_IMUL:
+    case CC_UMUL:
+        t->cc.a = lhs;
+        t->cc.b = rhs;
+        break;
+    default:
+        break;
+    }
+    put_slots(t);
+}
+
+void x86_put_eflags(X86Trans *t, Val bits)
+{
+    t->cc.known = true;
+    t->cc.op = CC_EFLAGS;
+    t->cc.a = bits;
+    t->cc.b = t->cc.c = t->cc.lhs = t->cc.rhs = t->cc.carry = t->cc.ovf = VAL_NONE;
+    t->cc.flags = ir_resize(t->b, I32, bits, false);
+    put_slots(t);
+}
+
+static Val pred_bit(X86Trans *t, Val p, unsigned shift)
+{
+    Val v = ir_ext(t->b, IR_ZEXT, I32, p);
+    return shift ? ir_op2i(t->b, IR_SHL, v, shift) : v;
+}
+
+/* Adds the flag bits to CC_OP. */
+static void put_op_flags(X86Trans *t, unsigned set)
+{
+    Val op;
+    if (t->cc.known) {
+        t->cc.op |= set;
+        op = ir_imm(t->b, I32, t->cc.op);
+    } else {
+        op = ir_get(t->b, X_CC_OP);
+        op = ir_op2i(t->b, IR_OR, op, set);
+    }
+    ir_put(t->b, X_CC_OP, op);
+}
+
+void x86_put_carry(X86Trans *t, Val cf)
+{
+    Ir *b = t->b;
+    Val v = pred_bit(t, cf, 0);
+    if (!t->cc.known) {
+        Val old = ir_get(b, X_CC_CF);
+        old = ir_op2i(b, IR_AND, old, 2);
+        v = ir_op2(b, IR_OR, v, old);
+    } else if (t->cc.op & CCF_OVF) {
+        Val of = pred_bit(t, t->cc.ovf, 1);
+        v = ir_op2(b, IR_OR, v, of);
+    }
+    ir_put(b, X_CC_CF, v);
+    put_op_flags(t, CCF_CARRY);
+    t->cc.carry = cf;
+    t->cc.flags = VAL_NONE;
+}
+
+void x86_put_carry_ovf(X86Trans *t, Val cf, Val of)
+{
+    Val v = pred_bit(t, cf, 0);
+    Val o = pred_bit(t, of, 1);
+    v = ir_op2(t->b, IR_OR, v, o);
+    ir_put(t->b, X_CC_CF, v);
+    put_op_flags(t, CCF_ALL);
+    t->cc.carry = cf;
+    t->cc.ovf = of;
+    t->cc.flags = VAL_NONE;
+}
+
+void x86_cc_save(X86Trans *t, X86CcSlots *s)
+{
+    s->op = ir_get(t->b, X_CC_OP);
+    s->a = ir_get(t->b, X_CC_A);
+    s->b = ir_get(t->b, X_CC_B);
+    s->c = ir_get(t->b, X_CC_C);
+    s->cf = ir_get(t->b, X_CC_CF);
+}
+
+static void keep_slot(X86Trans *t, Val keep, unsigned slot, Val old)
+{
+    Val v = ir_get(t->b, slot);
+    if (v == old)
+        return;
+    v = ir_select(t->b, keep, old, v);
+    ir_put(t->b, slot, v);
+}
+
+void x86_cc_keep_if(X86Trans *t, Val keep, const X86CcSlots *s)
+{
+    keep_slot(t, keep, X_CC_OP, s->op);
+    keep_slot(t, keep, X_CC_A, s->a);
+    keep_slot(t, keep, X_CC_B, s->b);
+    keep_slot(t, keep, X_CC_C, s->c);
+    keep_slot(t, keep, X_CC_CF, s->cf);
+    x86_cc_forget(t);
+}
+
+void x86_cc_forget(X86Trans *t) { memset(&t->cc, 0, sizeof t->cc); }
+
+Val x86_get_flags(X86Trans *t)
+{
+    if (t->cc.flags)
+        return t->cc.flags;
+    Ir *b = t->b;
+    Val v[5];
+    v[0] = ir_get(b, X_CC_OP);
+    v[1] = ir_get(b, X_CC_A);
+    v[2] = ir_get(b, X_CC_B);
+    v[3] = ir_get(b, X_CC_C);
+    v[4] = ir_get(b, X_CC_CF);
+    t->cc.flags = ir_callv(b, &flags_helper, 5, v);
+    return t->cc.flags;
+}
+
+/* --- conditions.  Each returns the predicate or its negation. */
+
+static Val test_pred(X86Trans *t, Val p, bool neg)
+{
+    if (!neg)
+        return p;
+    Val v = ir_ext(t->b, IR_ZEXT, I32, p);
+    return ir_cmpi(t->b, C_EQ, v, 0);
+}
+
+static Val constant(X86Trans *t, bool v) { return ir_imm(t->b, PRED, v); }
+
+static Val cmp0(X86Trans *t, IrCond c, Val v, bool neg) { return ir_cmpi(t->b, neg ? cond_not(c) : c, v, 0); }
+
+static Val result(X86Trans *t)
+{
+    switch (known_op(t)) {
+    case CC_CMP:
+        return ir_op2(t->b, IR_SUB, t->cc.lhs, t->cc.rhs);
+    case CC_IMUL:
+    case CC_UMUL:
+        return ir_op2(t->b, IR_MUL, t->cc.lhs, t->cc.rhs);
+    default:
+        return t->cc.a;
+    }
+}
+
+static Val flags_test(X86Trans *t, unsigned mask, bool neg)
+{
+    Val f = x86_get_flags(t);
+    Val m = ir_imm(t->b, I32, mask);
+    return ir_cmp(t->b, neg ? C_TSTEQ : C_TSTNE, f, m);
+}
+
+static unsigned cc_bits(const X86Trans *t) { return 8u << (t->cc.op & 3); }
+
+static Val carry_of_shift(X86Trans *t, bool neg)
+{
+    uint64_t count;
+    unsigned bits = cc_bits(t);
+    if (!ir_is_imm(t->b, t->cc.c, &count) || count > bits)
+        return flags_test(t, FL_CF, neg);
+    uint64_t bit = known_op(t) == CC_SHL ? bits - count : count - 1;
+    Val m = ir_imm(t->b, val_type(t->b, t->cc.b), 1ull << bit);
+    return ir_cmp(t->b, neg ? C_TSTEQ : C_TSTNE, t->cc.b, m);
+}
+
+static Val cond_carry(X86Trans *t, bool neg)
+{
+    if (t->cc.carry)
+        return test_pred(t, t->cc.carry, neg);
+    if (t->cc.known)
+        switch (known_op(t)) {
+        case CC_ADD:
+            return ir_cmp(t->b, neg ? C_GEU : C_LTU, t->cc.a, t->cc.b);
+        case CC_SUB:
+        case CC_CMP:
+            return ir_cmp(t->b, neg ? C_GEU : C_LTU, t->cc.lhs, t->cc.rhs);
+        case CC_LOGIC:
+            return constant(t, neg);
+        case CC_SHL:
+        case CC_SHR:
+        case CC_SAR:
+            return carry_of_shift(t, neg);
+        default:
+            break;
+        }
+    return flags_test(t, FL_CF, neg);
+}
+
+static bool known_result(const X86Trans *t)
+{
+    return t->cc.known && known_op(t) != CC_EFLAGS;
+}
+
+static Val cond_zero(X86Trans *t, bool neg)
+{
+    if (!known_result(t) || known_op(t) == CC_IMUL || known_op(t) == CC_UMUL)
+        return flags_test(t, FL_ZF, neg);
+    if (known_op(t) == CC_CMP)
+        return ir_cmp(t->b, neg ? C_NE : C_EQ, t->cc.lhs, t->cc.rhs);
+    return cmp0(t, C_EQ, t->cc.a, neg);
+}
+
+static Val cond_sign(X86Trans *t, bool neg)
+{
+    if (!known_result(t))
+        return flags_test(t, FL_SF, neg);
+    Val r = result(t);
+    return cmp0(t, C_LT, r, neg);
+}
+
+static Val cond_parity(X86Trans *t, bool neg)
+{
+    if (!known_result(t))
+        return flags_test(t, FL_PF, neg);
+    Val r = result(t);
+    r = ir_resize(t->b, I32, r, false);
+    r = ir_op2i(t->b, IR_AND, r, 0xff);
+    r = ir_op1(t->b, IR_POPCNT, r);
+    Val one = ir_imm(t->b, I32, 1);
+    return ir_cmp(t->b, neg ? C_TSTNE : C_TSTEQ, r, one);
+}
+
+/* Both operands and the result are at hand. */
+static Val overflow_of(X86Trans *t, Val same, Val lhs, Val r, bool neg)
+{
+    Val d = ir_op2(t->b, IR_XOR, lhs, r);
+    d = ir_op2(t->b, IR_AND, same, d);
+    return cmp0(t, C_LT, d, neg);
+}
+
+static Val cond_overflow(X86Trans *t, bool neg)
+{
+    if (t->cc.ovf)
+        return test_pred(t, t->cc.ovf, neg);
+    if (t->cc.known && !(t->cc.op & CCF_OVF) && t->cc.lhs)
+        switch (known_op(t)) {
+        case CC_ADD: {
+            Val x = ir_op2(t->b, IR_XOR, t->cc.a, t->cc.rhs);
+            return overflow_of(t, x, t->cc.lhs, t->cc.a, neg);
+        }
+        case CC_SUB:
+        case CC_CMP: {
+            Val r = result(t);
+            Val x = ir_op2(t->b, IR_XOR, t->cc.lhs, t->cc.rhs);
+            return overflow_of(t, x, t->cc.lhs, r, neg);
+        }
+        default:
+            break;
+        }
+    if (t->cc.known && t->cc.op < CCF_OVF && known_op(t) == CC_LOGIC)
+        return constant(t, neg);
+    return flags_test(t, FL_OF, neg);
+}
+
+/* CF | ZF, SF != OF, and the latter | ZF of a subtraction are one compare of its operands. */
+static bool is_compare(const X86Trans *t, bool need_carry)
+{
+    if (!t->cc.known || !t->cc.lhs || (known_op(t) != CC_SUB && known_op(t) != CC_CMP))
+        return false;
+    return !(t->cc.op & (need_carry ? CCF_CARRY : CCF_OVF));
+}
+static bool is_logic(const X86Trans *t, bool need_carry)
+{
+    return t->cc.known && known_op(t) == CC_LOGIC && !(t->cc.op & (need_carry ? CCF_CARRY : CCF_OVF));
+}
+
+static Val cond_below_equal(X86Trans *t, bool neg)
+{
+    if (is_compare(t, true))
+        return ir_cmp(t->b, neg ? C_GTU : C_LEU, t->cc.lhs, t->cc.rhs);
+    if (is_logic(t, true))
+        return cond_zero(t, neg);
+    return flags_test(t, FL_CF | FL_ZF, neg);
+}
+
+/* SF != OF as bit 0 */
+static Val less_bit(X86Trans *t)
+{
+    Val f = x86_get_flags(t);
+    Val s = ir_op2i(t->b, IR_SHR, f, 7);
+    Val o = ir_op2i(t->b, IR_SHR, f, 11);
+    return ir_op2(t->b, IR_XOR, s, o);
+}
+
+static Val cond_less(X86Trans *t, bool neg)
+{
+    if (is_compare(t, false))
+        return ir_cmp(t->b, neg ? C_GE : C_LT, t->cc.lhs, t->cc.rhs);
+    if (is_logic(t, false))
+        return cond_sign(t, neg);
+    Val d = less_bit(t);
+    Val one = ir_imm(t->b, I32, 1);
+    return ir_cmp(t->b, neg ? C_TSTEQ : C_TSTNE, d, one);
+}
+
+static Val cond_less_equal(X86Trans *t, bool neg)
+{
+    if (is_compare(t, false))
+        return ir_cmp(t->b, neg ? C_GT : C_LE, t->cc.lhs, t->cc.rhs);
+    if (is_logic(t, false))
+        return cmp0(t, C_LE, t->cc.a, neg);
+    Val d = less_bit(t);
+    d = ir_op2i(t->b, IR_AND, d, 1);
+    Val f = x86_get_flags(t);
+    Val z = ir_op2i(t->b, IR_AND, f, FL_ZF);
+    Val any = ir_op2(t->b, IR_OR, d, z);
+    return cmp0(t, C_NE, any, neg);
+}
+
+Val x86_cond(X86Trans *t, unsigned cc)
+{
+    static Val (*const conds[8])(X86Trans *, bool) = {
+        cond_overflow, cond_carry, cond_zero, cond_below_equal, cond_sign, cond_parity, cond_less, cond_less_equal,
+    };
+    return conds[cc >> 1 & 7](t, cc & 1);
+}
+
+Val x86_get_carry(X86Trans *t) { return cond_carry(t, false); }

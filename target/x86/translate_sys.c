@@ -1,0 +1,769 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * System instructions: control registers, descriptor tables, segments, far transfers, interrupts, ports, MSRs, TLB,
+ * time, random numbers, state saving.  Most are a helper and the end of the block; those that kernels run all the time
+ * (CLI, STI, PUSHF, SWAPGS, RDFSBASE) are inline.
+ * Sources: SDM vol. 2; APM vol. 3. */
+#include "target/x86/helper_sys.h"
+#include "target/x86/sys.h"
+
+/* --- bits */
+
+static Val i32(X86Trans *t, uint32_t v) { return ir_imm(t->b, I32, v); }
+static Val i64(X86Trans *t, uint64_t v) { return ir_imm(t->b, I64, v); }
+
+/* The block ends after this instruction; mode and TLB context may be others. */
+static void end_block(X86Trans *t)
+{
+    Val pc = x86_next_pc(t);
+    x86_put_pc(t, pc);
+    x86_exit_mode(t);
+}
+
+/* #GP(0), #UD if the bits of CR4 are not set / are set. */
+static void unless_cr4(X86Trans *t, uint32_t bit, unsigned vector)
+{
+    Val cr4 = ir_get(t->b, X_CR4);
+    Val mask = i64(t, bit);
+    Val off = ir_cmp(t->b, C_TSTEQ, cr4, mask);
+    ir_raise_if(t->b, off, vector, 0);
+}
+static void if_cr4(X86Trans *t, uint32_t bit, unsigned vector)
+{
+    Val cr4 = ir_get(t->b, X_CR4);
+    Val mask = i64(t, bit);
+    Val on = ir_cmp(t->b, C_TSTNE, cr4, mask);
+    ir_raise_if(t->b, on, vector, 0);
+}
+
+static bool real_mode(const X86Trans *t) { return t->mode & MODE_REAL; }
+static bool vm86(const X86Trans *t) { return real_mode(t) && t->cpl == 3; }
+
+/* --- flags and interrupts */
+
+static void put_flag_bit(X86Trans *t, uint64_t bit, bool on)
+{
+    Val fl = ir_get(t->b, X_EFLAGS);
+    fl = on ? ir_op2i(t->b, IR_OR, fl, bit) : ir_op2i(t->b, IR_AND, fl, ~bit);
+    ir_put(t->b, X_EFLAGS, fl);
+}
+
+static bool tr_cli(X86Trans *t, X86Args *a)
+{
+    (void)a;
+    if (t->mode & MODE_IOPL)
+        put_flag_bit(t, FL_IF, false);
+    else
+        x86_gp0(t);
+    return true;
+}
+
+static bool tr_sti(X86Trans *t, X86Args *a)
+{
+    (void)a;
+    if (!(t->mode & MODE_IOPL)) {
+        x86_gp0(t);
+        return true;
+    }
+    put_flag_bit(t, FL_IF, true);
+    ir_put(t->b, X_SHADOW, ir_imm(t->b, I8, 1));
+    ir_call(t->b, &x86_helper_interrupts_on);
+    t->shadow = true;
+    return true;
+}
+
+static bool tr_pushf(X86Trans *t, X86Args *a)
+{
+    (void)a;
+    if (vm86(t) && !(t->mode & MODE_IOPL)) {
+        x86_gp0(t);
+        return true;
+    }
+    Val arith = x86_get_flags(t);
+    Val sys = ir_get(t->b, X_EFLAGS);
+    arith = ir_ext(t->b, IR_ZEXT, I64, arith);
+    Val all = ir_op2(t->b, IR_OR, sys, arith);
+    all = ir_op2i(t->b, IR_AND, all, ~(uint64_t)(FL_VM | FL_RF));
+    all = ir_resize(t->b, x86_type(t->opsize), all, false);
+    x86_push(t, t->opsize, all);
+    return true;
+}
+
+static bool tr_popf(X86Trans *t, X86Args *a)
+{
+    (void)a;
+    if (vm86(t) && !(t->mode & MODE_IOPL)) {
+        x86_gp0(t);
+        return true;
+    }
+    uint64_t mask = FL_TF | FL_DF | FL_NT | FL_AC | FL_ID;
+    if (t->mode & MODE_IOPL)
+        mask |= FL_IF;
+    if (t->cpl == 0)
+        mask |= FL_IOPL;
+    if (t->opsize == 2)
+        mask &= 0xffff;
+    Val v = x86_pop(t, t->opsize);
+    v = ir_resize(t->b, I64, v, false);
+    Val old = ir_get(t->b, X_EFLAGS);
+    old = ir_op2i(t->b, IR_AND, old, ~(mask | (t->opsize == 2 ? 0 : FL_RF)));
+    Val sys = ir_op2i(t->b, IR_AND, v, mask);
+    sys = ir_op2(t->b, IR_OR, old, sys);
+    ir_put(t->b, X_EFLAGS, sys);
+    Val arith = ir_op2i(t->b, IR_AND, v, FL_ARITH);
+    x86_put_eflags(t, arith);
+    ir_call(t->b, &x86_helper_mode_changed);
+    return true;
+}
+
+static bool tr_hlt(X86Trans *t, X86Args *a)
+{
+    (void)a;
+    ir_call(t->b, &x86_helper_halt);
+    x86_exit_run(t, EXITR_HALT);
+    return true;
+}
+
+static bool tr_iret(X86Trans *t, X86Args *a)
+{
+    (void)a;
+    ir_call(t->b, &x86_helper_iret, i32(t, t->opsize));
+    x86_exit_mode(t);
+    return true;
+}
+
+static bool tr_syscall(X86Trans *t, X86Args *a)
+{
+    (void)a;
+    Val next = x86_next_pc(t);
+    ir_call(t->b, &x86_helper_syscall, next);
+    x86_exit_mode(t);
+    return true;
+}
+
+/* SYSRET, SYSEXIT: helpers that take the operand size and go elsewhere. */
+static bool tr_sysret(X86Trans *t, X86Args *a)
+{
+    (void)a;
+    ir_call(t->b, &x86_helper_sysret, i32(t, t->rex & 8 ? 8 : 4));
+    x86_exit_mode(t);
+    return true;
+}
+static bool tr_sysexit(X86Trans *t, X86Args *a)
+{
+    (void)a;
+    ir_call(t->b, &x86_helper_sysexit, i32(t, t->rex & 8 ? 8 : 4));
+    x86_exit_mode(t);
+    return true;
+}
+static bool tr_sysenter(X86Trans *t, X86Args *a)
+{
+    (void)a;
+    ir_call(t->b, &x86_helper_sysenter);
+    x86_exit_mode(t);
+    return true;
+}
+
+/* --- control and debug registers; moves take mod for 3 */
+
+static bool tr_mov_from_cr(X86Trans *t, X86Args *a)
+{
+    unsigned n = a->reg, size = t->code64 ? 8 : 4;
+    if (n != 0 && n != 2 && n != 3 && n != 4 && n != 8)
+        return false;
+    Val v = n == 4 ? ir_get(t->b, X_CR4) : ir_call(t->b, &x86_helper_get_cr, i32(t, n));
+    v = ir_resize(t->b, x86_type(size), v, false);
+    x86_put_reg(t, a->rm, size, v);
+    return true;
+}
+
+static bool tr_mov_to_cr(X86Trans *t, X86Args *a)
+{
+    unsigned n = a->reg;
+    if (n != 0 && n != 2 && n != 3 && n != 4 && n != 8)
+        return false;
+    Val v = x86_get_reg(t, a->rm, t->code64 ? 8 : 4);
+    v = ir_resize(t->b, I64, v, false);
+    ir_call(t->b, &x86_helper_set_cr, i32(t, n), v);
+    return true;
+}
+
+static bool tr_mov_from_dr(X86Trans *t, X86Args *a)
+{
+    unsigned size = t->code64 ? 8 : 4;
+    if (a->reg > 7)
+        return false;
+    ir_call(t->b, &x86_helper_get_dr, i32(t, a->reg));
+    Val v = ir_get(t->b, X_HELPER_RET);
+    v = ir_resize(t->b, x86_type(size), v, false);
+    x86_put_reg(t, a->rm, size, v);
+    return true;
+}
+
+static bool tr_mov_to_dr(X86Trans *t, X86Args *a)
+{
+    if (a->reg > 7)
+        return false;
+    Val v = x86_get_reg(t, a->rm, t->code64 ? 8 : 4);
+    v = ir_resize(t->b, I64, v, false);
+    ir_call(t->b, &x86_helper_set_dr, i32(t, a->reg), v);
+    return true;
+}
+
+static bool tr_clts(X86Trans *t, X86Args *a)
+{
+    (void)a;
+    ir_call(t->b, &x86_helper_clts);
+    return true;
+}
+
+static bool tr_lmsw(X86Trans *t, X86Args *a)
+{
+    Val v = ir_ext(t->b, IR_ZEXT, I64, a->dst);
+    ir_call(t->b, &x86_helper_lmsw, v);
+    return true;
+}
+
+/* SMSW, SLDT, STR: 16 bits to memory, the operand size to a register; secrets of the kernel under UMIP. */
+static void put_word(X86Trans *t, X86Args *a, Val v)
+{
+    if (a->is_mem) {
+        Val w = ir_resize(t->b, I16, v, false);
+        x86_store(t, a->addr, 2, w);
+    } else {
+        Val r = ir_resize(t->b, x86_type(t->opsize), v, false);
+        x86_put_reg(t, a->rm, t->opsize, r);
+    }
+}
+static void umip(X86Trans *t)
+{
+    if (t->cpl)
+        if_cr4(t, CR4_UMIP, EXC_GP);
+}
+
+static bool tr_smsw(X86Trans *t, X86Args *a)
+{
+    umip(t);
+    Val v = ir_call(t->b, &x86_helper_get_cr, i32(t, 0));
+    put_word(t, a, v);
+    return true;
+}
+
+static bool tr_store_sel(X86Trans *t, X86Args *a)       /* SLDT, STR */
+{
+    if (real_mode(t))
+        return false;
+    umip(t);
+    Val v = ir_call(t->b, &x86_helper_get_sel, i32(t, a->row->arg));
+    put_word(t, a, v);
+    return true;
+}
+
+static bool tr_lldt_ltr(X86Trans *t, X86Args *a)
+{
+    if (real_mode(t))
+        return false;
+    if (t->cpl) {
+        x86_gp0(t);
+        return true;
+    }
+    Val sel = ir_ext(t->b, IR_ZEXT, I32, a->dst);
+    ir_call(t->b, a->row->arg == TR ? &x86_helper_ltr : &x86_helper_lldt, sel);
+    return true;
+}
+
+static bool tr_store_table(X86Trans *t, X86Args *a)     /* SGDT, SIDT */
+{
+    umip(t);
+    unsigned size = t->code64 ? 8 : 4;
+    Val idt = i32(t, a->row->arg), one = i32(t, 1), zero = i32(t, 0);
+    Val limit = ir_call(t->b, &x86_helper_get_table, idt, one);
+    Val base = ir_call(t->b, &x86_helper_get_table, idt, zero);
+    limit = ir_resize(t->b, I16, limit, false);
+    base = ir_resize(t->b, x86_type(size), base, false);
+    x86_store(t, a->addr, 2, limit);
+    Val at = ir_addi(t->b, a->addr, 2);
+    x86_store(t, at, size, base);
+    return true;
+}
+
+static bool tr_load_table(X86Trans *t, X86Args *a)      /* LGDT, LIDT */
+{
+    unsigned size = t->code64 ? 8 : 4;
+    Val limit = x86_load(t, a->addr, 2);
+    Val at = ir_addi(t->b, a->addr, 2);
+    Val base = x86_load(t, at, size);
+    base = ir_resize(t->b, I64, base, false);
+    if (t->opsize == 2 && !t->code64)
+        base = ir_op2i(t->b, IR_AND, base, 0xffffff);
+    limit = ir_ext(t->b, IR_ZEXT, I32, limit);
+    ir_call(t->b, &x86_helper_set_table, i32(t, a->row->arg), base, limit);
+    return true;
+}
+
+/* --- segments */
+
+/* Loads seg; in 64-bit mode nothing that translation depends on has changed.  The caller's other register writes must
+ * come before: this may end the block. */
+static void load_seg(X86Trans *t, unsigned seg, Val sel16)
+{
+    Val sel = ir_ext(t->b, IR_ZEXT, I32, sel16);
+    ir_call(t->b, &x86_helper_load_seg, i32(t, seg), sel);
+    if (seg == SS) {
+        ir_put(t->b, X_SHADOW, ir_imm(t->b, I8, 1));
+        t->shadow = true;
+    }
+    if (!t->code64)
+        end_block(t);
+}
+
+static bool tr_mov_to_seg(X86Trans *t, X86Args *a)
+{
+    unsigned seg = a->reg & 7;
+    if (seg == CS || seg > GS)
+        return false;
+    load_seg(t, seg, a->src);
+    return true;
+}
+
+static bool tr_mov_from_seg(X86Trans *t, X86Args *a)
+{
+    unsigned seg = a->reg & 7;
+    if (seg > GS)
+        return false;
+    Val v = ir_call(t->b, &x86_helper_get_sel, i32(t, seg));
+    put_word(t, a, v);
+    return true;
+}
+
+static bool tr_push_seg(X86Trans *t, X86Args *a)
+{
+    Val v = ir_call(t->b, &x86_helper_get_sel, i32(t, a->row->arg));
+    v = ir_resize(t->b, x86_type(t->opsize), v, false);
+    x86_push(t, t->opsize, v);
+    return true;
+}
+
+static bool tr_pop_seg(X86Trans *t, X86Args *a)
+{
+    Val v = x86_pop(t, t->opsize);
+    v = ir_resize(t->b, I16, v, false);
+    load_seg(t, a->row->arg, v);
+    return true;
+}
+
+static bool tr_load_far(X86Trans *t, X86Args *a)        /* LDS LES LFS LGS LSS */
+{
+    Val off = x86_load(t, a->addr, t->opsize);
+    Val at = ir_addi(t->b, a->addr, t->opsize);
+    Val sel = x86_load(t, at, 2);
+    x86_put_reg(t, a->reg, t->opsize, off);
+    load_seg(t, a->row->arg, sel);
+    return true;
+}
+
+static bool tr_lar_lsl(X86Trans *t, X86Args *a)
+{
+    if (real_mode(t))
+        return false;
+    Val sel = ir_ext(t->b, IR_ZEXT, I32, a->src);
+    Val flags = x86_get_flags(t);
+    ir_call(t->b, &x86_helper_look, sel, i32(t, a->row->arg));
+    Val r = ir_get(t->b, X_HELPER_RET);
+    Val ok = ir_cmpi(t->b, C_LT, r, 0);                 /* bit 63 */
+    Val v = ir_ext(t->b, IR_TRUNC, I32, r);
+    v = ir_resize(t->b, x86_type(a->size), v, false);
+    a->dst = ir_select(t->b, ok, v, a->dst);
+    Val zf = ir_ext(t->b, IR_ZEXT, I32, ok);
+    flags = ir_deposit(t->b, flags, zf, 6, 1);
+    x86_put_eflags(t, flags);
+    return true;
+}
+
+static bool tr_verr_verw(X86Trans *t, X86Args *a)
+{
+    if (real_mode(t))
+        return false;
+    Val sel = ir_ext(t->b, IR_ZEXT, I32, a->dst);
+    Val flags = x86_get_flags(t);
+    ir_call(t->b, &x86_helper_look, sel, i32(t, a->row->arg));
+    Val r = ir_get(t->b, X_HELPER_RET);
+    Val ok = ir_cmpi(t->b, C_LT, r, 0);
+    Val zf = ir_ext(t->b, IR_ZEXT, I32, ok);
+    flags = ir_deposit(t->b, flags, zf, 6, 1);
+    x86_put_eflags(t, flags);
+    return true;
+}
+
+static bool tr_arpl(X86Trans *t, X86Args *a)
+{
+    if (real_mode(t))
+        return false;
+    Val flags = x86_get_flags(t);
+    Val d = ir_op2i(t->b, IR_AND, a->dst, 3);
+    Val s = ir_op2i(t->b, IR_AND, a->src, 3);
+    Val less = ir_cmp(t->b, C_LTU, d, s);
+    Val high = ir_op2i(t->b, IR_AND, a->dst, 0xfffc);
+    Val raised = ir_op2(t->b, IR_OR, high, s);
+    a->dst = ir_select(t->b, less, raised, a->dst);
+    Val zf = ir_ext(t->b, IR_ZEXT, I32, less);
+    flags = ir_deposit(t->b, flags, zf, 6, 1);
+    x86_put_eflags(t, flags);
+    return true;
+}
+
+/* --- far transfers */
+
+static void far_jmp(X86Trans *t, Val sel, Val off)
+{
+    ir_call(t->b, &x86_helper_far_jmp, sel, off, i32(t, t->opsize));
+    x86_exit_mode(t);
+}
+static void far_call(X86Trans *t, Val sel, Val off)
+{
+    Val next = x86_next_pc(t);
+    ir_call(t->b, &x86_helper_far_call, sel, off, i32(t, t->opsize), next);
+    x86_exit_mode(t);
+}
+
+static bool tr_far_imm(X86Trans *t, X86Args *a)         /* arg: 1 call */
+{
+    Val sel = i32(t, (uint64_t)a->imm >> 32 & 0xffff);
+    Val off = i64(t, (uint32_t)a->imm);
+    (a->row->arg ? far_call : far_jmp)(t, sel, off);
+    return true;
+}
+
+static bool tr_far_mem(X86Trans *t, X86Args *a)
+{
+    Val off = x86_load(t, a->addr, t->opsize);
+    Val at = ir_addi(t->b, a->addr, t->opsize);
+    Val sel = x86_load(t, at, 2);
+    off = ir_resize(t->b, I64, off, false);
+    sel = ir_ext(t->b, IR_ZEXT, I32, sel);
+    (a->row->arg ? far_call : far_jmp)(t, sel, off);
+    return true;
+}
+
+static bool tr_far_ret(X86Trans *t, X86Args *a)         /* arg: 1 with an immediate */
+{
+    Val size = i32(t, t->opsize);
+    Val extra = i32(t, a->row->arg ? a->imm & 0xffff : 0);
+    ir_call(t->b, &x86_helper_far_ret, size, extra);
+    x86_exit_mode(t);
+    return true;
+}
+
+/* --- ports: operand letters give size and port */
+
+static void check_port(X86Trans *t, Val port, unsigned size)
+{
+    if (!(t->mode & MODE_IOPL) || vm86(t))
+        ir_call(t->b, &x86_helper_io_check, port, i32(t, size));
+}
+
+static bool tr_in(X86Trans *t, X86Args *a)
+{
+    unsigned size = a->row->arg ? MIN(t->opsize, 4) : 1;
+    Val port = ir_resize(t->b, I32, a->src, false);
+    port = ir_op2i(t->b, IR_AND, port, a->opcode & 8 ? 0xffff : 0xff);
+    check_port(t, port, size);
+    Val v = ir_call(t->b, &x86_helper_in, port, i32(t, size));
+    v = ir_resize(t->b, x86_type(size), v, false);
+    if (size == 1)
+        x86_put_reg8(t, RAX, v);
+    else
+        x86_put_reg(t, RAX, size, v);
+    return true;
+}
+
+static bool tr_out(X86Trans *t, X86Args *a)
+{
+    unsigned size = a->row->arg ? MIN(t->opsize, 4) : 1;
+    Val port = ir_resize(t->b, I32, a->dst, false);
+    port = ir_op2i(t->b, IR_AND, port, a->opcode & 8 ? 0xffff : 0xff);
+    check_port(t, port, size);
+    Val v = size == 1 ? x86_get_reg8(t, RAX) : x86_get_reg(t, RAX, size);
+    v = ir_resize(t->b, I64, v, false);
+    ir_call(t->b, &x86_helper_out, port, i32(t, size), v);
+    return true;
+}
+
+/* --- processor identification, MSRs, time, random numbers */
+
+static bool tr_cpuid(X86Trans *t, X86Args *a)
+{
+    (void)a;
+    ir_call(t->b, &x86_helper_cpuid);
+    return true;
+}
+
+static bool tr_msr(X86Trans *t, X86Args *a)             /* arg: 1 write */
+{
+    ir_call(t->b, a->row->arg ? &x86_helper_wrmsr : &x86_helper_rdmsr);
+    return true;
+}
+
+/* low 32 bits to EAX, high ones to EDX */
+static void put_edx_eax(X86Trans *t, Val v)
+{
+    Val lo = ir_ext(t->b, IR_TRUNC, I32, v);
+    Val hi = ir_extract(t->b, v, 32, 32);
+    hi = ir_ext(t->b, IR_TRUNC, I32, hi);
+    x86_put_reg(t, RAX, 4, lo);
+    x86_put_reg(t, RDX, 4, hi);
+}
+
+static bool tr_rdtsc(X86Trans *t, X86Args *a)           /* arg: 1 RDTSCP */
+{
+    if (t->cpl)
+        if_cr4(t, CR4_TSD, EXC_GP);
+    Val v = ir_call(t->b, &x86_helper_tsc);
+    put_edx_eax(t, v);
+    if (a->row->arg) {
+        Val aux = ir_call(t->b, &x86_helper_tsc_aux);
+        aux = ir_ext(t->b, IR_TRUNC, I32, aux);
+        x86_put_reg(t, RCX, 4, aux);
+    }
+    return true;
+}
+
+static bool tr_rdpid(X86Trans *t, X86Args *a)
+{
+    unsigned size = t->code64 ? 8 : 4;
+    Val aux = ir_call(t->b, &x86_helper_tsc_aux);
+    aux = ir_resize(t->b, x86_type(size), aux, false);
+    x86_put_reg(t, a->rm, size, aux);
+    return true;
+}
+
+static bool tr_rdpmc(X86Trans *t, X86Args *a)           /* no counters: every index is bad */
+{
+    (void)a;
+    x86_gp0(t);
+    return true;
+}
+
+static bool tr_random(X86Trans *t, X86Args *a)
+{
+    Val v = ir_call(t->b, &x86_helper_random);
+    v = ir_resize(t->b, x86_type(t->opsize), v, false);
+    x86_put_reg(t, a->rm, t->opsize, v);
+    Val cf = i32(t, FL_CF);
+    x86_put_eflags(t, cf);
+    return true;
+}
+
+/* --- FS and GS bases */
+
+static bool tr_swapgs(X86Trans *t, X86Args *a)
+{
+    (void)a;
+    Val gs = ir_get(t->b, X_GS_BASE);
+    Val kernel = ir_get(t->b, X_KERNEL_GS);
+    ir_put(t->b, X_GS_BASE, kernel);
+    ir_put(t->b, X_KERNEL_GS, gs);
+    return true;
+}
+
+static bool tr_rd_base(X86Trans *t, X86Args *a)
+{
+    unsigned size = t->rex & 8 ? 8 : 4;
+    unless_cr4(t, CR4_FSGSBASE, EXC_UD);
+    Val v = ir_get(t->b, a->row->arg);
+    v = ir_resize(t->b, x86_type(size), v, false);
+    x86_put_reg(t, a->rm, size, v);
+    return true;
+}
+
+static bool tr_wr_base(X86Trans *t, X86Args *a)
+{
+    unsigned size = t->rex & 8 ? 8 : 4;
+    unless_cr4(t, CR4_FSGSBASE, EXC_UD);
+    Val v = x86_get_reg(t, a->rm, size);
+    v = ir_resize(t->b, I64, v, false);
+    if (size == 8) {                                    /* #GP unless canonical */
+        Val up = ir_addi(t->b, v, INT64_C(1) << 47);
+        Val limit = i64(t, UINT64_C(1) << 48);
+        Val bad = ir_cmp(t->b, C_GEU, up, limit);
+        ir_raise_if(t->b, bad, EXC_GP, 0);
+    }
+    ir_put(t->b, a->row->arg, v);
+    return true;
+}
+
+/* --- TLB, caches, SMAP */
+
+static bool tr_invlpg(X86Trans *t, X86Args *a)
+{
+    ir_call(t->b, &x86_helper_invlpg, a->addr);
+    return true;
+}
+
+static bool tr_invpcid(X86Trans *t, X86Args *a)
+{
+    Val type = x86_get_reg(t, a->reg, t->code64 ? 8 : 4);
+    type = ir_resize(t->b, I64, type, false);
+    Val lo = x86_load(t, a->addr, 8);
+    Val at = ir_addi(t->b, a->addr, 8);
+    Val hi = x86_load(t, at, 8);
+    ir_call(t->b, &x86_helper_invpcid, type, lo, hi);
+    return true;
+}
+
+static bool tr_nothing(X86Trans *t, X86Args *a)         /* WBINVD and the like: there are no caches */
+{
+    (void)t, (void)a;
+    return true;
+}
+
+static bool tr_flush_line(X86Trans *t, X86Args *a)      /* faults as a load of one byte does */
+{
+    x86_load(t, a->addr, 1);
+    return true;
+}
+
+static bool tr_ac(X86Trans *t, X86Args *a)              /* arg: 1 STAC */
+{
+    if (t->cpl)
+        return false;
+    put_flag_bit(t, FL_AC, a->row->arg);
+    ir_call(t->b, &x86_helper_mode_changed);
+    return true;
+}
+
+/* --- XCR0 and the state areas */
+
+static bool tr_xgetbv(X86Trans *t, X86Args *a)
+{
+    (void)a;
+    unless_cr4(t, CR4_OSXSAVE, EXC_UD);
+    ir_call(t->b, &x86_helper_xgetbv);
+    Val v = ir_get(t->b, X_HELPER_RET);
+    put_edx_eax(t, v);
+    return true;
+}
+
+static bool tr_xsetbv(X86Trans *t, X86Args *a)
+{
+    (void)a;
+    unless_cr4(t, CR4_OSXSAVE, EXC_UD);
+    if (t->cpl)
+        x86_gp0(t);
+    else
+        ir_call(t->b, &x86_helper_xsetbv);
+    return true;
+}
+
+enum { FX_SAVE, FX_RSTOR, X_SAVE, X_SAVEOPT, X_RSTOR };
+
+static bool tr_state(X86Trans *t, X86Args *a)
+{
+    Val wide = i32(t, t->rex & 8 ? 1 : 0);
+    if (a->row->arg >= X_SAVE)
+        unless_cr4(t, CR4_OSXSAVE, EXC_UD);
+    switch (a->row->arg) {
+    case FX_SAVE: ir_call(t->b, &x86_helper_fxsave, a->addr, wide); break;
+    case FX_RSTOR: ir_call(t->b, &x86_helper_fxrstor, a->addr, wide); break;
+    case X_SAVE: ir_call(t->b, &x86_helper_xsave, a->addr, wide, i32(t, 0)); break;
+    case X_SAVEOPT: ir_call(t->b, &x86_helper_xsave, a->addr, wide, i32(t, 1)); break;
+    default: ir_call(t->b, &x86_helper_xrstor, a->addr, wide); break;
+    }
+    return true;
+}
+
+const X86Row x86_rows_sys[] = {
+    { "06",           "",       tr_push_seg,     ES,         R_NO64 },
+    { "07",           "",       tr_pop_seg,      ES,         R_NO64 },
+    { "0E",           "",       tr_push_seg,     CS,         R_NO64 },
+    { "16",           "",       tr_push_seg,     SS,         R_NO64 },
+    { "17",           "",       tr_pop_seg,      SS,         R_NO64 },
+    { "1E",           "",       tr_push_seg,     DS,         R_NO64 },
+    { "1F",           "",       tr_pop_seg,      DS,         R_NO64 },
+    { "63 /r",        "Ew Gw",  tr_arpl,         0,          R_NO64 },
+    { "8C /r",        "E",      tr_mov_from_seg, 0,          R_KEEP },
+    { "8E /r",        "Sw Ew",  tr_mov_to_seg,   0,          R_KEEP },
+    { "9A cp",        "Ap",     tr_far_imm,      1,          R_NO64 | R_KEEP },
+    { "9C",           "",       tr_pushf,        0,          R_DEF64 },
+    { "9D",           "",       tr_popf,         0,          R_DEF64 | R_ENDS },
+    { "C4 /r",        "M",      tr_load_far,     ES,         R_NO64 | R_KEEP },
+    { "C5 /r",        "M",      tr_load_far,     DS,         R_NO64 | R_KEEP },
+    { "CA iw",        "Iw",     tr_far_ret,      1,          R_KEEP },
+    { "CB",           "",       tr_far_ret,      0,          0 },
+    { "CF",           "",       tr_iret,         0,          0 },
+    { "E4 ib",        "AL Ib",  tr_in,           0,          R_KEEP },
+    { "E5 ib",        "eAX Ib", tr_in,           1,          R_KEEP },
+    { "E6 ib",        "Ib AL",  tr_out,          0,          R_KEEP },
+    { "E7 ib",        "Ib eAX", tr_out,          1,          R_KEEP },
+    { "EA cp",        "Ap",     tr_far_imm,      0,          R_NO64 | R_KEEP },
+    { "EC",           "AL DX",  tr_in,           0,          R_KEEP },
+    { "ED",           "eAX DX", tr_in,           1,          R_KEEP },
+    { "EE",           "DX AL",  tr_out,          0,          R_KEEP },
+    { "EF",           "DX eAX", tr_out,          1,          R_KEEP },
+    { "F4",           "",       tr_hlt,          0,          R_CPL0 },
+    { "FA",           "",       tr_cli,          0,          0 },
+    { "FB",           "",       tr_sti,          0,          0 },
+    { "FF /3",        "M",      tr_far_mem,      1,          R_KEEP },
+    { "FF /5",        "M",      tr_far_mem,      0,          R_KEEP },
+
+    { "0F 00 /0",     "E",      tr_store_sel,    LDTR,       R_KEEP },
+    { "0F 00 /1",     "E",      tr_store_sel,    TR,         R_KEEP },
+    { "0F 00 /2",     "Ew",     tr_lldt_ltr,     LDTR,       R_KEEP },
+    { "0F 00 /3",     "Ew",     tr_lldt_ltr,     TR,         R_KEEP },
+    { "0F 00 /4",     "Ew",     tr_verr_verw,    LOOK_VERR,  R_KEEP },
+    { "0F 00 /5",     "Ew",     tr_verr_verw,    LOOK_VERW,  R_KEEP },
+    { "NP 0F 01 CA",  "",       tr_ac,           0,          R_ENDS, X86F_SMAP },
+    { "NP 0F 01 CB",  "",       tr_ac,           1,          R_ENDS, X86F_SMAP },
+    { "NP 0F 01 D0",  "",       tr_xgetbv,       0,          0, X86F_XSAVE },
+    { "NP 0F 01 D1",  "",       tr_xsetbv,       0,          R_ENDS, X86F_XSAVE },
+    { "0F 01 F8",     "",       tr_swapgs,       0,          R_ONLY64 | R_CPL0 },
+    { "0F 01 F9",     "",       tr_rdtsc,        1,          0, X86F_RDTSCP },
+    { "0F 01 /0",     "M",      tr_store_table,  0,          R_KEEP },
+    { "0F 01 /1",     "M",      tr_store_table,  1,          R_KEEP },
+    { "0F 01 /2",     "M",      tr_load_table,   0,          R_KEEP | R_CPL0 },
+    { "0F 01 /3",     "M",      tr_load_table,   1,          R_KEEP | R_CPL0 },
+    { "0F 01 /4",     "E",      tr_smsw,         0,          R_KEEP },
+    { "0F 01 /6",     "Ew",     tr_lmsw,         0,          R_KEEP | R_CPL0 | R_ENDS },
+    { "0F 01 /7",     "M",      tr_invlpg,       0,          R_KEEP | R_CPL0 | R_ENDS },
+    { "0F 02 /r",     "Gv Ew",  tr_lar_lsl,      LOOK_LAR,   0 },
+    { "0F 03 /r",     "Gv Ew",  tr_lar_lsl,      LOOK_LSL,   0 },
+    { "0F 05",        "",       tr_syscall,      0,          0, X86F_SYSCALL },
+    { "0F 06",        "",       tr_clts,         0,          R_CPL0 | R_ENDS },
+    { "0F 07",        "",       tr_sysret,       0,          0, X86F_SYSCALL },
+    { "0F 08",        "",       tr_nothing,      0,          R_CPL0 },       /* INVD */
+    { "0F 09",        "",       tr_nothing,      0,          R_CPL0 },       /* WBINVD, WBNOINVD */
+    { "0F 20 /r",     "Rd Cd",  tr_mov_from_cr,  0,          R_KEEP | R_CPL0 },
+    { "0F 21 /r",     "Rd Dd",  tr_mov_from_dr,  0,          R_KEEP | R_CPL0 },
+    { "0F 22 /r",     "Cd Rd",  tr_mov_to_cr,    0,          R_KEEP | R_CPL0 | R_ENDS },
+    { "0F 23 /r",     "Dd Rd",  tr_mov_to_dr,    0,          R_KEEP | R_CPL0 | R_ENDS },
+    { "0F 30",        "",       tr_msr,          1,          R_CPL0 | R_ENDS },
+    { "0F 31",        "",       tr_rdtsc,        0,          0, X86F_TSC },
+    { "0F 32",        "",       tr_msr,          0,          R_CPL0 },
+    { "0F 33",        "",       tr_rdpmc,        0,          0 },
+    { "0F 34",        "",       tr_sysenter,     0,          0, X86F_SEP },
+    { "0F 35",        "",       tr_sysexit,      0,          0, X86F_SEP },
+    { "0F A0",        "",       tr_push_seg,     FS,         R_DEF64 },
+    { "0F A1",        "",       tr_pop_seg,      FS,         R_DEF64 },
+    { "0F A2",        "",       tr_cpuid,        0,          0 },
+    { "0F A8",        "",       tr_push_seg,     GS,         R_DEF64 },
+    { "0F A9",        "",       tr_pop_seg,      GS,         R_DEF64 },
+    { "F3 0F AE /0",  "Rd",     tr_rd_base,      X_FS_BASE,  R_KEEP | R_ONLY64, X86F_FSGSBASE },
+    { "F3 0F AE /1",  "Rd",     tr_rd_base,      X_GS_BASE,  R_KEEP | R_ONLY64, X86F_FSGSBASE },
+    { "F3 0F AE /2",  "Rd",     tr_wr_base,      X_FS_BASE,  R_KEEP | R_ONLY64, X86F_FSGSBASE },
+    { "F3 0F AE /3",  "Rd",     tr_wr_base,      X_GS_BASE,  R_KEEP | R_ONLY64, X86F_FSGSBASE },
+    { "66 0F AE /6",  "M",      tr_flush_line,   0,          R_KEEP, X86F_CLWB },
+    { "66 0F AE /7",  "M",      tr_flush_line,   0,          R_KEEP, X86F_CLFLUSHOPT },
+    { "NP 0F AE /0",  "M",      tr_state,        FX_SAVE,    R_KEEP | R_FPU, X86F_FXSR },
+    { "NP 0F AE /1",  "M",      tr_state,        FX_RSTOR,   R_KEEP | R_FPU | R_ENDS, X86F_FXSR },
+    { "NP 0F AE /4",  "M",      tr_state,        X_SAVE,     R_KEEP | R_FPU, X86F_XSAVE },
+    { "NP 0F AE /5",  "M",      tr_state,        X_RSTOR,    R_KEEP | R_FPU | R_ENDS, X86F_XSAVE },
+    { "NP 0F AE /6",  "M",      tr_state,        X_SAVEOPT,  R_KEEP | R_FPU, X86F_XSAVEOPT },
+    { "NP 0F AE /7",  "M",      tr_flush_line,   0,          R_KEEP, X86F_CLFLUSH },
+    { "0F B2 /r",     "M",      tr_load_far,     SS,         R_KEEP },
+    { "0F B4 /r",     "M",      tr_load_far,     FS,         R_KEEP },
+    { "0F B5 /r",     "M",      tr_load_far,     GS,         R_KEEP },
+    { "F3 0F C7 /7",  "Rd",     tr_rdpid,        0,          R_KEEP, X86F_RDPID },
+    { "0F C7 /6",     "Rd",     tr_random,       0,          R_KEEP, X86F_RDRAND },
+    { "0F C7 /7",     "Rd",     tr_random,       0,          R_KEEP, X86F_RDSEED },
+    { "66 0F 38 82 /r", "M",    tr_invpcid,      0,          R_KEEP | R_CPL0 | R_ENDS, X86F_INVPCID },
+    { NULL },
+};

@@ -1,0 +1,577 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * rhea-system: the command line, and starting things in order. */
+#include <errno.h>
+#include <fcntl.h>
+#include <glib-unix.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "accel/accel.h"
+#include "config.h"
+#include "hw/core/machine.h"
+#include "hw/x86/pc.h"
+#include "util/bits.h"
+#include "util/error.h"
+#include "util/log.h"
+#include "util/options.h"
+
+typedef struct Config {
+    GPtrArray  *accel, *serial, *chardev, *device;      /* const char * */
+    const char *cpu, *machine, *name, *pidfile, *debugcon, *display, *monitor, *log_file, *log_categories;
+    char       *process;
+    PcConfig    pc;
+    bool        nographic, no_reboot, no_shutdown, daemonize, perfmap, no_defaults;
+    bool        done;               /* the option has said all there is to say (-version, help) */
+} Config;
+
+/* --- options */
+
+typedef bool OptionFn(Config *c, const char *value, GError **err);
+typedef struct Option { const char *name, *arg; OptionFn *fn; const char *help; } Option;
+
+static bool is_help(const char *v) { return strcmp(v, "help") == 0 || strcmp(v, "?") == 0; }
+static bool say(Config *c, GString *text)
+{
+    fputs(text->str, stdout);
+    g_string_free(text, TRUE);
+    c->done = true;
+    return true;
+}
+
+static bool opt_accel(Config *c, const char *v, GError **err)
+{
+    if (is_help(v)) {
+        GString *s = g_string_new(NULL);
+        accel_help(s);
+        return say(c, s);
+    }
+    g_ptr_array_add(c->accel, (gpointer)v);
+    return true;
+}
+
+static bool opt_enable_kvm(Config *c, const char *v, GError **err) { return opt_accel(c, "kvm", err); }
+
+static bool opt_machine(Config *c, const char *v, GError **err)
+{
+    if (is_help(v))
+        return say(c, g_string_new("Supported machines are:\n"
+                                   "pc                   Rhea's direct-boot PC (alias of pc-1.0) (default)\n"
+                                   "pc-1.0               Rhea's direct-boot PC\n"));
+    c->machine = v;
+    return true;
+}
+
+static bool opt_cpu(Config *c, const char *v, GError **err)
+{
+    if (is_help(v)) {
+        GString *s = g_string_new(NULL);
+        x86_models_help(s);
+        return say(c, s);
+    }
+    c->cpu = v;
+    return true;
+}
+
+static bool opt_memory(Config *c, const char *v, GError **err)
+{
+    Options *o = options_parse("-m", v, "size", err);
+    uint64_t size = c->pc.ram;
+    bool ok = o && options_size(o, "size", 1 << 20, &size, err) && options_done(o, err);
+    if (o)
+        options_free(o);
+    if (!ok)
+        return false;
+    if (size < PC_MIN_RAM)
+        return fail(err, "-m: %s is too small; this machine has at least %u MiB", v, (unsigned)(PC_MIN_RAM >> 20));
+    c->pc.ram = align_up(size, 1 << 20);
+    return true;
+}
+
+static bool opt_smp(Config *c, const char *v, GError **err)
+{
+    static const char *const parts[] = { "sockets", "dies", "cores", "threads" };
+    Options *o = options_parse("-smp", v, "cpus", err);
+    uint64_t n = 1, max, part = 1;
+    bool ok = o && options_u64(o, "cpus", 1, 1024, &n, err);
+    max = n;
+    ok = ok && options_u64(o, "maxcpus", 1, 1024, &max, err);
+    for (unsigned i = 0; ok && i < ARRAY_LEN(parts); i++)
+        ok = options_u64(o, parts[i], 1, 1, &part, err);
+    ok = ok && options_done(o, err);
+    if (o)
+        options_free(o);
+    if (ok && (n > PC_MAX_CPUS || max > PC_MAX_CPUS))
+        return fail(err, "-smp: %s: this machine has one vCPU (-smp 1)", v);
+    c->pc.n_cpus = n;
+    return ok;
+}
+
+static bool opt_serial(Config *c, const char *v, GError **err)
+{
+    if (is_help(v)) {
+        GString *s = g_string_new("Available -serial back ends:\n");
+        stream_help(s);
+        return say(c, s);
+    }
+    if (c->serial->len == PC_MAX_SERIAL)
+        return fail(err, "-serial: this machine has %u serial ports", PC_MAX_SERIAL);
+    g_ptr_array_add(c->serial, (gpointer)v);
+    return true;
+}
+
+static bool opt_chardev(Config *c, const char *v, GError **err)
+{
+    if (is_help(v)) {
+        GString *s = g_string_new("Available chardev back ends:\n");
+        stream_help(s);
+        return say(c, s);
+    }
+    g_ptr_array_add(c->chardev, (gpointer)v);
+    return true;
+}
+
+static bool opt_display(Config *c, const char *v, GError **err)
+{
+    if (is_help(v))
+        return say(c, g_string_new("Available display types:\nnone\n"));
+    if (strcmp(v, "none") != 0)
+        return fail(err, "-display: unknown display '%s'; this machine has no screen, none is the only type", v);
+    c->display = v;
+    return true;
+}
+
+static bool opt_monitor(Config *c, const char *v, GError **err)
+{
+    if (strcmp(v, "none") != 0)
+        return fail(err, "-monitor: '%s': there is no monitor yet, only -monitor none", v);
+    c->monitor = v;
+    return true;
+}
+
+static bool opt_rtc(Config *c, const char *v, GError **err)
+{
+    Options *o = options_parse("-rtc", v, NULL, err);
+    if (!o)
+        return false;
+    c->pc.rtc_base = g_strdup(options_get(o, "base"));
+    bool ok = options_done(o, err);
+    options_free(o);
+    return ok;
+}
+
+static bool opt_log(Config *c, const char *v, GError **err)
+{
+    if (is_help(v)) {
+        log_help(stdout);
+        c->done = true;
+        return true;
+    }
+    c->log_categories = v;
+    return true;
+}
+
+static bool opt_version(Config *c, const char *v, GError **err)
+{
+    /* Tools look for "QEMU emulator version X.Y.Z" and derive from it which options they may use. */
+    GString *s = g_string_new(NULL);
+    g_string_printf(s, "Rhea " RHEA_VERSION ", compatible with QEMU emulator version 7.2.0\n"
+                       "Copyright (c) the Rhea developers; GPL-2.0-or-later\n");
+    return say(c, s);
+}
+
+static bool opt_help(Config *c, const char *v, GError **err);
+
+#define TEXT_OPTION(fn_name, member) \
+    static bool fn_name(Config *c, const char *v, GError **err) { c->member = v; return true; }
+#define FLAG_OPTION(fn_name, member) \
+    static bool fn_name(Config *c, const char *v, GError **err) { c->member = true; return true; }
+TEXT_OPTION(opt_kernel, pc.kernel)
+TEXT_OPTION(opt_initrd, pc.initrd)
+TEXT_OPTION(opt_append, pc.append)
+TEXT_OPTION(opt_bios, pc.bios)
+TEXT_OPTION(opt_pidfile, pidfile)
+TEXT_OPTION(opt_debugcon, debugcon)
+TEXT_OPTION(opt_log_file, log_file)
+FLAG_OPTION(opt_nographic, nographic)
+FLAG_OPTION(opt_no_reboot, no_reboot)
+FLAG_OPTION(opt_no_shutdown, no_shutdown)
+FLAG_OPTION(opt_daemonize, daemonize)
+FLAG_OPTION(opt_perfmap, perfmap)
+FLAG_OPTION(opt_no_defaults, no_defaults)
+
+static bool opt_name(Config *c, const char *v, GError **err)
+{
+    Options *o = options_parse("-name", v, "guest", err);
+    if (!o)
+        return false;
+    c->name = g_strdup(options_get(o, "guest"));
+    c->process = g_strdup(options_get(o, "process"));
+    bool ok = options_done(o, err);
+    options_free(o);
+    return ok;
+}
+
+static bool opt_device(Config *c, const char *v, GError **err)
+{
+    if (is_help(v)) {
+        GString *s = g_string_new(NULL);
+        pc_device_help(NULL, s);
+        return say(c, s);
+    }
+    g_ptr_array_add(c->device, (gpointer)v);
+    return true;
+}
+
+static const Option options[] = {
+    { "accel", "NAME[,opt=...]", opt_accel, "accelerator; several are tried in order; 'help' lists them" },
+    { "append", "TEXT", opt_append, "kernel command line" },
+    { "bios", "FILE", opt_bios, "firmware, when there is no -kernel" },
+    { "chardev", "TYPE,id=ID[,...]", opt_chardev, "character device for -serial chardev:ID and -device; 'help'" },
+    { "cpu", "MODEL[,+feature][,-feature]", opt_cpu, "CPU model; 'help' lists models and features" },
+    { "D", "FILE", opt_log_file, "where the -d log goes (default: standard error)" },
+    { "d", "ITEM[,...]", opt_log, "log items; 'help' lists them" },
+    { "daemonize", NULL, opt_daemonize, "go to the background when all is set up" },
+    { "debugcon", "DEV", opt_debugcon, "debug console at port 0xe9, to a back end as of -serial" },
+    { "device", "TYPE[,prop=...]", opt_device, "add a device; 'help' lists them" },
+    { "display", "TYPE", opt_display, "'none' is the only one" },
+    { "enable-kvm", NULL, opt_enable_kvm, "the same as -accel kvm" },
+    { "h", NULL, opt_help, "this text" },
+    { "help", NULL, opt_help, "this text" },
+    { "initrd", "FILE", opt_initrd, "initial RAM disk" },
+    { "kernel", "FILE", opt_kernel, "Linux bzImage, or an ELF image with a PVH entry" },
+    { "M", "NAME[,prop=...]", opt_machine, "the same as -machine" },
+    { "m", "SIZE", opt_memory, "RAM in MiB, or with a suffix (default: 128)" },
+    { "machine", "NAME[,accel=A[:B]]", opt_machine, "machine type; 'help' lists them" },
+    { "monitor", "none", opt_monitor, "there is no monitor yet" },
+    { "name", "TEXT", opt_name, "name of the guest" },
+    { "no-reboot", NULL, opt_no_reboot, "exit instead of rebooting" },
+    { "no-shutdown", NULL, opt_no_shutdown, "stop instead of exiting when the guest powers off" },
+    { "nodefaults", NULL, opt_no_defaults, "no default serial port" },
+    { "nographic", NULL, opt_nographic, "no display; serial port on the terminal, Ctrl-A H for help" },
+    { "perfmap", NULL, opt_perfmap, "write /tmp/perf-PID.map for perf" },
+    { "pidfile", "FILE", opt_pidfile, "write the process id there" },
+    { "rtc", "base=utc|localtime|DATE", opt_rtc, "real-time clock" },
+    { "serial", "DEV", opt_serial, "serial port to stdio, mon:stdio, file:PATH, pty, null, none; up to four" },
+    { "smp", "N", opt_smp, "number of vCPUs (1)" },
+    { "version", NULL, opt_version, "version" },
+};
+
+static bool opt_help(Config *c, const char *v, GError **err)
+{
+    GString *s = g_string_new("usage: rhea-system-x86_64 [options]\n\n");
+    for (unsigned i = 0; i < ARRAY_LEN(options); i++) {
+        char *left = g_strdup_printf("-%s %s", options[i].name, options[i].arg ? options[i].arg : "");
+        g_string_append_printf(s, "%-34s %s\n", left, options[i].help);
+        g_free(left);
+    }
+    g_string_append(s, "\nWith -nographic, Ctrl-A X quits and Ctrl-A H lists the other keys.\n");
+    return say(c, s);
+}
+
+static bool parse_arguments(Config *c, int argc, char **argv, GError **err)
+{
+    for (int i = 1; i < argc && !c->done; i++) {
+        const char *name = argv[i];
+        const Option *o = NULL;
+        if (name[0] != '-')
+            return fail(err, "'%s': disk images are not supported yet; options start with '-'", name);
+        name += name[1] == '-' ? 2 : 1;
+        for (unsigned k = 0; k < ARRAY_LEN(options); k++)
+            if (strcmp(name, options[k].name) == 0)
+                o = &options[k];
+        if (!o)
+            return fail(err, "unknown option '%s' (-help lists the options)", argv[i]);
+        if (o->arg && ++i == argc)
+            return fail(err, "-%s needs an argument: %s", o->name, o->arg);
+        if (!o->fn(c, o->arg ? argv[i] : NULL, err))
+            return false;
+    }
+    return true;
+}
+
+static bool parse_machine(Config *c, GError **err)
+{
+    Options *o = options_parse("-machine", c->machine ? c->machine : "pc", "type", err);
+    if (!o)
+        return false;
+    const char *type = options_get(o, "type"), *accel = options_get(o, "accel");
+    bool ok = !type || strcmp(type, "pc") == 0 || strcmp(type, "pc-1.0") == 0 ||
+              fail(err, "-machine: unknown machine '%s'; -machine help lists them", type);
+    ok = ok && options_done(o, err);
+    if (ok && accel && c->accel->len == 0) {
+        char **list = g_strsplit(accel, ":", -1);
+        for (unsigned i = 0; list[i]; i++)
+            g_ptr_array_add(c->accel, g_strdup(list[i]));
+        g_strfreev(list);
+    }
+    options_free(o);
+    return ok;
+}
+
+static const char *find_firmware(void)
+{
+    static const char *const places[] = {
+        RHEA_PREFIX "/share/rhea/bios-256k.bin", "/usr/share/seabios/bios-256k.bin", "/usr/share/qemu/bios-256k.bin",
+    };
+    for (unsigned i = 0; i < ARRAY_LEN(places); i++)
+        if (access(places[i], R_OK) == 0)
+            return places[i];
+    return NULL;
+}
+
+static bool check_config(Config *c, GError **err)
+{
+    if (!parse_machine(c, err))
+        return false;
+    if (c->pc.initrd && !c->pc.kernel)
+        return fail(err, "-initrd is for -kernel");
+    if (c->pc.append && !c->pc.kernel)
+        return fail(err, "-append is for -kernel");
+    if (c->daemonize && c->nographic)
+        return fail(err, "-nographic and -daemonize exclude each other");
+    if (!c->pc.kernel && !c->pc.bios && !(c->pc.bios = find_firmware()))
+        return fail(err, "nothing to run: no -kernel, no -bios, and bios-256k.bin not found (Debian package seabios)");
+    /* Without a screen, the serial port is what there is to see. */
+    if (c->serial->len == 0 && !c->no_defaults && !c->daemonize && (c->nographic || !c->display))
+        g_ptr_array_add(c->serial, "mon:stdio");
+    c->pc.model = x86_model_parse(c->cpu ? c->cpu : "qemu64", err);
+    return c->pc.model != NULL;
+}
+
+/* --- background */
+
+/* The child goes on; the parent waits for its word and exits with it. */
+static int daemonize(void)
+{
+    int fd[2];
+    if (pipe(fd) < 0) {
+        log_error(NULL, "-daemonize: %s", g_strerror(errno));
+        exit(1);
+    }
+    fcntl(fd[1], F_SETFD, FD_CLOEXEC);
+    pid_t pid = fork();
+    if (pid < 0) {
+        log_error(NULL, "-daemonize: %s", g_strerror(errno));
+        exit(1);
+    }
+    if (pid > 0) {
+        uint8_t status = 1;
+        close(fd[1]);
+        while (read(fd[0], &status, 1) < 0 && errno == EINTR)
+            ;
+        _exit(status);
+    }
+    close(fd[0]);
+    setsid();
+    signal(SIGHUP, SIG_IGN);
+    return fd[1];
+}
+
+static bool daemon_ready(int fd, GError **err)
+{
+    int null = open("/dev/null", O_RDWR);
+    if (null < 0)
+        return fail_errno(err, errno, "/dev/null");
+    for (int i = 0; i < 3; i++)
+        dup2(null, i);
+    if (null > 2)
+        close(null);
+    if (chdir("/") < 0)
+        return fail_errno(err, errno, "/");
+    bool told = write(fd, "", 1) == 1;
+    close(fd);
+    return told || fail(err, "-daemonize: the parent is gone");
+}
+
+static bool write_pidfile(const char *path, int *fd, GError **err)
+{
+    *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (*fd < 0)
+        return fail_errno(err, errno, "-pidfile: %s", path);
+    if (flock(*fd, LOCK_EX | LOCK_NB) < 0)
+        return fail(err, "-pidfile: %s is held by another process", path);
+    char text[32];
+    int len = g_snprintf(text, sizeof(text), "%ld\n", (long)getpid());
+    if (ftruncate(*fd, 0) < 0 || write(*fd, text, len) != len)
+        return fail_errno(err, errno, "-pidfile: %s", path);
+    return true;
+}
+
+/* --- running */
+
+typedef struct Run {
+    Config    *c;
+    Machine   *m;
+    Accel     *accel;
+    Pc        *pc;
+    GPtrArray *sources;
+} Run;
+
+static void quit(void *self) { Run *r = self; machine_request_shutdown(r->m, CAUSE_HOST_QUIT); }
+static const StreamControl stream_control = { .quit = quit };
+
+static void cpu_dead(void *self, unsigned cpu_index)
+{
+    Run *r = self;
+    trace(LOG_RESET | LOG_INT, "cpu%u: triple fault", cpu_index);
+    machine_request_reset(r->m, CAUSE_GUEST_PANIC);
+}
+
+static gboolean terminated(gpointer self)
+{
+    Run *r = self;
+    machine_request_exit(r->m, 0);
+    return TRUE;
+}
+
+static void add_signals(Run *r)
+{
+    static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+    for (unsigned i = 0; i < ARRAY_LEN(signals); i++) {
+        if (signals[i] == SIGHUP && r->c->daemonize)
+            continue;
+        GSource *s = g_unix_signal_source_new(signals[i]);
+        g_source_set_callback(s, terminated, r, NULL);
+        g_source_attach(s, loop_context(r->m->loop));
+        g_ptr_array_add(r->sources, s);
+    }
+    signal(SIGPIPE, SIG_IGN);
+}
+
+/* A stream from the spec of -serial and -debugcon, known to the machine as `id` unless the spec names one. */
+static const char *add_stream(Run *r, const char *spec, const char *id, GError **err)
+{
+    if (g_str_has_prefix(spec, "chardev:")) {
+        Stream *s = machine_stream(r->m, spec + 8);
+        if (!s)
+            fail(err, "there is no -chardev with id=%s", spec + 8);
+        return s ? stream_id(s) : NULL;
+    }
+    Stream *s = stream_open(r->m->loop, spec, err);
+    if (!s)
+        return NULL;
+    stream_set_id(s, id);
+    stream_set_control(s, &stream_control, r);
+    stream_set_clock(s, r->m->clock);
+    machine_add_stream(r->m, s);
+    return stream_id(s);
+}
+
+static bool add_streams(Run *r, GError **err)
+{
+    static const char *const ids[PC_MAX_SERIAL] = { "serial0", "serial1", "serial2", "serial3" };
+    Config *c = r->c;
+    for (unsigned i = 0; i < c->chardev->len; i++) {
+        Stream *s = stream_open_chardev(r->m->loop, g_ptr_array_index(c->chardev, i), err);
+        if (!s)
+            return false;
+        stream_set_control(s, &stream_control, r);
+        stream_set_clock(s, r->m->clock);
+        machine_add_stream(r->m, s);
+    }
+    for (unsigned i = 0, n = 0; i < c->serial->len; i++) {
+        const char *spec = g_ptr_array_index(c->serial, i);
+        if (strcmp(spec, "none") == 0)
+            continue;
+        c->pc.serial[n] = add_stream(r, spec, ids[n], err);
+        if (!c->pc.serial[n++])
+            return fail_prefix(err, "-serial: ");
+    }
+    return true;
+}
+
+static bool add_user_devices(Run *r, GError **err)
+{
+    if (r->c->debugcon) {
+        const char *id = add_stream(r, r->c->debugcon, "debugcon", err);
+        char *opts = id ? g_strdup_printf("isa-debugcon,chardev=%s", id) : NULL;
+        bool ok = opts && pc_add_device(r->pc, opts, err);
+        g_free(opts);
+        if (!ok)
+            return fail_prefix(err, "-debugcon: ");
+    }
+    for (unsigned i = 0; i < r->c->device->len; i++)
+        if (!pc_add_device(r->pc, g_ptr_array_index(r->c->device, i), err))
+            return false;
+    return true;
+}
+
+static bool start(Run *r, GError **err)
+{
+    Config *c = r->c;
+    AccelMachine am = { .clock = r->m->clock, .mem = r->m->mem, .io = r->m->io, .ram = r->m->ram, .self = r,
+                        .cpu_dead = cpu_dead, .perfmap = c->perfmap };
+    r->m->no_reboot = c->no_reboot;
+    r->m->no_shutdown = c->no_shutdown;
+    if (!add_streams(r, err) || !(r->pc = pc_new(r->m, &c->pc, err)) || !add_user_devices(r, err))
+        return false;
+    r->accel = accel_open((const char *const *)c->accel->pdata, c->accel->len, &am, err);
+    return r->accel && pc_add_cpus(r->pc, r->accel, err) && pc_power_on(r->pc, err);
+}
+
+static int run(Config *c)
+{
+    Run r = { .c = c, .sources = g_ptr_array_new() };
+    GError *err = NULL;
+    int ready = -1, pid_fd = -1, status = 1;
+    if (c->daemonize)
+        ready = daemonize();
+    if (c->process)
+        prctl(PR_SET_NAME, c->process, 0, 0, 0);
+    r.m = machine_new(c->name ? c->name : "rhea", NULL);
+    bool ok = start(&r, &err) && (!c->pidfile || write_pidfile(c->pidfile, &pid_fd, &err)) &&
+              (ready < 0 || daemon_ready(ready, &err));
+    if (ok) {
+        add_signals(&r);
+        machine_start(r.m);
+        status = machine_run(r.m);
+        if (log_on(LOG_STATS)) {
+            GString *s = g_string_new(NULL);
+            accel_stats(r.accel, s);
+            log_write(s->str, s->len);
+            g_string_free(s, TRUE);
+        }
+    } else {
+        log_error(NULL, "%s", err->message);
+        g_error_free(err);
+    }
+    for (unsigned i = 0; i < r.sources->len; i++) {
+        g_source_destroy(g_ptr_array_index(r.sources, i));
+        g_source_unref(g_ptr_array_index(r.sources, i));
+    }
+    g_ptr_array_free(r.sources, TRUE);
+    if (r.accel)
+        accel_close(r.accel);
+    if (r.pc)
+        pc_free(r.pc);
+    machine_free(r.m);
+    if (pid_fd >= 0)
+        unlink(c->pidfile);
+    log_flush();
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    Config c = { .accel = g_ptr_array_new(), .serial = g_ptr_array_new(), .chardev = g_ptr_array_new(),
+                 .device = g_ptr_array_new(), .pc = { .ram = 128 << 20, .n_cpus = 1 } };
+    GError *err = NULL;
+    char *program = g_path_get_basename(argv[0]);
+    log_set_program(program);
+    bool ok = parse_arguments(&c, argc, argv, &err);
+    if (ok && c.done)
+        return 0;
+    ok = ok && check_config(&c, &err) && (!c.log_file || log_set_file(c.log_file, &err)) &&
+         (!c.log_categories || log_set_categories(c.log_categories, &err));
+    if (!ok) {
+        log_error(NULL, "%s", err->message);
+        return 1;
+    }
+    return run(&c);
+}

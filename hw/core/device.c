@@ -257,6 +257,23 @@ void device_timer_init(void *self, Timer *t, void (*fn)(void *self))
     timer_set_domain(t, d->domain);
 }
 
+typedef struct Remap { Device *device; void (*fn)(void *self); } Remap;
+
+static void remap_late(void *arg)
+{
+    Remap *r = arg;
+    domain_enter(&r->device->machine->topology);
+    domain_enter(r->device->domain);
+    r->fn(r->device);
+    domain_leave(r->device->domain);
+    domain_leave(&r->device->machine->topology);
+}
+
+void device_remap(void *self, void (*fn)(void *self))
+{
+    domain_defer(remap_late, &(Remap){ self, fn }, sizeof(Remap));
+}
+
 void device_reset_state(Device *d)
 {
     domain_enter(d->domain);

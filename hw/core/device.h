@@ -66,6 +66,11 @@ void device_reset(Device *d);
 /* A timer of the device: fn(self) runs under its lock and is followed by settle.  Call in init; freed with the device. */
 void device_timer_init(void *self, Timer *t, void (*fn)(void *self));
 
+/* Run-time changes of the memory map (region_map, region_enable, ...): fn(self) runs under the machine's topology lock
+ * and the device's own, as soon as this thread holds no device lock, which is before its guest's next instruction.  fn
+ * looks at the device's state as it is by then. */
+void device_remap(void *self, void (*fn)(void *self));
+
 /* Registers by name ("IER", or "TCR[2]" for an array): peek is free of effects; read and write are the guest's. */
 bool device_reg_find(Device *d, const char *name, unsigned *window, uint64_t *at, unsigned *width);
 bool device_reg_peek(Device *d, const char *name, uint64_t *v);

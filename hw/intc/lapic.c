@@ -474,8 +474,9 @@ static int acknowledge(void *self)
     return v;
 }
 
-static void lapic_map(Lapic *a)
+static void lapic_map(void *self)
 {
+    Lapic *a = self;
     Region *window = &a->dev.windows[0];
     if (window->parent)
         region_enable(window, enabled(a) && !x2(a));
@@ -495,7 +496,7 @@ static bool base_write(Lapic *a, uint64_t v)
         return false;
     a->base = v;
     if ((old ^ v) & (APICBASE_EN | APICBASE_X2))
-        lapic_map(a);
+        device_remap(a, lapic_map);
     return true;
 }
 
@@ -587,10 +588,10 @@ static void lapic_reset(void *self)
     memset(a->tmr, 0, sizeof(a->tmr));
     a->deadline = 0;
     timer_cancel(&a->timer);
-    lapic_map(a);
+    device_remap(a, lapic_map);
 }
 
-static bool lapic_restored(void *self, GError **err) { lapic_map(self); return true; }
+static bool lapic_restored(void *self, GError **err) { device_remap(self, lapic_map); return true; }
 
 static const Field lapic_props[] = {
     PROP(Lapic, id, "id-number", "initial APIC id"),

@@ -45,6 +45,19 @@ static void table_write(void *self, unsigned i, uint64_t v)
     g->last_write = v;
 }
 
+static void move_window(void *self)
+{
+    Gadget *g = self;
+    g_assert_true(domain_held(g->dev.domain) && domain_held(&g->dev.machine->topology));
+    region_move(&g->dev.windows[0], g->battery);
+}
+static void batt_write(void *self, uint64_t v)
+{
+    Gadget *g = self;
+    if (v >= 0x1000)
+        device_remap(g, move_window);
+}
+
 static const Reg gadget_regs[] = {
     { 0, "LOW",  REG(Gadget, low), .mask = 0xff, .reset = 12, .when = banked },
     { 0, "DATA", .value = data_value, .on_read = data_read, .on_write = data_write },
@@ -56,7 +69,7 @@ static const Reg gadget_regs[] = {
     { 16, "TABLE", REG(Gadget, table), .mask = 0xffffffff, .count = 4, .stride = 8, .width = 4,
       .on_write_at = table_write },
     { 48, "WIDE", REG(Gadget, wide), .mask = UINT64_MAX, .width = 8 },
-    { 56, "BATT", REG(Gadget, battery), .mask = UINT32_MAX, .width = 4, .keep = true },
+    { 56, "BATT", REG(Gadget, battery), .mask = UINT32_MAX, .width = 4, .keep = true, .on_write = batt_write },
     { 60, "BANK2", REG(Gadget, bank), .mask = 0xff, .reset = 0x55 },    /* the same member: the first row decides */
     { 0 }
 };
@@ -342,6 +355,17 @@ static void boards(void)
     bench_free(b);
 }
 
+/* A base address register: the window moves when the access that wrote it has ended. */
+static void a_window_moves_itself(void)
+{
+    Bench *b = bench_new_types(types, "gadget,id=g");
+    device_map(machine_find(b->m, "g"), 0, b->m->mem, 0x1000, 0);
+    space_store(b->m->mem, 0x1000 + 56, 4, 0x8000);
+    g_assert_cmphex(space_load(b->m->mem, 0x8002, 1, NULL), ==, 0xb0);
+    g_assert_cmphex(space_load(b->m->mem, 0x1002, 1, NULL), ==, 0xff);
+    bench_free(b);
+}
+
 /* --- run state --- */
 
 typedef struct Cpus { unsigned pauses, resumes, resets; } Cpus;
@@ -456,6 +480,7 @@ int main(int argc, char **argv)
     g_test_add_func("/core/pins", pins);
     g_test_add_func("/core/saved_state", saved_state);
     g_test_add_func("/core/boards", boards);
+    g_test_add_func("/core/remap", a_window_moves_itself);
     g_test_add_func("/core/run_state", run_state);
     g_test_add_func("/core/two_machines", two_machines);
     g_test_add_func("/core/random", random_accesses);

@@ -1,0 +1,671 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * SSE to SSE4.2, AES, PCLMULQDQ, SHA and MMX rows.  Nearly every SSE instruction is one row of tcg/hostop.def on
+ * V128 values (tr_host); XMM registers are slots.  MMX instructions take their registers from the x87 file by helper
+ * and run as the host row of the XMM form on the low half.
+ * Encodings and operands: Intel SDM vol. 2, appendix A; alignment: table 22-4ff of vol. 1 (16-byte legacy operands). */
+#include "tcg/hostop.h"
+#include "target/x86/sse.h"
+#include "target/x86/translate.h"
+#include "target/x86/x87.h"
+
+#define SET(bits) { { (bits), 0 } }
+#define RET SLOT_BIT(X_HELPER_RET)
+#define TMP SLOT_BIT(X_XMM_TMP)
+#define FPU SLOT_BIT(X_FPU)
+static const IrHelper
+    h_checked = { "sse_checked", sse_checked, T_NONE, 5, HF_FAULTS | HF_FP, SET(SLOT_BIT(X_SYS)), SET(TMP | RET | SLOT_BIT(X_MXCSR)) },
+    h_maskmov = { "sse_maskmov", sse_maskmov, T_NONE, 5, HF_FAULTS, SET(0), SET(0) },
+    h_stri    = { "sse_pcmpstri", sse_pcmpstri, I32, 3, 0, SET(SLOTS_XMM), SET(RET) },
+    h_strm    = { "sse_pcmpstrm", sse_pcmpstrm, I32, 3, 0, SET(SLOTS_XMM), SET(SLOT_BIT(X_XMM0)) },
+    h_stmxcsr = { "sse_get_mxcsr", sse_get_mxcsr, I32, 0, HF_FP, SET(SLOT_BIT(X_MXCSR)), SET(SLOT_BIT(X_MXCSR)) },
+    h_ldmxcsr = { "sse_set_mxcsr", sse_set_mxcsr, T_NONE, 1, HF_FAULTS | HF_FP, SET(SLOT_BIT(X_MXCSR)),
+                  SET(SLOT_BIT(X_MXCSR) | SLOT_BIT(X_SYS)) },
+    h_check   = { "x87_check", x87_check, T_NONE, 0, HF_FAULTS, SET(FPU), SET(0) },
+    h_mmget   = { "mmx_get", mmx_get, I64, 1, 0, SET(FPU), SET(0) },
+    h_mmput   = { "mmx_put", mmx_put, T_NONE, 2, 0, SET(FPU), SET(FPU) },
+    h_mmenter = { "mmx_enter", mmx_enter, T_NONE, 0, 0, SET(FPU), SET(FPU) },
+    h_emms    = { "mmx_empty", mmx_empty, T_NONE, 0, 0, SET(FPU), SET(FPU) };
+
+/* --- values */
+
+static Val host1(X86Trans *t, unsigned row, Val a, unsigned imm)
+{
+    return ir_host(t->b, V128T, row, a, VAL_NONE, VAL_NONE, imm);
+}
+
+static Val host2(X86Trans *t, unsigned row, Val a, Val b)
+{
+    return ir_host(t->b, V128T, row, a, b, VAL_NONE, 0);
+}
+
+static Val low64(X86Trans *t, Val v)
+{
+    return ir_host(t->b, I64, HOP_MOVDG, v, VAL_NONE, VAL_NONE, 0);
+}
+
+static Val high64(X86Trans *t, Val v)
+{
+    Val h = host2(t, HOP_UNPCKHPD, v, v);
+    return low64(t, h);
+}
+
+static Val vector_of(X86Trans *t, Val g)
+{
+    return ir_host(t->b, V128T, HOP_MOVDV, g, VAL_NONE, VAL_NONE, 0);
+}
+
+/* MODE_FPEXC: by a helper that looks at the exceptions before anything is written. */
+static Val checked(X86Trans *t, IrType type, unsigned row, Val a, Val b, unsigned imm)
+{
+    unsigned kind = host_rows[row].kind;
+    bool wide = type == I64 || (kind == HK_VVG && val_type(t->b, b) == I64);
+    Val w = ir_imm(t->b, I32, row | imm << 16 | (wide ? 8u : 4u) << 24), zero = ir_imm(t->b, I64, 0);
+    Val args[5] = { w, low64(t, a), VAL_NONE, zero, zero };
+    args[2] = high64(t, a);
+    if (kind == HK_VVG)
+        args[3] = ir_resize(t->b, I64, b, false);
+    else if (b != VAL_NONE) {
+        args[3] = low64(t, b);
+        args[4] = high64(t, b);
+    }
+    ir_callv(t->b, &h_checked, 5, args);
+    if (type == V128T)
+        return ir_get(t->b, X_XMM_TMP);
+    Val r = ir_get(t->b, X_HELPER_RET);
+    return ir_resize(t->b, type, r, false);
+}
+
+/* What x op x is, for idioms that make constants. */
+static Val of_itself(X86Trans *t, unsigned row, Val x)
+{
+    switch (row) {
+    case HOP_XORPS: case HOP_PXOR: case HOP_ANDNPS: case HOP_PANDN:
+    case HOP_PSUBB: case HOP_PSUBW: case HOP_PSUBD: case HOP_PSUBQ:
+    case HOP_PSUBSB: case HOP_PSUBSW: case HOP_PSUBUSB: case HOP_PSUBUSW:
+    case HOP_PCMPGTB: case HOP_PCMPGTW: case HOP_PCMPGTD: case HOP_PCMPGTQ:
+        return ir_imm128(t->b, 0, 0);
+    case HOP_PCMPEQB: case HOP_PCMPEQW: case HOP_PCMPEQD: case HOP_PCMPEQQ:
+        return ir_imm128(t->b, ~0ull, ~0ull);
+    case HOP_ANDPS: case HOP_PAND: case HOP_ORPS: case HOP_POR:
+        return x;
+    default:
+        return VAL_NONE;
+    }
+}
+
+static Val apply(X86Trans *t, IrType type, unsigned row, Val a, Val b, Val c, unsigned imm)
+{
+    if (a == b) {
+        Val known = of_itself(t, row, a);
+        if (known != VAL_NONE)
+            return known;
+    }
+    if (t->mode & MODE_FPEXC && host_rows[row].flags & HOF_FP)
+        return checked(t, type, row, a, b, imm);
+    return ir_host(t->b, type, row, a, b, c, imm);
+}
+
+/* --- SSE */
+
+static bool tr_host(X86Trans *t, X86Args *a)
+{
+    unsigned row = a->row->arg, imm = host_rows[row].flags & HOF_IMM ? a->imm8 : 0;
+    bool wide = host_rows[row].flags & HOF_W;
+    IrType g = wide && a->size == 8 ? I64 : I32;
+    Val none = VAL_NONE, v;
+    switch (host_rows[row].kind) {
+    case HK_VV:
+    case HK_VG:
+        a->dst = apply(t, V128T, row, a->src, none, none, imm);
+        break;
+    case HK_VVV:
+        a->dst = apply(t, V128T, row, a->dst, a->src, none, imm);
+        break;
+    case HK_VVVV:
+        v = x86_get_xmm(t, 0);
+        a->dst = apply(t, V128T, row, a->dst, a->src, v, imm);
+        break;
+    case HK_VVG:
+        v = wide ? a->src : ir_resize(t->b, I32, a->src, false);
+        a->dst = apply(t, V128T, row, a->dst, v, none, imm);
+        break;
+    case HK_VSHI:
+        a->dst = apply(t, V128T, row, a->dst, none, none, imm);
+        break;
+    case HK_GV:
+        v = apply(t, g, row, a->src, none, none, imm);
+        a->dst = ir_resize(t->b, x86_type(a->size), v, false);
+        break;
+    case HK_FVV:
+        v = apply(t, I32, row, a->dst, a->src, none, imm);
+        x86_put_eflags(t, v);
+        break;
+    default:
+        return false;
+    }
+    return true;
+}
+
+static bool tr_mov(X86Trans *t, X86Args *a)
+{
+    a->dst = a->src;
+    return true;
+}
+
+/* Only eight predicates without VEX; the host may encode with VEX, where bits 3 and 4 count. */
+static bool tr_cmp(X86Trans *t, X86Args *a)
+{
+    a->imm8 &= 7;
+    return tr_host(t, a);
+}
+
+/* A source in memory is one element: no choice among four. */
+static bool tr_insertps(X86Trans *t, X86Args *a)
+{
+    if (a->is_mem)
+        a->imm8 &= 0x3f;
+    return tr_host(t, a);
+}
+
+/* MOVHPD and MOVHPS to memory: the upper half in the low half's place. */
+static bool tr_high(X86Trans *t, X86Args *a)
+{
+    a->dst = host2(t, HOP_UNPCKHPD, a->src, a->src);
+    return true;
+}
+
+/* PMOVSXBQ, PMOVZXBQ from two bytes of memory. */
+static bool tr_extend2(X86Trans *t, X86Args *a)
+{
+    Val g = ir_ext(t->b, IR_ZEXT, I32, a->src);
+    a->src = vector_of(t, g);
+    return tr_host(t, a);
+}
+
+static Val di_address(X86Trans *t)
+{
+    Val ea = x86_get_reg(t, RDI, t->adsize);
+    ea = ir_resize(t->b, I64, ea, false);
+    return x86_linear(t, t->seg_override >= 0 ? (unsigned)t->seg_override : (unsigned)DS, ea);
+}
+
+static bool tr_maskmov(X86Trans *t, X86Args *a)
+{
+    Val at = di_address(t), lo = low64(t, a->dst), hi = high64(t, a->dst), mlo = low64(t, a->src), mhi = high64(t, a->src);
+    ir_call(t->b, &h_maskmov, at, lo, hi, mlo, mhi);
+    return true;
+}
+
+/* arg: STR_EXPLICIT, and 1 for a mask in XMM0 instead of an index in ECX. */
+static bool tr_pcmpstr(X86Trans *t, X86Args *a)
+{
+    bool mask = a->row->arg & 1;
+    uint32_t w = a->imm8 | (uint32_t)a->reg << STR_A | (a->row->arg & STR_EXPLICIT) | (t->opsize == 8 ? STR_WIDE : 0);
+    Val word = ir_imm(t->b, I32, w), eax = x86_get_reg(t, RAX, 8), edx = x86_get_reg(t, RDX, 8);
+    ir_put(t->b, X_XMM_TMP, a->src);
+    Val flags = ir_call(t->b, mask ? &h_strm : &h_stri, word, eax, edx);
+    if (!mask) {
+        Val index = ir_get(t->b, X_HELPER_RET);
+        index = ir_ext(t->b, IR_TRUNC, I32, index);
+        x86_put_reg(t, RCX, 4, index);
+    }
+    x86_put_eflags(t, flags);
+    return true;
+}
+
+static bool tr_stmxcsr(X86Trans *t, X86Args *a)
+{
+    a->dst = ir_call(t->b, &h_stmxcsr);
+    return true;
+}
+
+static bool tr_ldmxcsr(X86Trans *t, X86Args *a)
+{
+    ir_call(t->b, &h_ldmxcsr, a->dst);
+    return true;
+}
+
+/* --- MMX */
+
+/* How the XMM form gives the MMX result in its low half; above the row in arg. */
+enum {
+    M_LANES = 0,            /* as it is */
+    M_BOTH = 1 << 16,       /* both operands side by side in one register, given twice: packs, horizontal adds */
+    M_HIGH = 2 << 16,       /* the upper half of the "low" unpack */
+    M_SHUFB = 3 << 16,      /* indices of three bits */
+    M_ALIGN = 4 << 16,      /* palignr */
+    M_FORM = 7 << 16,
+};
+
+static Val mm_get(X86Trans *t, unsigned n)
+{
+    Val i = ir_imm(t->b, I32, n & 7), v = ir_call(t->b, &h_mmget, i);
+    return vector_of(t, v);
+}
+
+static void mm_put(X86Trans *t, unsigned n, Val v)
+{
+    Val i = ir_imm(t->b, I32, n & 7), g = low64(t, v);
+    ir_call(t->b, &h_mmput, i, g);
+}
+
+/* The Q operand, in place 1. */
+static Val mm_source(X86Trans *t, X86Args *a)
+{
+    return a->is_mem ? vector_of(t, a->src) : mm_get(t, a->rm);
+}
+
+static Val mm_both(X86Trans *t, Val low, Val high)
+{
+    return host2(t, HOP_PUNPCKLQDQ, low, high);
+}
+
+static bool tr_mmx(X86Trans *t, X86Args *a)
+{
+    unsigned row = a->row->arg & 0xffff, imm = host_rows[row].flags & HOF_IMM ? a->imm8 : 0;
+    ir_call(t->b, &h_check);
+    Val s = mm_source(t, a), d = mm_get(t, a->reg);
+    switch (a->row->arg & M_FORM) {
+    case M_BOTH:
+        d = s = mm_both(t, d, s);
+        break;
+    case M_SHUFB:
+        s = host2(t, HOP_PAND, s, ir_imm128(t->b, 0x8787878787878787, 0));
+        break;
+    case M_ALIGN:
+        d = mm_both(t, s, d);
+        break;
+    }
+    Val r = host_rows[row].kind == HK_VVV ? apply(t, V128T, row, d, s, VAL_NONE, imm)
+          : host_rows[row].kind == HK_VSHI ? host1(t, row, d, imm) : host1(t, row, s, imm);
+    if ((a->row->arg & M_FORM) == M_HIGH)
+        r = host2(t, HOP_UNPCKHPD, r, r);
+    mm_put(t, a->reg, r);
+    return true;
+}
+
+static bool tr_mmx_shift(X86Trans *t, X86Args *a)
+{
+    ir_call(t->b, &h_check);
+    Val d = mm_get(t, a->rm), r = host1(t, a->row->arg, d, a->imm8);
+    mm_put(t, a->rm, r);
+    return true;
+}
+
+/* MOVQ, MOVD mm, ... */
+static bool tr_mmx_load(X86Trans *t, X86Args *a)
+{
+    ir_call(t->b, &h_check);
+    Val v = a->src == VAL_NONE ? mm_get(t, a->rm) : vector_of(t, a->src);
+    mm_put(t, a->reg, v);
+    return true;
+}
+
+/* MOVQ, MOVD ..., mm: the store comes before the FPU's state changes. */
+static bool tr_mmx_store(X86Trans *t, X86Args *a)
+{
+    ir_call(t->b, &h_check);
+    Val v = low64(t, mm_get(t, a->reg));
+    if (a->row->arg == 8 && !a->is_mem) {               /* movq mm, mm */
+        mm_put(t, a->rm, vector_of(t, v));
+        return true;
+    }
+    v = ir_resize(t->b, x86_type(a->size), v, false);
+    if (a->is_mem)
+        x86_store(t, a->addr, a->size, v);
+    else
+        x86_put_reg(t, a->rm, a->size, v);
+    ir_call(t->b, &h_mmenter);
+    return true;
+}
+
+static bool tr_pinsrw_mm(X86Trans *t, X86Args *a)
+{
+    ir_call(t->b, &h_check);
+    Val d = mm_get(t, a->reg), g = ir_resize(t->b, I32, a->src, false);
+    mm_put(t, a->reg, ir_host(t->b, V128T, HOP_PINSRW, d, g, VAL_NONE, a->imm8 & 3));
+    return true;
+}
+
+/* PEXTRW, PMOVMSKB r, mm */
+static bool tr_mmx_to_gpr(X86Trans *t, X86Args *a)
+{
+    ir_call(t->b, &h_check);
+    Val v = mm_get(t, a->rm), r = ir_host(t->b, I32, a->row->arg, v, VAL_NONE, VAL_NONE, a->row->arg == HOP_PEXTRW ? a->imm8 & 3 : 0);
+    ir_call(t->b, &h_mmenter);
+    a->dst = r;
+    return true;
+}
+
+static bool tr_movq2dq(X86Trans *t, X86Args *a)
+{
+    ir_call(t->b, &h_check);
+    a->dst = mm_get(t, a->rm);
+    ir_call(t->b, &h_mmenter);
+    return true;
+}
+
+static bool tr_movdq2q(X86Trans *t, X86Args *a)
+{
+    ir_call(t->b, &h_check);
+    mm_put(t, a->reg, a->src);
+    return true;
+}
+
+static bool tr_maskmovq(X86Trans *t, X86Args *a)
+{
+    ir_call(t->b, &h_check);
+    Val at = di_address(t), zero = ir_imm(t->b, I64, 0), v = low64(t, mm_get(t, a->reg)), mask = low64(t, mm_get(t, a->rm));
+    ir_call(t->b, &h_maskmov, at, v, zero, mask, zero);
+    ir_call(t->b, &h_mmenter);
+    return true;
+}
+
+/* CVTPI2PS, CVTPI2PD; the latter from memory does not touch the x87 state (SDM). */
+static bool tr_cvt_from_mm(X86Trans *t, X86Args *a)
+{
+    unsigned row = a->row->arg;
+    bool mmx = !a->is_mem || row == HOP_CVTDQ2PS;
+    if (mmx)
+        ir_call(t->b, &h_check);
+    Val s = mm_source(t, a), r = apply(t, V128T, row, s, VAL_NONE, VAL_NONE, 0);
+    a->dst = row == HOP_CVTDQ2PS ? host2(t, HOP_MOVSD, a->dst, r) : r;
+    if (mmx)
+        ir_call(t->b, &h_mmenter);
+    return true;
+}
+
+/* CVTPS2PI, CVTPD2PI and the chopping ones.  The upper lanes must not raise flags. */
+static bool tr_cvt_to_mm(X86Trans *t, X86Args *a)
+{
+    unsigned row = a->row->arg;
+    ir_call(t->b, &h_check);
+    Val s = row == HOP_CVTPS2DQ || row == HOP_CVTTPS2DQ ? host1(t, HOP_MOVQ, a->src, 0) : a->src;
+    Val r = apply(t, V128T, row, s, VAL_NONE, VAL_NONE, 0);
+    mm_put(t, a->reg, r);
+    return true;
+}
+
+static bool tr_emms(X86Trans *t, X86Args *a)
+{
+    ir_call(t->b, &h_check);
+    ir_call(t->b, &h_emms);
+    return true;
+}
+
+/* --- the rows */
+
+enum {
+    S = R_SSE, SF = R_SSE | R_FP, SW = R_SSE | R_WRITE, SFW = R_SSE | R_FP | R_WRITE,
+    SK = R_SSE | R_KEEP, SFK = R_SSE | R_FP | R_KEEP,
+    LOAD = R_SSE | R_WRITE | R_MEMONLY, LOADU = LOAD | R_NOALIGN, REG = R_SSE | R_REGONLY,
+    MM = R_FPU | R_KEEP, MS = R_FPU | R_KEEP | R_WRITE,
+};
+#define H(name) tr_host, HOP_##name
+
+/* The four arithmetic forms of one opcode. */
+#define FP4(opcode, name)                                                                                       \
+    { "0F " opcode " /r",    "Vx Wx",  H(name##PS), SF, X86F_SSE },                                             \
+    { "66 0F " opcode " /r", "Vx Wx",  H(name##PD), SF, X86F_SSE2 },                                            \
+    { "F3 0F " opcode " /r", "Vx Wss", H(name##SS), SF, X86F_SSE },                                             \
+    { "F2 0F " opcode " /r", "Vx Wsd", H(name##SD), SF, X86F_SSE2 }
+
+/* An integer instruction in its XMM and its MMX form. */
+#define INT2(opcode, name, form, mm_feature)                                                                    \
+    { "66 0F " opcode " /r", "Vx Wx", H(name), S, X86F_SSE2 },                                                  \
+    { "NP 0F " opcode " /r", "Pq Qq", tr_mmx, HOP_##name | form, MM, X86F_##mm_feature }
+#define SSSE3(opcode, name, form, flags)                                                                        \
+    { "66 0F 38 " opcode " /r", "Vx Wx", H(name), flags, X86F_SSSE3 },                                          \
+    { "NP 0F 38 " opcode " /r", "Pq Qq", tr_mmx, HOP_##name | form, MM, X86F_SSSE3 }
+#define SHIFT(opcode, name)                                                                                     \
+    { "66 0F " opcode " ib", "Ux Ib", H(name), S, X86F_SSE2 },                                                  \
+    { "NP 0F " opcode " ib", "Nq Ib", tr_mmx_shift, HOP_##name, MM, X86F_MMX }
+#define SSE41(opcode, name, src) { "66 0F 38 " opcode " /r", "Vx " src, H(name), S, X86F_SSE41 }
+#define SSE41_VV(opcode, name, src) { "66 0F 38 " opcode " /r", "Vx " src, H(name), SW, X86F_SSE41 }
+
+const X86Row x86_rows_sse[] = {
+    /* --- moves */
+    { "0F 10 /r",    "Vx Wx",   tr_mov, 0, SW | R_NOALIGN, X86F_SSE },
+    { "0F 11 /r",    "Wx Vx",   tr_mov, 0, SW | R_NOALIGN, X86F_SSE },
+    { "66 0F 10 /r", "Vx Wx",   tr_mov, 0, SW | R_NOALIGN, X86F_SSE2 },
+    { "66 0F 11 /r", "Wx Vx",   tr_mov, 0, SW | R_NOALIGN, X86F_SSE2 },
+    { "F3 0F 10 /r", "Vx Wss",  tr_mov, 0, LOAD, X86F_SSE },
+    { "F3 0F 10 /r", "Vx Ux",   H(MOVSS), REG, X86F_SSE },
+    { "F3 0F 11 /r", "Mss Vx",  tr_mov, 0, LOAD, X86F_SSE },
+    { "F3 0F 11 /r", "Ux Vx",   H(MOVSS), REG, X86F_SSE },
+    { "F2 0F 10 /r", "Vx Wsd",  tr_mov, 0, LOAD, X86F_SSE2 },
+    { "F2 0F 10 /r", "Vx Ux",   H(MOVSD), REG, X86F_SSE2 },
+    { "F2 0F 11 /r", "Msd Vx",  tr_mov, 0, LOAD, X86F_SSE2 },
+    { "F2 0F 11 /r", "Ux Vx",   H(MOVSD), REG, X86F_SSE2 },
+    { "0F 12 /r",    "Vx Wsd",  H(MOVSD), S | R_MEMONLY, X86F_SSE },            /* movlps */
+    { "0F 12 /r",    "Vx Ux",   H(MOVHLPS), REG, X86F_SSE },
+    { "66 0F 12 /r", "Vx Wsd",  H(MOVSD), S | R_MEMONLY, X86F_SSE2 },
+    { "F2 0F 12 /r", "Vx Wsd",  H(MOVDDUP), SW, X86F_SSE3 },
+    { "F3 0F 12 /r", "Vx Wx",   H(MOVSLDUP), SW, X86F_SSE3 },
+    { "F3 0F 16 /r", "Vx Wx",   H(MOVSHDUP), SW, X86F_SSE3 },
+    { "0F 13 /r",    "Msd Vx",  tr_mov, 0, LOAD, X86F_SSE },
+    { "66 0F 13 /r", "Msd Vx",  tr_mov, 0, LOAD, X86F_SSE2 },
+    { "0F 16 /r",    "Vx Wsd",  H(MOVLHPS), S, X86F_SSE },                      /* movhps from memory as well */
+    { "66 0F 16 /r", "Vx Wsd",  H(MOVLHPS), S | R_MEMONLY, X86F_SSE2 },
+    { "0F 17 /r",    "Msd Vx",  tr_high, 0, LOAD, X86F_SSE },
+    { "66 0F 17 /r", "Msd Vx",  tr_high, 0, LOAD, X86F_SSE2 },
+    { "0F 28 /r",    "Vx Wx",   tr_mov, 0, SW, X86F_SSE },
+    { "0F 29 /r",    "Wx Vx",   tr_mov, 0, SW, X86F_SSE },
+    { "66 0F 28 /r", "Vx Wx",   tr_mov, 0, SW, X86F_SSE2 },
+    { "66 0F 29 /r", "Wx Vx",   tr_mov, 0, SW, X86F_SSE2 },
+    { "66 0F 6F /r", "Vx Wx",   tr_mov, 0, SW, X86F_SSE2 },
+    { "66 0F 7F /r", "Wx Vx",   tr_mov, 0, SW, X86F_SSE2 },
+    { "F3 0F 6F /r", "Vx Wx",   tr_mov, 0, SW | R_NOALIGN, X86F_SSE2 },
+    { "F3 0F 7F /r", "Wx Vx",   tr_mov, 0, SW | R_NOALIGN, X86F_SSE2 },
+    { "F2 0F F0 /r", "Vx Mx",   tr_mov, 0, LOADU, X86F_SSE3 },                  /* lddqu */
+    { "0F 2B /r",    "Mx Vx",   tr_mov, 0, LOAD, X86F_SSE },                    /* movntps */
+    { "66 0F 2B /r", "Mx Vx",   tr_mov, 0, LOAD, X86F_SSE2 },
+    { "66 0F E7 /r", "Mx Vx",   tr_mov, 0, LOAD, X86F_SSE2 },
+    { "66 0F 38 2A /r", "Vx Mx", tr_mov, 0, LOAD, X86F_SSE41 },
+    { "NP 0F C3 /r", "My Gy",   tr_mov, 0, R_WRITE, X86F_SSE2 },                /* movnti: no SSE state */
+    { "66 REX.W 0F 6E /r", "Vx Wsd", tr_mov, 0, LOAD, X86F_SSE2 },
+    { "66 0F 6E /r", "Vx Wss",  tr_mov, 0, LOAD, X86F_SSE2 },
+    { "66 0F 6E /r", "Vx Ry",   H(MOVDV), SW, X86F_SSE2 },
+    { "66 REX.W 0F 7E /r", "Msd Vx", tr_mov, 0, LOAD, X86F_SSE2 },
+    { "66 0F 7E /r", "Mss Vx",  tr_mov, 0, LOAD, X86F_SSE2 },
+    { "66 0F 7E /r", "Ry Vx",   H(MOVDG), SW, X86F_SSE2 },
+    { "F3 0F 7E /r", "Vx Wsd",  tr_mov, 0, LOAD, X86F_SSE2 },
+    { "F3 0F 7E /r", "Vx Ux",   H(MOVQ), SW, X86F_SSE2 },
+    { "66 0F D6 /r", "Msd Vx",  tr_mov, 0, LOAD, X86F_SSE2 },
+    { "66 0F D6 /r", "Ux Vx",   H(MOVQ), SW, X86F_SSE2 },
+    { "66 0F F7 /r", "Vx Ux",   tr_maskmov, 0, SK, X86F_SSE2 },
+    { "0F 50 /r",    "Gd Ux",   H(MOVMSKPS), SW, X86F_SSE },
+    { "66 0F 50 /r", "Gd Ux",   H(MOVMSKPD), SW, X86F_SSE2 },
+    { "66 0F D7 /r", "Gd Ux",   H(PMOVMSKB), SW, X86F_SSE2 },
+
+    /* --- floating point */
+    FP4("58", ADD), FP4("59", MUL), FP4("5C", SUB), FP4("5D", MIN), FP4("5E", DIV), FP4("5F", MAX),
+    { "0F 51 /r",    "Vx Wx",   H(SQRTPS), SFW, X86F_SSE },
+    { "66 0F 51 /r", "Vx Wx",   H(SQRTPD), SFW, X86F_SSE2 },
+    { "F3 0F 51 /r", "Vx Wss",  H(SQRTSS), SF, X86F_SSE },
+    { "F2 0F 51 /r", "Vx Wsd",  H(SQRTSD), SF, X86F_SSE2 },
+    { "0F 52 /r",    "Vx Wx",   H(RSQRTPS), SW, X86F_SSE },
+    { "F3 0F 52 /r", "Vx Wss",  H(RSQRTSS), S, X86F_SSE },
+    { "0F 53 /r",    "Vx Wx",   H(RCPPS), SW, X86F_SSE },
+    { "F3 0F 53 /r", "Vx Wss",  H(RCPSS), S, X86F_SSE },
+    { "0F C2 /r ib",    "Vx Wx Ib",  tr_cmp, HOP_CMPPS, SF, X86F_SSE },
+    { "66 0F C2 /r ib", "Vx Wx Ib",  tr_cmp, HOP_CMPPD, SF, X86F_SSE2 },
+    { "F3 0F C2 /r ib", "Vx Wss Ib", tr_cmp, HOP_CMPSS, SF, X86F_SSE },
+    { "F2 0F C2 /r ib", "Vx Wsd Ib", tr_cmp, HOP_CMPSD, SF, X86F_SSE2 },
+    { "0F 2E /r",    "Vx Wss",  H(UCOMISS), SFK, X86F_SSE },
+    { "66 0F 2E /r", "Vx Wsd",  H(UCOMISD), SFK, X86F_SSE2 },
+    { "0F 2F /r",    "Vx Wss",  H(COMISS), SFK, X86F_SSE },
+    { "66 0F 2F /r", "Vx Wsd",  H(COMISD), SFK, X86F_SSE2 },
+    { "0F 5A /r",    "Vx Wsd",  H(CVTPS2PD), SFW, X86F_SSE2 },
+    { "66 0F 5A /r", "Vx Wx",   H(CVTPD2PS), SFW, X86F_SSE2 },
+    { "F3 0F 5A /r", "Vx Wss",  H(CVTSS2SD), SF, X86F_SSE2 },
+    { "F2 0F 5A /r", "Vx Wsd",  H(CVTSD2SS), SF, X86F_SSE2 },
+    { "0F 5B /r",    "Vx Wx",   H(CVTDQ2PS), SFW, X86F_SSE2 },
+    { "66 0F 5B /r", "Vx Wx",   H(CVTPS2DQ), SFW, X86F_SSE2 },
+    { "F3 0F 5B /r", "Vx Wx",   H(CVTTPS2DQ), SFW, X86F_SSE2 },
+    { "F3 0F E6 /r", "Vx Wsd",  H(CVTDQ2PD), SW, X86F_SSE2 },
+    { "F2 0F E6 /r", "Vx Wx",   H(CVTPD2DQ), SFW, X86F_SSE2 },
+    { "66 0F E6 /r", "Vx Wx",   H(CVTTPD2DQ), SFW, X86F_SSE2 },
+    { "F3 0F 2A /r", "Vx Ey",   H(CVTSI2SS), SF, X86F_SSE },
+    { "F2 0F 2A /r", "Vx Ey",   H(CVTSI2SD), SF, X86F_SSE2 },
+    { "F3 0F 2C /r", "Gy Wss",  H(CVTTSS2SI), SFW, X86F_SSE },
+    { "F2 0F 2C /r", "Gy Wsd",  H(CVTTSD2SI), SFW, X86F_SSE2 },
+    { "F3 0F 2D /r", "Gy Wss",  H(CVTSS2SI), SFW, X86F_SSE },
+    { "F2 0F 2D /r", "Gy Wsd",  H(CVTSD2SI), SFW, X86F_SSE2 },
+    { "F2 0F D0 /r", "Vx Wx",   H(ADDSUBPS), SF, X86F_SSE3 },
+    { "66 0F D0 /r", "Vx Wx",   H(ADDSUBPD), SF, X86F_SSE3 },
+    { "F2 0F 7C /r", "Vx Wx",   H(HADDPS), SF, X86F_SSE3 },
+    { "66 0F 7C /r", "Vx Wx",   H(HADDPD), SF, X86F_SSE3 },
+    { "F2 0F 7D /r", "Vx Wx",   H(HSUBPS), SF, X86F_SSE3 },
+    { "66 0F 7D /r", "Vx Wx",   H(HSUBPD), SF, X86F_SSE3 },
+    { "66 0F 3A 08 /r ib", "Vx Wx Ib",  H(ROUNDPS), SFW, X86F_SSE41 },
+    { "66 0F 3A 09 /r ib", "Vx Wx Ib",  H(ROUNDPD), SFW, X86F_SSE41 },
+    { "66 0F 3A 0A /r ib", "Vx Wss Ib", H(ROUNDSS), SF, X86F_SSE41 },
+    { "66 0F 3A 0B /r ib", "Vx Wsd Ib", H(ROUNDSD), SF, X86F_SSE41 },
+    { "66 0F 3A 40 /r ib", "Vx Wx Ib",  H(DPPS), SF, X86F_SSE41 },
+    { "66 0F 3A 41 /r ib", "Vx Wx Ib",  H(DPPD), SF, X86F_SSE41 },
+    { "0F AE /2",    "Md",      tr_ldmxcsr, 0, SK | R_ENDS, X86F_SSE },
+    { "0F AE /3",    "Md",      tr_stmxcsr, 0, SW, X86F_SSE },
+
+    /* --- bitwise */
+    { "0F 54 /r",    "Vx Wx",   H(ANDPS), S, X86F_SSE },
+    { "66 0F 54 /r", "Vx Wx",   H(ANDPS), S, X86F_SSE2 },
+    { "0F 55 /r",    "Vx Wx",   H(ANDNPS), S, X86F_SSE },
+    { "66 0F 55 /r", "Vx Wx",   H(ANDNPS), S, X86F_SSE2 },
+    { "0F 56 /r",    "Vx Wx",   H(ORPS), S, X86F_SSE },
+    { "66 0F 56 /r", "Vx Wx",   H(ORPS), S, X86F_SSE2 },
+    { "0F 57 /r",    "Vx Wx",   H(XORPS), S, X86F_SSE },
+    { "66 0F 57 /r", "Vx Wx",   H(XORPS), S, X86F_SSE2 },
+    INT2("DB", PAND, M_LANES, MMX), INT2("DF", PANDN, M_LANES, MMX),
+    INT2("EB", POR, M_LANES, MMX), INT2("EF", PXOR, M_LANES, MMX),
+
+    /* --- shuffles */
+    { "0F 14 /r",    "Vx Wx",   H(UNPCKLPS), S, X86F_SSE },
+    { "66 0F 14 /r", "Vx Wx",   H(UNPCKLPD), S, X86F_SSE2 },
+    { "0F 15 /r",    "Vx Wx",   H(UNPCKHPS), S, X86F_SSE },
+    { "66 0F 15 /r", "Vx Wx",   H(UNPCKHPD), S, X86F_SSE2 },
+    { "0F C6 /r ib",    "Vx Wx Ib", H(SHUFPS), S, X86F_SSE },
+    { "66 0F C6 /r ib", "Vx Wx Ib", H(SHUFPD), S, X86F_SSE2 },
+    { "66 0F 70 /r ib", "Vx Wx Ib", H(PSHUFD), SW, X86F_SSE2 },
+    { "F3 0F 70 /r ib", "Vx Wx Ib", H(PSHUFHW), SW, X86F_SSE2 },
+    { "F2 0F 70 /r ib", "Vx Wx Ib", H(PSHUFLW), SW, X86F_SSE2 },
+    { "NP 0F 70 /r ib", "Pq Qq Ib", tr_mmx, HOP_PSHUFLW, MM, X86F_SSE },
+    { "66 0F 60 /r", "Vx Wx",   H(PUNPCKLBW), S, X86F_SSE2 },
+    { "66 0F 61 /r", "Vx Wx",   H(PUNPCKLWD), S, X86F_SSE2 },
+    { "66 0F 62 /r", "Vx Wx",   H(PUNPCKLDQ), S, X86F_SSE2 },
+    { "NP 0F 60 /r", "Pq Qd",   tr_mmx, HOP_PUNPCKLBW, MM, X86F_MMX },
+    { "NP 0F 61 /r", "Pq Qd",   tr_mmx, HOP_PUNPCKLWD, MM, X86F_MMX },
+    { "NP 0F 62 /r", "Pq Qd",   tr_mmx, HOP_PUNPCKLDQ, MM, X86F_MMX },
+    { "66 0F 68 /r", "Vx Wx",   H(PUNPCKHBW), S, X86F_SSE2 },
+    { "66 0F 69 /r", "Vx Wx",   H(PUNPCKHWD), S, X86F_SSE2 },
+    { "66 0F 6A /r", "Vx Wx",   H(PUNPCKHDQ), S, X86F_SSE2 },
+    { "NP 0F 68 /r", "Pq Qq",   tr_mmx, HOP_PUNPCKLBW | M_HIGH, MM, X86F_MMX },
+    { "NP 0F 69 /r", "Pq Qq",   tr_mmx, HOP_PUNPCKLWD | M_HIGH, MM, X86F_MMX },
+    { "NP 0F 6A /r", "Pq Qq",   tr_mmx, HOP_PUNPCKLDQ | M_HIGH, MM, X86F_MMX },
+    { "66 0F 6C /r", "Vx Wx",   H(PUNPCKLQDQ), S, X86F_SSE2 },
+    { "66 0F 6D /r", "Vx Wx",   H(PUNPCKHQDQ), S, X86F_SSE2 },
+    INT2("63", PACKSSWB, M_BOTH, MMX), INT2("67", PACKUSWB, M_BOTH, MMX), INT2("6B", PACKSSDW, M_BOTH, MMX),
+    { "66 0F C4 /r ib", "Vx Rd Ib", H(PINSRW), S, X86F_SSE2 },
+    { "66 0F C4 /r ib", "Vx Mw Ib", H(PINSRW), S, X86F_SSE2 },
+    { "66 0F C5 /r ib", "Gd Ux Ib", H(PEXTRW), SW, X86F_SSE2 },
+    { "66 0F 3A 0F /r ib", "Vx Wx Ib", H(PALIGNR), S, X86F_SSSE3 },
+    { "NP 0F 3A 0F /r ib", "Pq Qq Ib", tr_mmx, HOP_PSRLDQ | M_ALIGN, MM, X86F_SSSE3 },
+
+    /* --- integers */
+    INT2("FC", PADDB, M_LANES, MMX), INT2("FD", PADDW, M_LANES, MMX), INT2("FE", PADDD, M_LANES, MMX),
+    INT2("D4", PADDQ, M_LANES, SSE2), INT2("F8", PSUBB, M_LANES, MMX), INT2("F9", PSUBW, M_LANES, MMX),
+    INT2("FA", PSUBD, M_LANES, MMX), INT2("FB", PSUBQ, M_LANES, SSE2), INT2("EC", PADDSB, M_LANES, MMX),
+    INT2("ED", PADDSW, M_LANES, MMX), INT2("DC", PADDUSB, M_LANES, MMX), INT2("DD", PADDUSW, M_LANES, MMX),
+    INT2("E8", PSUBSB, M_LANES, MMX), INT2("E9", PSUBSW, M_LANES, MMX), INT2("D8", PSUBUSB, M_LANES, MMX),
+    INT2("D9", PSUBUSW, M_LANES, MMX), INT2("DA", PMINUB, M_LANES, SSE), INT2("DE", PMAXUB, M_LANES, SSE),
+    INT2("EA", PMINSW, M_LANES, SSE), INT2("EE", PMAXSW, M_LANES, SSE), INT2("E0", PAVGB, M_LANES, SSE),
+    INT2("E3", PAVGW, M_LANES, SSE), INT2("D5", PMULLW, M_LANES, MMX), INT2("E5", PMULHW, M_LANES, MMX),
+    INT2("E4", PMULHUW, M_LANES, SSE), INT2("F4", PMULUDQ, M_LANES, SSE2), INT2("F5", PMADDWD, M_LANES, MMX),
+    INT2("F6", PSADBW, M_LANES, SSE), INT2("74", PCMPEQB, M_LANES, MMX), INT2("75", PCMPEQW, M_LANES, MMX),
+    INT2("76", PCMPEQD, M_LANES, MMX), INT2("64", PCMPGTB, M_LANES, MMX), INT2("65", PCMPGTW, M_LANES, MMX),
+    INT2("66", PCMPGTD, M_LANES, MMX), INT2("D1", PSRLW, M_LANES, MMX), INT2("D2", PSRLD, M_LANES, MMX),
+    INT2("D3", PSRLQ, M_LANES, MMX), INT2("E1", PSRAW, M_LANES, MMX), INT2("E2", PSRAD, M_LANES, MMX),
+    INT2("F1", PSLLW, M_LANES, MMX), INT2("F2", PSLLD, M_LANES, MMX), INT2("F3", PSLLQ, M_LANES, MMX),
+    SHIFT("71 /2", PSRLWI), SHIFT("71 /4", PSRAWI), SHIFT("71 /6", PSLLWI),
+    SHIFT("72 /2", PSRLDI), SHIFT("72 /4", PSRADI), SHIFT("72 /6", PSLLDI),
+    SHIFT("73 /2", PSRLQI), SHIFT("73 /6", PSLLQI),
+    { "66 0F 73 /3 ib", "Ux Ib", H(PSRLDQ), S, X86F_SSE2 },
+    { "66 0F 73 /7 ib", "Ux Ib", H(PSLLDQ), S, X86F_SSE2 },
+
+    SSSE3("00", PSHUFB, M_SHUFB, S), SSSE3("01", PHADDW, M_BOTH, S), SSSE3("02", PHADDD, M_BOTH, S),
+    SSSE3("03", PHADDSW, M_BOTH, S), SSSE3("04", PMADDUBSW, M_LANES, S), SSSE3("05", PHSUBW, M_BOTH, S),
+    SSSE3("06", PHSUBD, M_BOTH, S), SSSE3("07", PHSUBSW, M_BOTH, S), SSSE3("08", PSIGNB, M_LANES, S),
+    SSSE3("09", PSIGNW, M_LANES, S), SSSE3("0A", PSIGND, M_LANES, S), SSSE3("0B", PMULHRSW, M_LANES, S),
+    SSSE3("1C", PABSB, M_LANES, SW), SSSE3("1D", PABSW, M_LANES, SW), SSSE3("1E", PABSD, M_LANES, SW),
+
+    /* --- SSE4.1, SSE4.2 */
+    SSE41("10", PBLENDVB, "Wx"), SSE41("14", BLENDVPS, "Wx"), SSE41("15", BLENDVPD, "Wx"),
+    { "66 0F 38 17 /r", "Vx Wx", H(PTEST), SK, X86F_SSE41 },
+    SSE41_VV("20", PMOVSXBW, "Wsd"), SSE41_VV("21", PMOVSXBD, "Wss"), SSE41_VV("22", PMOVSXBQ, "Ux"),
+    { "66 0F 38 22 /r", "Vx Mw", tr_extend2, HOP_PMOVSXBQ, SW, X86F_SSE41 },
+    SSE41_VV("23", PMOVSXWD, "Wsd"), SSE41_VV("24", PMOVSXWQ, "Wss"), SSE41_VV("25", PMOVSXDQ, "Wsd"),
+    SSE41_VV("30", PMOVZXBW, "Wsd"), SSE41_VV("31", PMOVZXBD, "Wss"), SSE41_VV("32", PMOVZXBQ, "Ux"),
+    { "66 0F 38 32 /r", "Vx Mw", tr_extend2, HOP_PMOVZXBQ, SW, X86F_SSE41 },
+    SSE41_VV("33", PMOVZXWD, "Wsd"), SSE41_VV("34", PMOVZXWQ, "Wss"), SSE41_VV("35", PMOVZXDQ, "Wsd"),
+    SSE41("28", PMULDQ, "Wx"), SSE41("29", PCMPEQQ, "Wx"), SSE41("2B", PACKUSDW, "Wx"),
+    SSE41("38", PMINSB, "Wx"), SSE41("39", PMINSD, "Wx"), SSE41("3A", PMINUW, "Wx"), SSE41("3B", PMINUD, "Wx"),
+    SSE41("3C", PMAXSB, "Wx"), SSE41("3D", PMAXSD, "Wx"), SSE41("3E", PMAXUW, "Wx"), SSE41("3F", PMAXUD, "Wx"),
+    SSE41("40", PMULLD, "Wx"), SSE41_VV("41", PHMINPOSUW, "Wx"),
+    { "66 0F 3A 0C /r ib", "Vx Wx Ib",  H(BLENDPS), S, X86F_SSE41 },
+    { "66 0F 3A 0D /r ib", "Vx Wx Ib",  H(BLENDPD), S, X86F_SSE41 },
+    { "66 0F 3A 0E /r ib", "Vx Wx Ib",  H(PBLENDW), S, X86F_SSE41 },
+    { "66 0F 3A 14 /r ib", "Rd Vx Ib",  H(PEXTRB), SW, X86F_SSE41 },
+    { "66 0F 3A 14 /r ib", "Mb Vx Ib",  H(PEXTRB), SW, X86F_SSE41 },
+    { "66 0F 3A 15 /r ib", "Rd Vx Ib",  H(PEXTRW), SW, X86F_SSE41 },
+    { "66 0F 3A 15 /r ib", "Mw Vx Ib",  H(PEXTRW), SW, X86F_SSE41 },
+    { "66 0F 3A 16 /r ib", "Ey Vx Ib",  H(PEXTRD), SW, X86F_SSE41 },
+    { "66 0F 3A 17 /r ib", "Ed Vx Ib",  H(PEXTRD), SW, X86F_SSE41 },            /* extractps */
+    { "66 0F 3A 20 /r ib", "Vx Rd Ib",  H(PINSRB), S, X86F_SSE41 },
+    { "66 0F 3A 20 /r ib", "Vx Mb Ib",  H(PINSRB), S, X86F_SSE41 },
+    { "66 0F 3A 21 /r ib", "Vx Wss Ib", tr_insertps, HOP_INSERTPS, S, X86F_SSE41 },
+    { "66 0F 3A 22 /r ib", "Vx Ey Ib",  H(PINSRD), S, X86F_SSE41 },
+    { "66 0F 3A 42 /r ib", "Vx Wx Ib",  H(MPSADBW), S, X86F_SSE41 },
+    { "66 0F 38 37 /r",    "Vx Wx",     H(PCMPGTQ), S, X86F_SSE42 },
+    { "66 0F 3A 60 /r ib", "Vx Wx Ib",  tr_pcmpstr, STR_EXPLICIT | 1, SK | R_NOALIGN, X86F_SSE42 },
+    { "66 0F 3A 61 /r ib", "Vx Wx Ib",  tr_pcmpstr, STR_EXPLICIT, SK | R_NOALIGN, X86F_SSE42 },
+    { "66 0F 3A 62 /r ib", "Vx Wx Ib",  tr_pcmpstr, 1, SK | R_NOALIGN, X86F_SSE42 },
+    { "66 0F 3A 63 /r ib", "Vx Wx Ib",  tr_pcmpstr, 0, SK | R_NOALIGN, X86F_SSE42 },
+
+    /* --- AES, PCLMULQDQ, SHA */
+    { "66 0F 38 DB /r", "Vx Wx", H(AESIMC), SW, X86F_AES },
+    { "66 0F 38 DC /r", "Vx Wx", H(AESENC), S, X86F_AES },
+    { "66 0F 38 DD /r", "Vx Wx", H(AESENCLAST), S, X86F_AES },
+    { "66 0F 38 DE /r", "Vx Wx", H(AESDEC), S, X86F_AES },
+    { "66 0F 38 DF /r", "Vx Wx", H(AESDECLAST), S, X86F_AES },
+    { "66 0F 3A DF /r ib", "Vx Wx Ib", H(AESKEYGENASSIST), SW, X86F_AES },
+    { "66 0F 3A 44 /r ib", "Vx Wx Ib", H(PCLMULQDQ), S, X86F_PCLMULQDQ },
+    { "0F 38 C8 /r",    "Vx Wx", H(SHA1NEXTE), S, X86F_SHA_NI },
+    { "0F 38 C9 /r",    "Vx Wx", H(SHA1MSG1), S, X86F_SHA_NI },
+    { "0F 38 CA /r",    "Vx Wx", H(SHA1MSG2), S, X86F_SHA_NI },
+    { "0F 38 CB /r",    "Vx Wx", H(SHA256RNDS2), S, X86F_SHA_NI },
+    { "0F 38 CC /r",    "Vx Wx", H(SHA256MSG1), S, X86F_SHA_NI },
+    { "0F 38 CD /r",    "Vx Wx", H(SHA256MSG2), S, X86F_SHA_NI },
+    { "0F 3A CC /r ib", "Vx Wx Ib", H(SHA1RNDS4), S, X86F_SHA_NI },
+
+    /* --- MMX */
+    { "NP 0F 6E /r", "Pq Ey",   tr_mmx_load, 0, MM, X86F_MMX },
+    { "NP 0F 6F /r", "Pq Qq",   tr_mmx_load, 0, MM, X86F_MMX },
+    { "NP 0F 7E /r", "Ey Pq",   tr_mmx_store, 0, MS, X86F_MMX },
+    { "NP 0F 7F /r", "Qq Pq",   tr_mmx_store, 8, MS, X86F_MMX },
+    { "NP 0F E7 /r", "Mq Pq",   tr_mmx_store, 8, MS, X86F_SSE },                /* movntq */
+    { "NP 0F C4 /r ib", "Pq Rd Ib", tr_pinsrw_mm, 0, MM, X86F_SSE },
+    { "NP 0F C4 /r ib", "Pq Mw Ib", tr_pinsrw_mm, 0, MM, X86F_SSE },
+    { "NP 0F C5 /r ib", "Gd Nq Ib", tr_mmx_to_gpr, HOP_PEXTRW, R_FPU | R_WRITE, X86F_SSE },
+    { "NP 0F D7 /r", "Gd Nq",   tr_mmx_to_gpr, HOP_PMOVMSKB, R_FPU | R_WRITE, X86F_SSE },
+    { "NP 0F F7 /r", "Pq Nq",   tr_maskmovq, 0, MM, X86F_SSE },
+    { "F3 0F D6 /r", "Vx Nq",   tr_movq2dq, 0, SW | R_FPU, X86F_SSE2 },
+    { "F2 0F D6 /r", "Pq Ux",   tr_movdq2q, 0, SK | R_FPU, X86F_SSE2 },
+    { "0F 2A /r",    "Vx Qq",   tr_cvt_from_mm, HOP_CVTDQ2PS, SF | R_FPU, X86F_SSE },
+    { "66 0F 2A /r", "Vx Qq",   tr_cvt_from_mm, HOP_CVTDQ2PD, SW | R_FPU, X86F_SSE2 },
+    { "0F 2C /r",    "Pq Wsd",  tr_cvt_to_mm, HOP_CVTTPS2DQ, SFK | R_FPU, X86F_SSE },
+    { "0F 2D /r",    "Pq Wsd",  tr_cvt_to_mm, HOP_CVTPS2DQ, SFK | R_FPU, X86F_SSE },
+    { "66 0F 2C /r", "Pq Wx",   tr_cvt_to_mm, HOP_CVTTPD2DQ, SFK | R_FPU, X86F_SSE2 },
+    { "66 0F 2D /r", "Pq Wx",   tr_cvt_to_mm, HOP_CVTPD2DQ, SFK | R_FPU, X86F_SSE2 },
+    { "NP 0F 77",    "",        tr_emms, 0, R_FPU | R_KEEP, X86F_MMX },
+    { NULL },
+};

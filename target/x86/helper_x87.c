@@ -199,14 +199,24 @@ static bool stack_fault(X86Cpu *c, bool overflow)
 
 /* --- one function per form; true: completed, so that a popping form pops */
 
+/* Instructions that say "not yet" or "out of range" in C2 clear it when they fault or give a NaN; C0 and C3 stay. */
+static uint16_t faulting_cc(uint16_t cc)
+{
+    return SW_C1 | (cc & SW_C2);
+}
+
 static bool two_operands(X86Cpu *c, Binary *fn, unsigned dst, unsigned a, unsigned b, uint16_t cc)
 {
     X86Fpr r = indefinite;
     if (empty(c, a) || empty(c, b)) {
+        c->fsw &= ~faulting_cc(cc);
         if (!stack_fault(c, false))
             return false;
-    } else if (!merge(c, fn(&r, st(c, a), st(c, b), c->fcw), cc, SW_PRE)) {
-        return false;
+    } else {
+        uint16_t sw = fn(&r, st(c, a), st(c, b), c->fcw);
+        bool nan = (r.exp & 0x7fff) == 0x7fff && r.mant << 1;
+        if (!merge(c, sw, nan || sw & SW_IE ? faulting_cc(cc) : cc, SW_PRE))
+            return false;
     }
     set_st(c, dst, r);
     return true;
@@ -216,6 +226,7 @@ static bool one_operand(X86Cpu *c, Unary *fn, uint16_t cc)
 {
     X86Fpr r[2] = { indefinite };
     if (empty(c, 0)) {
+        c->fsw &= ~faulting_cc(cc);
         if (!stack_fault(c, false))
             return false;
     } else if (!merge(c, fn(r, st(c, 0), c->fcw), cc, SW_PRE)) {
@@ -230,6 +241,7 @@ static bool one_to_two(X86Cpu *c, Unary *fn, uint16_t cc)
 {
     X86Fpr r[2] = { indefinite, indefinite };
     if (empty(c, 0) || !empty(c, 7)) {
+        c->fsw &= ~faulting_cc(cc);
         if (!stack_fault(c, !empty(c, 0)))
             return false;
     } else {
@@ -464,7 +476,6 @@ int x87_cmov(CpuState *s, uint32_t w, uint64_t pc, uint32_t cond)
             set_st(c, 0, indefinite);
         return 0;
     }
-    c->fsw &= ~SW_C1;
     if (cond)
         set_st(c, 0, *st(c, i));
     return 0;

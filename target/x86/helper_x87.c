@@ -215,7 +215,8 @@ static bool two_operands(X86Cpu *c, Binary *fn, unsigned dst, unsigned a, unsign
     } else {
         uint16_t sw = fn(&r, st(c, a), st(c, b), c->fcw);
         bool nan = (r.exp & 0x7fff) == 0x7fff && r.mant << 1;
-        if (!merge(c, sw, nan || sw & SW_IE ? faulting_cc(cc) : cc, SW_PRE))
+        bool partial = nan || sw & SW_IE || sw & ~c->fcw & SW_PRE;
+        if (!merge(c, sw, partial ? faulting_cc(cc) : cc, SW_PRE))
             return false;
     }
     set_st(c, dst, r);

@@ -25,9 +25,10 @@ static pthread_once_t tables_once = PTHREAD_ONCE_INIT;
 
 /* --- parsing the rows */
 
+/* Bytes are written in capitals: "cb" and "cd" are code offsets. */
 static int hex_byte(const char *s, unsigned n)
 {
-    if (n != 2 || !g_ascii_isxdigit(s[0]) || !g_ascii_isxdigit(s[1]))
+    if (n != 2 || !g_ascii_isxdigit(s[0]) || !g_ascii_isxdigit(s[1]) || g_ascii_islower(s[0]) || g_ascii_islower(s[1]))
         return -1;
     return g_ascii_xdigit_value(s[0]) << 4 | g_ascii_xdigit_value(s[1]);
 }

@@ -17,7 +17,7 @@ test-y += tests/unit/tcg/build.o tests/unit/tcg/interp.o tests/unit/tcg/text.o t
 # --- target
 test-y += tests/unit/target/x86_x87.o
 support-y += tests/x86_fake.o
-test-y += tests/unit/target/x86_sys_mmu.o
+test-y += tests/unit/target/x86_sys_mmu.o tests/unit/target/x86_sys_trap.o
 
 # --- accel
 

@@ -31,8 +31,8 @@ void terminal_restore(void)
 
 void stream_restore_terminal(void) { terminal_restore(); }
 
-/* Bytes as typed, at once, unechoed.  signals: C-c and C-z keep their meaning.  Output post-processing stays, so that a
- * bare newline from the guest still returns the carriage. */
+/* Bytes as typed, at once, unechoed.  signals: C-c and C-z keep their meaning.  Output post-processing stays,
+ * so that a bare newline from the guest still returns the carriage. */
 void terminal_raw(Stream *s, bool signals)
 {
     struct termios t;
@@ -62,8 +62,9 @@ void stream_send_break(Stream *s)
 
 /* --- opening --- */
 
-/* Our own, non-blocking way to where fd writes: O_NONBLOCK belongs to the open file, which we share with the shell that
- * started us, so terminals and pipes are opened anew.  Files never block and keep their position. */
+/* Our own, non-blocking way to where fd writes: O_NONBLOCK belongs to the open file, which we share with the
+ * shell that started us, so terminals and pipes are opened anew.  Files never block and keep their
+ * position. */
 static int own_output(int fd, bool *may_block)
 {
     struct stat st;

@@ -93,7 +93,8 @@ void mux_output(Stream *s, const uint8_t *bytes, size_t len)
         if (!s->mux.mid_line) {
             int64_t ms = (now_ns(s) - s->mux.stamps_from) / NS_PER_MS;
             char stamp[48];
-            int n = snprintf(stamp, sizeof stamp, "[%02d:%02d:%02d.%03d] ", (int)(ms / 3600000), (int)(ms / 60000 % 60),
+            int n = snprintf(stamp, sizeof stamp, "[%02d:%02d:%02d.%03d] ", (int)(ms / 3600000),
+                             (int)(ms / 60000 % 60),
                              (int)(ms / 1000 % 60), (int)(ms % 1000));
             stream_append(s, (const uint8_t *)stamp, (size_t)n);
             s->mux.mid_line = true;

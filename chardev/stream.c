@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * Streams: the device's side and the buffers.
  *
- * Output is gathered and written by the calling thread at a line's end or when a batch is full; a timer on the loop
- * takes care of what stays below that.  So a console costs a system call per line, not per byte.  A descriptor that
- * takes no more leaves bytes in the ring; when that is full the caller waits for up to STALL_MS without progress, then
- * bytes are dropped until the descriptor is writable again. */
+ * Output is gathered and written by the calling thread at a line's end or when a batch is full; a timer on
+ * the loop takes care of what stays below that.  So a console costs a system call per line, not per byte.  A
+ * descriptor that takes no more leaves bytes in the ring; when that is full the caller waits for up to
+ * STALL_MS without progress, then bytes are dropped until the descriptor is writable again. */
 #include "chardev/stream.h"
 
 #include <errno.h>
@@ -20,7 +20,8 @@ enum { FLUSH_NS = NS_PER_MS, STALL_MS = 1000 };
 
 /* --- output; out_lock is held in the static functions --- */
 
-/* A bounded write that does not block.  Bytes written, 0 when it would block, -1 when the other end is gone. */
+/* A bounded write that does not block.  Bytes written, 0 when it would block, -1 when the other end is
+ * gone. */
 static ssize_t try_write(Stream *s, const uint8_t *p, size_t len)
 {
     if (s->may_block) {
@@ -215,7 +216,7 @@ static void on_readable(void *self, unsigned events)
     ssize_t n = read(s->in_fd, bytes, sizeof bytes);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
-    if (n <= 0) {                       /* the end of a pipe or file, a terminal that hung up: no more input */
+    if (n <= 0) {  /* the end of a pipe or file, a terminal that hung up: no more input */
         s->in_open = false;
         watch_input(s);
         stream_event(s, STREAM_CLOSED);

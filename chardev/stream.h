@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Byte streams: what a serial port or a console talks to.  A back end (stdio, pty, file, null, memory) moves bytes;
- * a mux in front of it reads the Ctrl-A escapes. */
+ * Byte streams: what a serial port or a console talks to.  A back end (stdio, pty, file, null, memory) moves
+ * bytes; a mux in front of it reads the Ctrl-A escapes. */
 #ifndef CHARDEV_STREAM_H
 #define CHARDEV_STREAM_H
 
@@ -34,19 +34,20 @@ void    stream_set_control(Stream *s, const StreamControl *c, void *self);
 /* Timestamps of C-a t. */
 void    stream_set_clock(Stream *s, Clock *clock);
 
-/* One user at a time; false (with a sentence) when it has one.  `domain` is the lock under which the callbacks below
- * run and under which the user calls; NULL: none. */
+/* One user at a time; false (with a sentence) when it has one.  `domain` is the lock under which the
+ * callbacks below run and under which the user calls; NULL: none. */
 bool stream_claim(Stream *s, const char *who, LockDomain *domain, GError **err);
 void stream_release(Stream *s);
 
-/* Output: any thread.  Never fails.  Bytes go out at the latest a millisecond later, at once at a line's end.  When the
- * other end is slow they wait in a buffer, then the caller waits; when it is gone they are dropped. */
+/* Output: any thread.  Never fails.  Bytes go out at the latest a millisecond later, at once at a line's end.
+ * When the other end is slow they wait in a buffer, then the caller waits; when it is gone they are
+ * dropped. */
 void stream_put(Stream *s, uint8_t byte);
 void stream_write(Stream *s, const void *buf, size_t len);
 void stream_flush(Stream *s);
 
-/* Input goes into the fifo as far as it has room, then cb(self) is called.  Taking bytes out of the fifo is enough to
- * get more.  s may be NULL (nothing is connected): output is dropped, input never comes. */
+/* Input goes into the fifo as far as it has room, then cb(self) is called.  Taking bytes out of the fifo is
+ * enough to get more.  s may be NULL (nothing is connected): output is dropped, input never comes. */
 bool stream_fill(Stream *s, Fifo8 *fifo, void (*cb)(void *self), void *self, GError **err);
 /* Breaks, and connections coming and going. */
 void stream_on_event(Stream *s, void (*cb)(void *self, StreamEvent ev), void *self);

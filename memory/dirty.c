@@ -11,7 +11,10 @@ void dirty_start(RamMap *m, DirtyClient c)
     __atomic_or_fetch(&m->dirty_clients, c, __ATOMIC_SEQ_CST);
 }
 
-void dirty_stop(RamMap *m, DirtyClient c) { __atomic_and_fetch(&m->dirty_clients, (uint8_t)~c, __ATOMIC_SEQ_CST); }
+void dirty_stop(RamMap *m, DirtyClient c)
+{
+    __atomic_and_fetch(&m->dirty_clients, (uint8_t)~c, __ATOMIC_SEQ_CST);
+}
 
 void dirty_mark(RamMap *m, uint64_t ram_page, uint64_t n)
 {

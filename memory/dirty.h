@@ -12,8 +12,8 @@ void dirty_start(RamMap *m, DirtyClient c);
 void dirty_stop(RamMap *m, DirtyClient c);
 void dirty_mark(RamMap *m, uint64_t ram_page, uint64_t n);
 bool dirty_test(const RamMap *m, DirtyClient c, uint64_t ram_page);
-/* Tests and clears n pages; bit i of bitmap (little-endian bytes) is set for each that was dirty; bitmap may be NULL.
- * Returns how many were. */
+/* Tests and clears n pages; bit i of bitmap (little-endian bytes) is set for each that was dirty; bitmap may
+ * be NULL. Returns how many were. */
 uint64_t dirty_harvest(RamMap *m, DirtyClient c, uint64_t ram_page, uint64_t n, uint8_t *bitmap);
 
 /* A store through a fast path need not be reported: no client waits to see this page. */

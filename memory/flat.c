@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Flattening: from the tree of regions to a sorted array of ranges.  Regions are rendered from the highest priority
- * down, each into what is still free, so what is below shows only through holes. */
+ * Flattening: from the tree of regions to a sorted array of ranges.  Regions are rendered from the highest
+ * priority down, each into what is still free, so what is below shows only through holes. */
 #include <string.h>
 
 #include "memory/space_int.h"
@@ -8,8 +8,10 @@
 
 enum { LEVEL = 9, SLOTS = 1 << LEVEL, MAX_DEPTH = 64 };
 
-/* A slot: two bits of kind, then an index.  PART: several ranges share the leaf, the search starts at the first. */
-enum { SLOT_HOLE = 0, SLOT_RANGE = 1u << 30, SLOT_NODE = 2u << 30, SLOT_PART = 3u << 30, SLOT_KIND = 3u << 30 };
+/* A slot: two bits of kind, then an index.  PART: several ranges share the leaf, the search starts at the
+ * first. */
+enum { SLOT_HOLE = 0, SLOT_RANGE = 1u << 30, SLOT_NODE = 2u << 30, SLOT_PART = 3u << 30 };
+#define SLOT_KIND (3u << 30)
 typedef struct FlatNode { uint32_t slot[SLOTS]; } FlatNode;
 
 typedef __int128 Wide;          /* addresses of clipped regions may start below 0 and end at 2^64 */
@@ -32,7 +34,8 @@ static unsigned first_after(const FlatRange *r, unsigned n, uint64_t pa)
 
 static void put_range(GArray *out, unsigned at, Region *r, uint64_t first, uint64_t last, uint64_t offset)
 {
-    FlatRange f = { .first = first, .last = last, .region = r, .offset = offset, .readonly = r->kind == REGION_ROM };
+    FlatRange f = { .first = first, .last = last, .region = r, .offset = offset,
+                    .readonly = r->kind == REGION_ROM };
     if (r->block) {
         /* The software TLB maps guest pages to RAM pages one to one. */
         g_assert((first - offset) % RAM_PAGE_SIZE == 0);

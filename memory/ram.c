@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Host memory behind RAM and ROM.  Anonymous private memory: its first touch costs a quarter of shared memory's, and
- * huge pages keep the host's own TLB misses down.  Aligned to 2 MiB so that huge pages fit. */
+ * Host memory behind RAM and ROM.  Anonymous private memory: its first touch costs a quarter of shared
+ * memory's, and huge pages keep the host's own TLB misses down.  Aligned to 2 MiB so that huge pages fit. */
 #include "memory/ram.h"
 
 #include <errno.h>
@@ -15,9 +15,11 @@
 /* Address space for one byte per page number; pages of it appear as they are written. */
 static uint8_t *reserve_flags(void)
 {
-    void *p = mmap(NULL, RAM_MAP_PAGES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *p = mmap(NULL, RAM_MAP_PAGES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                   -1, 0);
     if (p == MAP_FAILED)
-        g_error("cannot reserve %u MiB of address space: %s", (unsigned)(RAM_MAP_PAGES >> 20), g_strerror(errno));
+        g_error("cannot reserve %u MiB of address space: %s", (unsigned)(RAM_MAP_PAGES >> 20),
+                g_strerror(errno));
     madvise(p, RAM_MAP_PAGES, MADV_NOHUGEPAGE);     /* a huge page would hold flags of 8 GiB */
     madvise(p, RAM_MAP_PAGES, MADV_DONTDUMP);
     return p;
@@ -57,7 +59,8 @@ RamBlock *ram_alloc(RamMap *m, const char *name, uint64_t len, GError **err)
     }
     len = align_up(len, RAM_PAGE_SIZE);
     uint64_t slack = len >= HUGE ? HUGE : 0;
-    uint8_t *p = mmap(NULL, len + slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    uint8_t *p = mmap(NULL, len + slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                      -1, 0);
     if (p == MAP_FAILED) {
         fail_errno(err, errno, "%s: cannot allocate %" G_GUINT64_FORMAT " MiB", name, len >> 20);
         return NULL;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * A machine's RAM and ROM as host memory.  Every 4 KiB page of it, whichever block it lies in, has one machine-wide
- * number, `ram_page`; per-page facts (does it hold translated code, is it dirty) are arrays indexed by it. */
+ * A machine's RAM and ROM as host memory.  Every 4 KiB page of it, whichever block it lies in, has one
+ * machine-wide number, `ram_page`; per-page facts (does it hold translated code, is it dirty) are arrays
+ * indexed by it. */
 #ifndef MEMORY_RAM_H
 #define MEMORY_RAM_H
 
@@ -20,17 +21,19 @@ typedef struct RamBlock {
 } RamBlock;
 
 typedef struct RamMap {
-    /* code_flags[page] != 0: translated code was read from it, so a writer must call `written`.  Never moves; set and
-     * cleared by the accelerator with atomic byte stores. */
+    /* code_flags[page] != 0: translated code was read from it, so a writer must call `written`.  Never moves;
+     * set and cleared by the accelerator with atomic byte stores. */
     uint8_t  *code_flags;
     /* Bits of DirtyClient that have been written since their last harvest (memory/dirty.h). */
     uint8_t  *dirty_flags;
     uint8_t   dirty_clients;    /* bits of those that are listening */
     uint64_t  n_pages;          /* numbers given out */
-    GPtrArray *blocks;          /* RamBlock, by first_page.  Changes under the topology lock before the machine runs. */
+    /* RamBlock, by first_page.  Changes under the topology lock before the machine runs. */
+    GPtrArray *blocks;
 
-    /* Set by the accelerator.  Called after bytes of a page with a code flag have changed, in the writer's thread,
-     * before the write returns.  Device locks may be held: it only unlinks and kicks, it does not wait. */
+    /* Set by the accelerator.  Called after bytes of a page with a code flag have changed, in the writer's
+     * thread, before the write returns.  Device locks may be held: it only unlinks and kicks, it does not
+     * wait. */
     void    (*written)(void *self, uint64_t ram_page, unsigned offset, unsigned len);
     void     *written_self;
     /* Set by the accelerator.  Dirty bits of these pages were cleared: writes must be seen again. */
@@ -48,8 +51,9 @@ uint8_t  *ram_page_host(const RamMap *m, uint64_t ram_page);
 /* Inverse; RAM_PAGE_NONE if host lies in no block. */
 uint64_t  ram_page_of(const RamMap *m, const void *host);
 
-/* Tell that bytes were stored to RAM behind the spaces' back (generated code's slow path, a device with a host
- * pointer): marks dirty, and calls `written` where a page holds code.  The range may cross pages of one block. */
+/* Tell that bytes were stored to RAM behind the spaces' back (generated code's slow path, a device with a
+ * host pointer): marks dirty, and calls `written` where a page holds code.  The range may cross pages of one
+ * block. */
 void ram_written_slow(RamMap *m, uint64_t ram_page, uint64_t offset, uint64_t len);
 static inline void ram_written(RamMap *m, uint64_t ram_page, uint64_t offset, uint64_t len)
 {

@@ -15,7 +15,10 @@ static void init(Region *r, RegionKind kind, const char *name, uint64_t len)
     r->len = len;
 }
 
-void region_init_container(Region *r, const char *name, uint64_t len) { init(r, REGION_CONTAINER, name, len); }
+void region_init_container(Region *r, const char *name, uint64_t len)
+{
+    init(r, REGION_CONTAINER, name, len);
+}
 
 bool region_init_ram(Region *r, const char *name, RamMap *m, uint64_t len, GError **err)
 {
@@ -36,7 +39,8 @@ bool region_init_rom(Region *r, const char *name, RamMap *m, uint64_t len,
     return ok;
 }
 
-void region_init_io(Region *r, const char *name, uint64_t len, const RegionOps *ops, void *self, LockDomain *domain)
+void region_init_io(Region *r, const char *name, uint64_t len, const RegionOps *ops, void *self,
+                    LockDomain *domain)
 {
     unsigned min = ops->min ? ops->min : 1, max = ops->max ? ops->max : 8;
     g_assert(is_pow2(min) && is_pow2(max) && min <= max && max <= 8 && len % min == 0);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Regions: the tree from which an address space is flattened.  RAM, ROM, I/O, alias, container.  Among siblings that
- * overlap the higher priority wins, then the later mapping; where a container has a hole, what lies below shows. */
+ * Regions: the tree from which an address space is flattened.  RAM, ROM, I/O, alias, container.  Among
+ * siblings that overlap the higher priority wins, then the later mapping; where a container has a hole, what
+ * lies below shows. */
 #ifndef MEMORY_REGION_H
 #define MEMORY_REGION_H
 
@@ -12,9 +13,9 @@ typedef struct Space Space;
 
 typedef enum RegionKind { REGION_CONTAINER, REGION_RAM, REGION_ROM, REGION_IO, REGION_ALIAS } RegionKind;
 
-/* Accesses reach the functions naturally aligned and min..max bytes wide: larger ones are split in ascending order,
- * smaller reads are cut out of a wider one, smaller writes are widened with zeros.  Values are little-endian: byte 0
- * of the access in bits 7..0.  The region's domain lock is held. */
+/* Accesses reach the functions naturally aligned and min..max bytes wide: larger ones are split in ascending
+ * order, smaller reads are cut out of a wider one, smaller writes are widened with zeros.  Values are
+ * little-endian: byte 0 of the access in bits 7..0.  The region's domain lock is held. */
 typedef struct RegionOps {
     uint64_t (*read)(void *self, uint64_t off, unsigned size);
     void     (*write)(void *self, uint64_t off, uint64_t v, unsigned size);
@@ -48,13 +49,14 @@ bool region_init_ram(Region *r, const char *name, RamMap *m, uint64_t len, GErro
 /* Guest writes are dropped, or go to ops->write if given; the loader fills it through region_host(). */
 bool region_init_rom(Region *r, const char *name, RamMap *m, uint64_t len,
                      const RegionOps *ops, void *self, LockDomain *domain, GError **err);
-void region_init_io(Region *r, const char *name, uint64_t len, const RegionOps *ops, void *self, LockDomain *domain);
+void region_init_io(Region *r, const char *name, uint64_t len, const RegionOps *ops, void *self,
+                    LockDomain *domain);
 void region_init_alias(Region *r, const char *name, Region *target, uint64_t at, uint64_t len);
 /* Unmapped first; its memory, if any, stays until the RamMap goes. */
 void region_destroy(Region *r);
 
-/* Mapping, under the topology lock or before the machine runs.  Each call flattens again the spaces that it touches;
- * between space_begin() and space_commit() they wait for the latter. */
+/* Mapping, under the topology lock or before the machine runs.  Each call flattens again the spaces that it
+ * touches; between space_begin() and space_commit() they wait for the latter. */
 void region_map(Region *parent, uint64_t at, Region *child, int priority);
 void region_unmap(Region *child);
 void region_move(Region *child, uint64_t at);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Accesses to an address space.  Readers load the pointer to the flat view once per piece; an old view goes when every
- * thread has passed a quiescent point.
+ * Accesses to an address space.  Readers load the pointer to the flat view once per piece; an old view goes
+ * when every thread has passed a quiescent point.
  *
- * The lock of an I/O region's domain is taken here, once per access.  A thread that holds a device lock already is a
- * device doing DMA: its write to I/O is queued until it holds none (a posted write, as on PCI), and its read of I/O
- * answers all ones, as a master abort does, since waiting for another device with a lock held could deadlock. */
+ * The lock of an I/O region's domain is taken here, once per access.  A thread that holds a device lock
+ * already is a device doing DMA: its write to I/O is queued until it holds none (a posted write, as on PCI),
+ * and its read of I/O answers all ones, as a master abort does, since waiting for another device with a lock
+ * held could deadlock. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -41,7 +42,8 @@ static MemSection section_of(const FlatRange *r, uint64_t pa)
     return (MemSection){
         .region = r->region, .offset = r->offset + skip, .len = len ? len : UINT64_MAX, .pa = pa,
         .host = r->host ? r->host + skip : NULL, .readonly = r->readonly,
-        .ram_page = r->host ? r->region->block->first_page + ((r->offset + skip) >> RAM_PAGE_SHIFT) : RAM_PAGE_NONE,
+        .ram_page = r->host ? r->region->block->first_page + ((r->offset + skip) >> RAM_PAGE_SHIFT)
+                            : RAM_PAGE_NONE,
     };
 }
 
@@ -244,7 +246,11 @@ static void io_store(const Region *r, uint64_t off, unsigned size, uint64_t v)
     domain_leave(r->domain);
 }
 
-uint64_t section_load(const MemSection *sec, unsigned size) { return io_load(sec->region, sec->offset, size); }
+uint64_t section_load(const MemSection *sec, unsigned size)
+{
+    return io_load(sec->region, sec->offset, size);
+}
+
 void section_store(const MemSection *sec, unsigned size, uint64_t v)
 {
     io_store(sec->region, sec->offset, size, v);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * An address space as CPUs and DMA see it: memory, or x86 ports.  Readers use a flat view that is swapped by pointer;
- * they take no lock and must be QSR-online. */
+ * An address space as CPUs and DMA see it: memory, or x86 ports.  Readers use a flat view that is swapped by
+ * pointer; they take no lock and must be QSR-online. */
 #ifndef MEMORY_SPACE_H
 #define MEMORY_SPACE_H
 
@@ -15,7 +15,7 @@ typedef struct MemSection {
     uint8_t *host;          /* of pa; NULL: I/O */
     bool     readonly;
     uint64_t ram_page;      /* machine-wide number of the 4 KiB page in which host lies, only if host */
-    uint64_t pa;            /* where the section starts: the address asked for, or its own start for listeners */
+    uint64_t pa;  /* where the section starts: the address asked for, or its own start for listeners */
 } MemSection;
 
 /* bits: width of an address, 16 for ports.  ram_map: whose `written` hook DMA calls. */
@@ -27,10 +27,10 @@ RamMap *space_ram_map(Space *s);
 void   space_begin(Space *s);
 void   space_commit(Space *s);
 
-/* Any length: splits as needed; takes the locks of devices that it hits.  Unassigned bytes read as ones, writes there
- * are dropped; the status is the worst met, and the rest of the range is done all the same.
- * In a thread that holds a device lock (DMA), writes to I/O are queued and run with no lock held, and reads of I/O
- * answer all ones: see docs/memory.md. */
+/* Any length: splits as needed; takes the locks of devices that it hits.  Unassigned bytes read as ones,
+ * writes there are dropped; the status is the worst met, and the rest of the range is done all the same.
+ * In a thread that holds a device lock (DMA), writes to I/O are queued and run with no lock held, and reads
+ * of I/O answer all ones: see docs/memory.md. */
 MemStatus space_read (Space *s, uint64_t pa, void *buf, uint64_t len);
 MemStatus space_write(Space *s, uint64_t pa, const void *buf, uint64_t len);
 /* One access of 1, 2, 4 or 8 bytes, little-endian.  st may be NULL. */
@@ -43,9 +43,9 @@ void      section_store(const MemSection *sec, unsigned size, uint64_t v);
 /* False: nothing is mapped at pa (then only out->pa and out->len, the length of the hole, are set). */
 bool space_lookup(Space *s, uint64_t pa, MemSection *out);
 
-/* Told of each change of the view: what left it, then what came, between begin and commit; a section that stays is not
- * mentioned.  Runs under the changer's lock, while readers go on; `commit` runs when the new view is in place.
- * A new listener is told of all there is. */
+/* Told of each change of the view: what left it, then what came, between begin and commit; a section that
+ * stays is not mentioned.  Runs under the changer's lock, while readers go on; `commit` runs when the new
+ * view is in place. A new listener is told of all there is. */
 typedef struct MemoryListener {
     void (*begin)(void *self);
     void (*add)(void *self, const MemSection *sec);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * A bench for device tests: a machine without a CPU, whose clock is stepped by hand.  Mistakes of the test end it. */
+ * A bench for device tests: a machine without a CPU, whose clock is stepped by hand.  Mistakes of the test
+ * end it. */
 #ifndef TESTS_BENCH_H
 #define TESTS_BENCH_H
 
@@ -8,8 +9,8 @@
 
 typedef struct Bench { Machine *m; } Bench;
 
-/* "uart16550,id=u,chardev=c": the device, reset; a chardev that it names and that is not there is a memory stream.
- * NULL: an empty bench. */
+/* "uart16550,id=u,chardev=c": the device, reset; a chardev that it names and that is not there is a memory
+ * stream. NULL: an empty bench. */
 Bench *bench_new(const char *device);
 /* With types that are not in hw/devices.def; ends with NULL. */
 Bench *bench_new_types(const DeviceType *const *types, const char *device);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Guest time and its timers: a binary heap by deadline under one mutex, which is held for the heap only, never while
- * a timer's function runs.
+ * Guest time and its timers: a binary heap by deadline under one mutex, which is held for the heap only,
+ * never while a timer's function runs.
  *
- * A timer that has a domain is looked up again once the domain's lock is held: had its owner cancelled or moved it
- * meanwhile (it does so under that lock), it does not run. */
+ * A timer that has a domain is looked up again once the domain's lock is held: had its owner cancelled or
+ * moved it meanwhile (it does so under that lock), it does not run. */
 #include "util/clock.h"
 
 #include <glib.h>
@@ -79,7 +79,11 @@ int64_t clock_now_ns(const Clock *c)
     return frozen != RUNNING ? frozen : host_ns() - __atomic_load_n(&c->offset, __ATOMIC_RELAXED);
 }
 
-bool clock_running(const Clock *c) { return c->manual || __atomic_load_n(&c->frozen, __ATOMIC_RELAXED) == RUNNING; }
+bool clock_running(const Clock *c)
+{
+    return c->manual || __atomic_load_n(&c->frozen, __ATOMIC_RELAXED) == RUNNING;
+}
+
 bool clock_is_manual(const Clock *c) { return c->manual; }
 
 static void kick(Clock *c) { if (c->kick) c->kick(c->kick_self); }

@@ -9,7 +9,7 @@ typedef struct Clock Clock;
 enum { NS_PER_US = 1000, NS_PER_MS = 1000000, NS_PER_S = 1000000000 };
 #define TIME_NEVER INT64_MAX
 
-Clock *clock_new_host(void);            /* host monotonic time minus the time that it stood stopped; starts running */
+Clock *clock_new_host(void);  /* host monotonic time minus the time that it stood stopped; starts running */
 Clock *clock_new_manual(void);          /* stands at 0 until stepped */
 void   clock_free(Clock *c);            /* with no timer armed */
 
@@ -19,7 +19,8 @@ void    clock_start(Clock *c);
 bool    clock_running(const Clock *c);
 /* A restored machine goes on at the time at which it was saved. */
 void    clock_set_ns(Clock *c, int64_t now);
-/* Manual clocks: moves from deadline to deadline, running each timer at its own time, and ends at now + ns. */
+/* Manual clocks: moves from deadline to deadline, running each timer at its own time, and ends at now +
+ * ns. */
 void    clock_step_ns(Clock *c, int64_t ns);
 bool    clock_is_manual(const Clock *c);
 
@@ -27,8 +28,9 @@ bool    clock_is_manual(const Clock *c);
 int64_t clock_next_ns(const Clock *c);
 /* Host CLOCK_MONOTONIC time at which guest time is `ns`; TIME_NEVER while stopped or on a manual clock. */
 int64_t clock_host_ns(const Clock *c, int64_t ns);
-/* fn runs, in the setter's thread, whenever the earliest deadline has moved forward or the clock has been started or
- * set: whoever sleeps until clock_next_ns() looks again.  It must not call back into the clock's timers. */
+/* fn runs, in the setter's thread, whenever the earliest deadline has moved forward or the clock has been
+ * started or set: whoever sleeps until clock_next_ns() looks again.  It must not call back into the clock's
+ * timers. */
 void    clock_set_kick(Clock *c, void (*fn)(void *self), void *self);
 /* Runs what has expired; any thread with no domain lock held.  Returns whether anything ran. */
 bool    clock_run(Clock *c);
@@ -48,7 +50,8 @@ void timer_init(Timer *t, Clock *c, void (*fn)(void *opaque), void *opaque);
 void timer_set_domain(Timer *t, LockDomain *d);
 /* Any thread; a deadline in the past fires at the next look. */
 void timer_set_ns(Timer *t, int64_t deadline);
-/* After this, called under the timer's domain lock, fn does not run.  Without a domain it may just be running. */
+/* After this, called under the timer's domain lock, fn does not run.  Without a domain it may just be
+ * running. */
 void timer_cancel(Timer *t);
 /* Cancels and waits until fn has returned; call it with no domain lock held, before freeing the owner. */
 void timer_destroy(Timer *t);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Walking tables of fields.  The stream: for each field its name (length byte, bytes), type byte, element size and
- * count (32 bits each), then the elements, little-endian; a zero length byte ends an object.
+ * Walking tables of fields.  The stream: for each field its name (length byte, bytes), type byte, element
+ * size and count (32 bits each), then the elements, little-endian; a zero length byte ends an object.
  *   bool, integers   size bytes each
  *   FT_FIFO8         capacity, used (16 bits each), that many bytes
  *   FT_TIMER         deadline in guest time, 64 bits
@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#include "util/bits.h"
 #include "util/endian.h"
 #include "util/error.h"
 #include "util/options.h"
@@ -214,7 +215,8 @@ bool describe_load_from(const Field *fields, void *obj, unsigned version,
     return ok;
 }
 
-bool describe_load(const Field *fields, void *obj, unsigned version, const uint8_t *bytes, size_t len, GError **err)
+bool describe_load(const Field *fields, void *obj, unsigned version, const uint8_t *bytes, size_t len,
+                   GError **err)
 {
     size_t at = 0;
     if (!describe_load_from(fields, obj, version, bytes, len, &at, err))
@@ -258,7 +260,7 @@ static void show_element(const Field *f, const void *obj, unsigned i, GString *o
         g_string_append(out, *(char *const *)(const void *)p ? *(char *const *)(const void *)p : "");
     else if (is_int(f->type))
         g_string_append_printf(out, "%0*" G_GINT64_MODIFIER "x", (int)(f->type == FT_BOOL ? 1 : 2 * f->size),
-                               field_get(f, obj, i) & (f->size == 8 ? UINT64_MAX : (UINT64_C(1) << 8 * f->size) - 1));
+                               field_get(f, obj, i) & size_mask(f->size));
     else
         g_string_append_c(out, '-');
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Tables that describe an object's members: name, type, place, age.  Properties, pins and saved state are such
- * tables; setting, saving, restoring and showing are derived from them. */
+ * Tables that describe an object's members: name, type, place, age.  Properties, pins and saved state are
+ * such tables; setting, saving, restoring and showing are derived from them. */
 #ifndef UTIL_DESCRIBE_H
 #define UTIL_DESCRIBE_H
 
@@ -32,29 +32,31 @@ typedef struct Field {
     uint32_t            size;           /* of one element */
     uint32_t            count;          /* elements */
     uint16_t            since;          /* version of the table that brought it; 0: always there */
-    bool                keep;           /* reset leaves it alone; other state is zeroed, emptied, cancelled by reset */
+    /* reset leaves it alone; other state is zeroed, emptied, cancelled by reset */
+    bool                keep;
     const struct Field *sub;
     LineFn             *sink;
     const char         *preset;         /* property's value when none is given */
 } Field;
 
 /* Type of a member or of an array's element.  (A plain pointer to an integer is not describable.) */
-#define FIELD_TYPE(m) _Generic((m),                                                                         \
-    bool: FT_BOOL, uint8_t: FT_U8, uint16_t: FT_U16, uint32_t: FT_U32, uint64_t: FT_U64,                    \
-    int8_t: FT_I8, int16_t: FT_I16, int32_t: FT_I32, int64_t: FT_I64,                                       \
-    bool *: FT_BOOL, uint8_t *: FT_U8, uint16_t *: FT_U16, uint32_t *: FT_U32, uint64_t *: FT_U64,          \
-    int8_t *: FT_I8, int16_t *: FT_I16, int32_t *: FT_I32, int64_t *: FT_I64,                               \
-    Fifo8: FT_FIFO8, Fifo8 *: FT_FIFO8, Timer: FT_TIMER, Timer *: FT_TIMER,                                 \
-    char *: FT_STRING, const char *: FT_STRING, Stream *: FT_STREAM, Device *: FT_DEVICE,                   \
+#define FIELD_TYPE(m) _Generic((m),                                                                     \
+    bool: FT_BOOL, uint8_t: FT_U8, uint16_t: FT_U16, uint32_t: FT_U32, uint64_t: FT_U64,                \
+    int8_t: FT_I8, int16_t: FT_I16, int32_t: FT_I32, int64_t: FT_I64,                                   \
+    bool *: FT_BOOL, uint8_t *: FT_U8, uint16_t *: FT_U16, uint32_t *: FT_U32, uint64_t *: FT_U64,      \
+    int8_t *: FT_I8, int16_t *: FT_I16, int32_t *: FT_I32, int64_t *: FT_I64,                           \
+    Fifo8: FT_FIFO8, Fifo8 *: FT_FIFO8, Timer: FT_TIMER, Timer *: FT_TIMER,                             \
+    char *: FT_STRING, const char *: FT_STRING, Stream *: FT_STREAM, Device *: FT_DEVICE,               \
     Line: FT_LINE, Line *: FT_LINE)
-#define FIELD_SIZE(m) _Generic((m),                                                                         \
-    bool: 1, uint8_t: 1, uint16_t: 2, uint32_t: 4, uint64_t: 8, int8_t: 1, int16_t: 2, int32_t: 4, int64_t: 8, \
-    bool *: 1, uint8_t *: 1, uint16_t *: 2, uint32_t *: 4, uint64_t *: 8,                                   \
-    int8_t *: 1, int16_t *: 2, int32_t *: 4, int64_t *: 8,                                                  \
-    Fifo8: sizeof(Fifo8), Fifo8 *: sizeof(Fifo8), Timer: sizeof(Timer), Timer *: sizeof(Timer),             \
-    char *: sizeof(char *), const char *: sizeof(char *), Stream *: sizeof(void *), Device *: sizeof(void *), \
-    Line: sizeof(Line), Line *: sizeof(Line))
-#define FIELD_MEMBER(T, m) .type = FIELD_TYPE(((T *)0)->m), .at = offsetof(T, m), .size = FIELD_SIZE(((T *)0)->m), \
+#define FIELD_SIZE(m) _Generic((m),                                                                     \
+    bool: 1, uint8_t: 1, uint16_t: 2, uint32_t: 4, uint64_t: 8, int8_t: 1, int16_t: 2, int32_t: 4,      \
+    int64_t: 8, bool *: 1, uint8_t *: 1, uint16_t *: 2, uint32_t *: 4, uint64_t *: 8,                   \
+    int8_t *: 1, int16_t *: 2, int32_t *: 4, int64_t *: 8,                                              \
+    Fifo8: sizeof(Fifo8), Fifo8 *: sizeof(Fifo8), Timer: sizeof(Timer), Timer *: sizeof(Timer),         \
+    char *: sizeof(char *), const char *: sizeof(char *), Stream *: sizeof(void *),                     \
+    Device *: sizeof(void *), Line: sizeof(Line), Line *: sizeof(Line))
+#define FIELD_MEMBER(T, m) .type = FIELD_TYPE(((T *)0)->m), .at = offsetof(T, m),                       \
+    .size = FIELD_SIZE(((T *)0)->m),                                                                    \
     .count = sizeof(((T *)0)->m) / FIELD_SIZE(((T *)0)->m)
 
 /* Saved state.  FIELD_SUB: a struct, or an array of n of them, with a table of its own. */
@@ -73,15 +75,16 @@ typedef struct Field {
 /* Appends the fields as (name, type, size, count, little-endian values), ended by an empty name. */
 void describe_save_to(const Field *fields, const void *obj, GByteArray *out);
 GByteArray *describe_save(const Field *fields, const void *obj);
-/* Reads what describe_save wrote from bytes[*at..len), moving *at past it.  `version` is the table's version when it
- * was saved: fields younger than it may be missing and keep their value.  False, with what the object then holds
- * unspecified but well-formed, on anything that does not fit. */
+/* Reads what describe_save wrote from bytes[*at..len), moving *at past it.  `version` is the table's version
+ * when it was saved: fields younger than it may be missing and keep their value.  False, with what the object
+ * then holds unspecified but well-formed, on anything that does not fit. */
 bool describe_load_from(const Field *fields, void *obj, unsigned version,
                         const uint8_t *bytes, size_t len, size_t *at, GError **err);
 /* What a reset does to state: zero, empty, cancelled; `keep` rows stay. */
 void describe_reset(const Field *fields, void *obj);
 /* The whole buffer. */
-bool describe_load(const Field *fields, void *obj, unsigned version, const uint8_t *bytes, size_t len, GError **err);
+bool describe_load(const Field *fields, void *obj, unsigned version, const uint8_t *bytes, size_t len,
+                   GError **err);
 /* "rx=3 bytes, tx_done=0": for the monitor. */
 void describe_show(const Field *fields, const void *obj, GString *out);
 /* Highest since in the table, at least 1. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Lock domains: which ones this thread is in, and the calls that wait until it has left them.  What a thread holds is
- * a fact about the thread, so it is thread-local. */
+ * Lock domains: which ones this thread is in, and the calls that wait until it has left them.  What a thread
+ * holds is a fact about the thread, so it is thread-local. */
 #include "util/domain.h"
 
 #include <glib.h>

@@ -12,8 +12,10 @@
     { uint##bits##_t v; memcpy(&v, p, sizeof v); return le##bits##toh(v); }                                \
     static inline uint##bits##_t load_be##bits(const void *p)                                              \
     { uint##bits##_t v; memcpy(&v, p, sizeof v); return be##bits##toh(v); }                                \
-    static inline void store_le##bits(void *p, uint##bits##_t v) { v = htole##bits(v); memcpy(p, &v, sizeof v); } \
-    static inline void store_be##bits(void *p, uint##bits##_t v) { v = htobe##bits(v); memcpy(p, &v, sizeof v); }
+    static inline void store_le##bits(void *p, uint##bits##_t v)                                           \
+    { v = htole##bits(v); memcpy(p, &v, sizeof v); }                                                       \
+    static inline void store_be##bits(void *p, uint##bits##_t v)                                           \
+    { v = htobe##bits(v); memcpy(p, &v, sizeof v); }
 ENDIAN_ACCESSORS(16)
 ENDIAN_ACCESSORS(32)
 ENDIAN_ACCESSORS(64)

@@ -8,8 +8,8 @@
 
 /* fail(err, fmt, ...): sets *err (which may be NULL: nobody asks) and is false.
  * fail_errno(err, errnum, fmt, ...): the same, ending in ": " and the text of an errno value.
- * fail_prefix(err, fmt, ...): puts what this floor knows in front of the message that is in *err already; is false.
- * Macros, so that the compiler sees that they are false. */
+ * fail_prefix(err, fmt, ...): puts what this floor knows in front of the message that is in *err already; is
+ * false. Macros, so that the compiler sees that they are false. */
 #define fail(err, ...)                (error_set((err), __VA_ARGS__), error_false())
 #define fail_errno(err, errnum, ...)  (error_set_errno((err), (errnum), __VA_ARGS__), error_false())
 #define fail_prefix(err, ...)         (error_prefix((err), __VA_ARGS__), error_false())

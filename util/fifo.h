@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * A ring of bytes inside its owner, up to FIFO8_MAX.  Not locked: it belongs to whoever holds its owner's lock. */
+ * A ring of bytes inside its owner, up to FIFO8_MAX.  Not locked: it belongs to whoever holds its owner's
+ * lock. */
 #ifndef UTIL_FIFO_H
 #define UTIL_FIFO_H
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * Lines and messages: calls to sinks in the nesting order, or queued.
  *
- * A queued change carries the level that it is about.  When it is delivered the line may have moved on, by another
- * thread even, so the delivery ends with a look at the line under the sink's lock: whatever the order in which
- * deliveries get there, the last one leaves the sink at the line's level, and no edge is lost. */
+ * A queued change carries the level that it is about.  When it is delivered the line may have moved on, by
+ * another thread even, so the delivery ends with a look at the line under the sink's lock: whatever the order
+ * in which deliveries get there, the last one leaves the sink at the line's level, and no edge is lost. */
 #include "util/line.h"
 
 #include <glib.h>
@@ -56,7 +56,8 @@ void line_disconnect(Line *l, const void *from, const void *to)
 {
     unsigned n = 0;
     for (unsigned i = 0; i < l->n_sinks; i++)
-        if ((const char *)l->sinks[i].self < (const char *)from || (const char *)l->sinks[i].self >= (const char *)to)
+        if ((const char *)l->sinks[i].self < (const char *)from ||
+            (const char *)l->sinks[i].self >= (const char *)to)
             l->sinks[n++] = l->sinks[i];
     l->n_sinks = n;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Lines: a level that one device drives and several sinks, or none, listen to.  The driver holds its own domain's
- * lock; the line takes the sink's, or queues the call where that would go against the nesting order. */
+ * Lines: a level that one device drives and several sinks, or none, listen to.  The driver holds its own
+ * domain's lock; the line takes the sink's, or queues the call where that would go against the nesting
+ * order. */
 #ifndef UTIL_LINE_H
 #define UTIL_LINE_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * The process's one log.  Lines are put together first and written by one call, so that threads do not mix them;
- * traces to a file go through stdio's buffer, messages to people do not. */
+ * The process's one log.  Lines are put together first and written by one call, so that threads do not mix
+ * them; traces to a file go through stdio's buffer, messages to people do not. */
 #include "util/log.h"
 
 #include <errno.h>
@@ -62,7 +62,8 @@ void log_help(FILE *to)
 bool log_set_file(const char *path, GError **err)
 {
     char **parts = g_strsplit(path, "%d", 2);
-    char *name = parts[0] && parts[1] ? g_strdup_printf("%s%d%s", parts[0], (int)getpid(), parts[1]) : g_strdup(path);
+    char *name = parts[0] && parts[1] ? g_strdup_printf("%s%d%s", parts[0], (int)getpid(), parts[1])
+                                      : g_strdup(path);
     g_strfreev(parts);
     FILE *f = fopen(name, "we");
     bool ok = f || fail_errno(err, errno, "-D: %s", name);

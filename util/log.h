@@ -51,7 +51,8 @@ void log_help(FILE *to);
 /* Sends everything below to a file instead of stderr (%d in the name: process id). */
 bool log_set_file(const char *path, GError **err);
 
-/* The program's own messages: always on stderr, "rhea-system: ...".  obj is a device or machine id, or NULL. */
+/* The program's own messages: always on stderr, "rhea-system: ...".  obj is a device or machine id, or
+ * NULL. */
 void log_set_program(const char *name);
 void log_error(const char *obj, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 void log_warn (const char *obj, const char *fmt, ...) G_GNUC_PRINTF(2, 3);

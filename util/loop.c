@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Event loop.  One eventfd wakes it for posted functions and bottom halves, one timerfd stands at the clock's earliest
- * deadline (absolute host time, so nothing is rounded and a late look costs nothing), each Watch is a GSource. */
+ * Event loop.  One eventfd wakes it for posted functions and bottom halves, one timerfd stands at the clock's
+ * earliest deadline (absolute host time, so nothing is rounded and a late look costs nothing), each Watch is
+ * a GSource. */
 #include "util/loop.h"
 
 #include <errno.h>
@@ -83,9 +84,9 @@ Watch *loop_watch(Loop *l, int fd, unsigned events, void (*fn)(void *self, unsig
 
 void watch_set_events(Watch *w, unsigned events)
 {
-    /* poll() reports a hang-up whether asked or not, so a watch at rest must leave the poll set: a hung-up descriptor
-     * would spin the loop.  GLib leaves out descriptors of sources that are ready-time only; modifying to 0 does not,
-     * hence the check in loop_poll(). */
+    /* poll() reports a hang-up whether asked or not, so a watch at rest must leave the poll set: a hung-up
+     * descriptor would spin the loop.  GLib leaves out descriptors of sources that are ready-time only;
+     * modifying to 0 does not, hence the check in loop_poll(). */
     g_source_modify_unix_fd(&w->source, w->tag, to_glib(events));
 }
 
@@ -97,7 +98,8 @@ void watch_free(Watch *w)
     g_source_unref(&w->source);
 }
 
-/* GLib's poll function: offline while asleep; entries that ask for nothing are left out by a negative descriptor. */
+/* GLib's poll function: offline while asleep; entries that ask for nothing are left out by a negative
+ * descriptor. */
 static gint loop_poll(GPollFD *fds, guint n, gint timeout)
 {
     G_STATIC_ASSERT(sizeof(GPollFD) == sizeof(struct pollfd));
@@ -193,7 +195,8 @@ void bh_destroy(Bh *bh)
     bh->loop = NULL;
 }
 
-/* What is there at the start of the round; what these schedule waits for the next, so that descriptors get a turn. */
+/* What is there at the start of the round; what these schedule waits for the next, so that descriptors get a
+ * turn. */
 static void run_posted(Loop *l)
 {
     pthread_mutex_lock(&l->lock);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Event loop on a GMainContext of its own: file descriptors, functions posted from any thread, the timers of a Clock.
- * Deadlines are kept by a timerfd, since GLib rounds to milliseconds.  While it sleeps its thread is offline for QSR. */
+ * Event loop on a GMainContext of its own: file descriptors, functions posted from any thread, the timers of
+ * a Clock. Deadlines are kept by a timerfd, since GLib rounds to milliseconds.  While it sleeps its thread is
+ * offline for QSR. */
 #ifndef UTIL_LOOP_H
 #define UTIL_LOOP_H
 
@@ -33,7 +34,7 @@ typedef struct Bh {
 void bh_init(Bh *bh, Loop *l, void (*fn)(void *self), void *self, LockDomain *domain);
 void bh_schedule(Bh *bh);               /* any thread */
 void bh_cancel(Bh *bh);                 /* under the domain: fn will not run for the schedulings so far */
-void bh_destroy(Bh *bh);                /* on the loop's thread or with the loop at rest, before freeing the owner */
+void bh_destroy(Bh *bh);  /* on the loop's thread or with the loop at rest, before freeing the owner */
 
 enum { LOOP_READ = 1, LOOP_WRITE = 2, LOOP_HUP = 4 };   /* LOOP_HUP (or an error) is always reported */
 /* fn runs on the loop's thread with no lock held.  The descriptor stays the caller's. */

@@ -134,7 +134,8 @@ void options_item(Options *o, unsigned n, const char **key, const char **value)
 
 bool parse_bool(const char *what, const char *text, bool *out, GError **err)
 {
-    static const char *const yes[] = { "on", "yes", "true", "y" }, *const no[] = { "off", "no", "false", "n" };
+    static const char *const yes[] = { "on", "yes", "true", "y" };
+    static const char *const no[] = { "off", "no", "false", "n" };
     for (unsigned i = 0; i < G_N_ELEMENTS(yes); i++) {
         if (!strcmp(text, yes[i]) || !strcmp(text, no[i])) {
             *out = !strcmp(text, yes[i]);
@@ -152,7 +153,8 @@ bool parse_u64(const char *what, const char *text, uint64_t min, uint64_t max, u
     if (!g_ascii_isdigit(*text) || *end)
         return fail(err, "'%s' is '%s', which is not a number", what, text);
     if (errno || v < min || v > max)
-        return fail(err, "'%s' is %s, outside %" G_GUINT64_FORMAT " to %" G_GUINT64_FORMAT, what, text, min, max);
+        return fail(err, "'%s' is %s, outside %" G_GUINT64_FORMAT " to %" G_GUINT64_FORMAT, what, text, min,
+                    max);
     *out = v;
     return true;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * "key=value,flag,key=value" as QEMU's users write it: ",," is a comma inside a value, a bare key means on, and the
- * first item may go without its key where the option has an implied one ("-machine pc" is "type=pc"). */
+ * "key=value,flag,key=value" as QEMU's users write it: ",," is a comma inside a value, a bare key means on,
+ * and the first item may go without its key where the option has an implied one ("-machine pc" is
+ * "type=pc"). */
 #ifndef UTIL_OPTIONS_H
 #define UTIL_OPTIONS_H
 
@@ -10,7 +11,8 @@
 
 typedef struct Options Options;
 
-/* what: the option for messages, "-machine".  implied: key of a first item without '=', or NULL.  NULL on error. */
+/* what: the option for messages, "-machine".  implied: key of a first item without '=', or NULL.  NULL on
+ * error. */
 Options *options_parse(const char *what, const char *text, const char *implied, GError **err);
 void options_free(Options *o);
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * Quiescent-state reclamation.
  *
- * There is a global epoch.  An object to be freed is filed under a new epoch; a thread at a quiescent point notes the
- * epoch that it sees; an object may go when every online thread has noted its epoch or a later one.  Whoever notes an
- * epoch, goes offline or leaves while something is filed looks whether anything may go, so the last thread that was
- * waited for does the work.  Coming online is a store, a full fence, then loads of shared pointers; filing is an
- * unlinking store, a full fence, then a look at the threads: one of the two sees the other. */
+ * There is a global epoch.  An object to be freed is filed under a new epoch; a thread at a quiescent point
+ * notes the epoch that it sees; an object may go when every online thread has noted its epoch or a later one.
+ * Whoever notes an epoch, goes offline or leaves while something is filed looks whether anything may go, so
+ * the last thread that was waited for does the work.  Coming online is a store, a full fence, then loads of
+ * shared pointers; filing is an unlinking store, a full fence, then a look at the threads: one of the two
+ * sees the other. */
 #include "util/qsr.h"
 
 #include <glib.h>

@@ -11,8 +11,9 @@ typedef enum SlotSpace { SLOT_MEM, SLOT_IO, SLOT_NONE } SlotSpace;
 typedef struct BoardSlot {
     const char *type, *id;
     uint64_t    at;                 /* of window 0 */
-    const char *wires;              /* "pic:4", or "irq=pic:4 nmi=cpu:1 irq=ioapic.in:4": [PIN[[i]]=]DEVICE[.PIN]:N,
-                                     * blanks between; the pins without names are the first output and first input */
+    /* "pic:4", or "irq=pic:4 nmi=cpu:1 irq=ioapic.in:4": [PIN[[i]]=]DEVICE[.PIN]:N, blanks between;
+     * pins without a name are the first output and the first input. */
+    const char *wires;
     SlotSpace   space;
     const char *props;              /* "chardev=serial0" */
     struct { uint64_t at; SlotSpace space; } more[DEVICE_WINDOWS - 1];  /* of windows 1..; at 0: not mapped */

@@ -33,7 +33,8 @@ void device_types_help(const Machine *m, GString *out)
 {
     for (unsigned i = 0; all_types[i]; i++)
         if (all_types[i]->user)
-            g_string_append_printf(out, "%-20s %s\n", all_types[i]->name, all_types[i]->help ? all_types[i]->help : "");
+            g_string_append_printf(out, "%-20s %s\n", all_types[i]->name,
+                                   all_types[i]->help ? all_types[i]->help : "");
 }
 
 void device_props_help(const DeviceType *t, GString *out)
@@ -46,7 +47,8 @@ void device_props_help(const DeviceType *t, GString *out)
         g_string_append_printf(out, "  %s=<%s>%s%s%s%s%s\n", f->name,
                                f->type < G_N_ELEMENTS(types) && types[f->type] ? types[f->type] : "value",
                                f->help ? "  " : "", f->help ? f->help : "",
-                               f->preset ? " (default: " : "", f->preset ? f->preset : "", f->preset ? ")" : "");
+                               f->preset ? " (default: " : "", f->preset ? f->preset : "",
+                               f->preset ? ")" : "");
 }
 
 /* --- properties --- */

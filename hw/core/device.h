@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Devices: a constant descriptor and an object that starts with a Device.  Everything runs under dev->domain, taken by
- * whoever calls in; a device never takes it. */
+ * Devices: a constant descriptor and an object that starts with a Device.  Everything runs under dev->domain,
+ * taken by whoever calls in; a device never takes it. */
 #ifndef HW_CORE_DEVICE_H
 #define HW_CORE_DEVICE_H
 
@@ -27,15 +27,19 @@ struct DeviceType {
     const Reg   *regs;                  /* ... its registers (or .ops), ... */
     const RegionOps *ops;
     uint8_t      reg_width;             /* ... and their default width */
-    Window       windows[DEVICE_WINDOWS];   /* windows 0.. in full, instead of or (from 1) in addition to the short form */
+    /* windows 0.. in full, instead of or (from 1) in addition to the short form */
+    Window       windows[DEVICE_WINDOWS];
     const Field *props, *pins, *state;
     unsigned     version;               /* of the saved state; 0: the highest since of `state` */
     bool         user;                  /* may be named in -device */
 
     bool (*init)(void *self, GError **err);     /* properties are set; machine, domain, id are valid */
-    void (*reset)(void *self);                  /* state rows are zero, registers at their reset value; pins by settle */
-    void (*settle)(void *self);                 /* pins from state: after each access, input, timer, reset, restore */
-    bool (*restored)(void *self, GError **err); /* checks what a saved state brought, rebuilds what is derived */
+    /* State rows are zero, registers at their reset value; pins are settle's. */
+    void (*reset)(void *self);
+    /* Pins from state: after each access, input, timer, reset, restore. */
+    void (*settle)(void *self);
+    /* Checks what a saved state brought, rebuilds what is derived. */
+    bool (*restored)(void *self, GError **err);
     void (*free)(void *self);                   /* timers are cancelled; props and lines are freed after it */
 };
 
@@ -52,8 +56,8 @@ struct Device {
     GPtrArray        *timers;           /* of device_timer_init() */
 };
 
-/* "uart16550,id=u,chardev=c": makes, sets properties, runs init, adds to the machine.  domain NULL: the machine's
- * legacy domain.  NULL on error. */
+/* "uart16550,id=u,chardev=c": makes, sets properties, runs init, adds to the machine.  domain NULL: the
+ * machine's legacy domain.  NULL on error. */
 Device *device_new(Machine *m, const char *opts, LockDomain *domain, GError **err);
 const DeviceType *device_type_find(const Machine *m, const char *name);
 void device_free(Device *d);                        /* out of its machine and freed; vCPUs stopped */
@@ -63,15 +67,17 @@ void device_props_help(const DeviceType *t, GString *out);
 /* State rows to zero, registers to their reset values, then type->reset, then settle; takes the lock. */
 void device_reset(Device *d);
 
-/* A timer of the device: fn(self) runs under its lock and is followed by settle.  Call in init; freed with the device. */
+/* A timer of the device: fn(self) runs under its lock and is followed by settle.  Call in init; freed with
+ * the device. */
 void device_timer_init(void *self, Timer *t, void (*fn)(void *self));
 
-/* Run-time changes of the memory map (region_map, region_enable, ...): fn(self) runs under the machine's topology lock
- * and the device's own, as soon as this thread holds no device lock, which is before its guest's next instruction.  fn
- * looks at the device's state as it is by then. */
+/* Run-time changes of the memory map (region_map, region_enable, ...): fn(self) runs under the machine's
+ * topology lock and the device's own, as soon as this thread holds no device lock, which is before its
+ * guest's next instruction.  fn looks at the device's state as it is by then. */
 void device_remap(void *self, void (*fn)(void *self));
 
-/* Registers by name ("IER", or "TCR[2]" for an array): peek is free of effects; read and write are the guest's. */
+/* Registers by name ("IER", or "TCR[2]" for an array): peek is free of effects; read and write are the
+ * guest's. */
 bool device_reg_find(Device *d, const char *name, unsigned *window, uint64_t *at, unsigned *width);
 bool device_reg_peek(Device *d, const char *name, uint64_t *v);
 void device_regs_show(Device *d, GString *out);

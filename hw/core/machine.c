@@ -174,8 +174,8 @@ int machine_run(Machine *m)
 }
 
 /* --- saved state ---
- * "RHEA", format (32 bits), guest time (64), number of devices (32); of each: type and id (length byte, text),
- * version (32), length (32), fields. */
+ * "RHEA", format (32 bits), guest time (64), number of devices (32); of each: type and id (length byte,
+ * text), version (32), length (32), fields. */
 
 enum { FORMAT = 1 };
 
@@ -243,20 +243,22 @@ static bool restore_device(Machine *m, Source *s, bool *seen, GError **err)
 {
     char type[256], id[256];
     uint64_t version, len;
-    if (!get_text(s, type, err) || !get_text(s, id, err) || !get(s, 4, &version, err) || !get(s, 4, &len, err))
+    if (!get_text(s, type, err) || !get_text(s, id, err) || !get(s, 4, &version, err) ||
+        !get(s, 4, &len, err))
         return false;
     if (s->len - s->at < len)
         return fail(err, "saved state ends early, at byte %zu", s->len);
     Device *d = machine_find(m, id);
     guint i = 0;
     if (!d || strcmp(d->type->name, type))
-        return fail(err, "saved state holds a device '%s' of type '%s', which this machine has not", id, type);
+        return fail(err, "saved state holds a device '%s' of type '%s', which this machine has not", id,
+                    type);
     if (!g_ptr_array_find(m->devices, d, &i) || seen[i])
         return fail(err, "saved state holds device '%s' twice", id);
     seen[i] = true;
     if (version > device_version(d))
-        return fail(err, "device '%s': saved by a newer version (%u; this one knows %u)", id, (unsigned)version,
-                    device_version(d));
+        return fail(err, "device '%s': saved by a newer version (%u; this one knows %u)", id,
+                    (unsigned)version, device_version(d));
     if (!device_restore(d, (unsigned)version, s->bytes + s->at, len, err))
         return fail_prefix(err, "device '%s': ", id);
     s->at += len;
@@ -267,7 +269,8 @@ bool machine_restore(Machine *m, const uint8_t *bytes, size_t len, GError **err)
 {
     Source s = { bytes, len, 0 };
     uint64_t magic, format, now, n;
-    if (!get(&s, 4, &magic, err) || !get(&s, 4, &format, err) || !get(&s, 8, &now, err) || !get(&s, 4, &n, err))
+    if (!get(&s, 4, &magic, err) || !get(&s, 4, &format, err) || !get(&s, 8, &now, err) ||
+        !get(&s, 4, &n, err))
         return false;
     if (memcmp(bytes, "RHEA", 4))
         return fail(err, "this is not a saved machine");
@@ -282,7 +285,8 @@ bool machine_restore(Machine *m, const uint8_t *bytes, size_t len, GError **err)
             return false;
     for (guint i = 0; i < m->devices->len; i++)
         if (!seen[i])
-            return fail(err, "device '%s' is missing from the saved state", ((Device *)m->devices->pdata[i])->id);
+            return fail(err, "device '%s' is missing from the saved state",
+                        ((Device *)m->devices->pdata[i])->id);
     if (s.at != len)
         return fail(err, "%zu bytes too many at the end of saved state", len - s.at);
     for (guint i = 0; i < m->devices->len; i++)

@@ -45,7 +45,8 @@ struct Machine {
     int         request_cause, exit_code;
 };
 
-/* clock: NULL for a host clock (stopped until machine_start); owned from now on.  Registers the thread for QSR. */
+/* clock: NULL for a host clock (stopped until machine_start); owned from now on.  Registers the thread for
+ * QSR. */
 Machine *machine_new(const char *name, Clock *clock);
 /* vCPU threads are gone, same thread as machine_new(). */
 void machine_free(Machine *m);
@@ -55,10 +56,11 @@ Stream *machine_stream(Machine *m, const char *id);
 void    machine_add_stream(Machine *m, Stream *s);      /* owned from now on */
 void    machine_add_type(Machine *m, const DeviceType *t);
 
-/* Any thread, any lock held, also from generated code's helpers: acted upon by machine_poll() on the loop's thread. */
+/* Any thread, any lock held, also from generated code's helpers: acted upon by machine_poll() on the loop's
+ * thread. */
 void machine_request_reset(Machine *m, RunCause cause);
 void machine_request_shutdown(Machine *m, RunCause cause);
-void machine_request_exit(Machine *m, int code);        /* shutdown that ends the process with this code, always */
+void machine_request_exit(Machine *m, int code);  /* shutdown that ends the process with this code, always */
 void machine_request_pause(Machine *m);
 void machine_request_resume(Machine *m);
 
@@ -75,6 +77,9 @@ int  machine_run(Machine *m);
 GByteArray *machine_save(Machine *m);
 bool machine_restore(Machine *m, const uint8_t *bytes, size_t len, GError **err);
 
-static inline void machine_send_msi(Machine *m, uint64_t addr, uint32_t data) { msi_send(&m->msi, addr, data); }
+static inline void machine_send_msi(Machine *m, uint64_t addr, uint32_t data) 
+{
+    msi_send(&m->msi, addr, data);
+}
 
 #endif

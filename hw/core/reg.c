@@ -10,7 +10,8 @@
 
 enum { INDEXED_SPAN = 8192 };       /* larger windows are searched row by row */
 
-typedef struct Hit { const Reg *reg; unsigned i, width, skip; } Hit;    /* skip: of the offset, within the register */
+/* skip: of the offset, within the register */
+typedef struct Hit { const Reg *reg; unsigned i, width, skip; } Hit;
 
 Window device_window(const DeviceType *t, unsigned w)
 {
@@ -29,7 +30,10 @@ static unsigned reg_width(const Window *win, const Reg *r)
     return r->member_size ? r->member_size : 1;
 }
 
-static unsigned reg_stride(const Window *win, const Reg *r) { return r->stride ? r->stride : reg_width(win, r); }
+static unsigned reg_stride(const Window *win, const Reg *r)
+{
+    return r->stride ? r->stride : reg_width(win, r);
+}
 
 static bool covers(const Window *win, const Reg *r, uint64_t off, Hit *hit)
 {

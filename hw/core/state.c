@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * A device's saved state: its state rows, and the members that its register rows name, each once.  Registers of window
- * 1 and up are saved as "W.NAME" since windows may repeat names. */
+ * A device's saved state: its state rows, and the members that its register rows name, each once.  Registers
+ * of window 1 and up are saved as "W.NAME" since windows may repeat names. */
 #include "hw/core/core_int.h"
 
 #include <string.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * The device core: register rows, pins, properties, timers, boards, saved state, two machines in one process. */
+ * The device core: register rows, pins, properties, timers, boards, saved state, two machines in one
+ * process. */
 #include <string.h>
 
 #include "tests/bench.h"
@@ -64,13 +65,16 @@ static const Reg gadget_regs[] = {
     { 1, "BANK", REG(Gadget, bank), .mask = 0xf0 },
     { 2, "ID",   .reset = 0xb0 },
     { 4, "BYTES", REG(Gadget, bytes), .mask = 0x0f, .reset = 3, .count = 4 },
-    { 8, "CTRL", REG(Gadget, ctrl), .mask = 0x00ffff01, .reset = 0x80000000, .on_write = ctrl_write, .width = 4 },
+    { 8, "CTRL", REG(Gadget, ctrl), .mask = 0x00ffff01, .reset = 0x80000000, .on_write = ctrl_write,
+        .width = 4 },
     { 12, "STAT", REG(Gadget, stat), .w1c = STAT_DONE | STAT_ERROR, .width = 4 },
     { 16, "TABLE", REG(Gadget, table), .mask = 0xffffffff, .count = 4, .stride = 8, .width = 4,
       .on_write_at = table_write },
     { 48, "WIDE", REG(Gadget, wide), .mask = UINT64_MAX, .width = 8 },
-    { 56, "BATT", REG(Gadget, battery), .mask = UINT32_MAX, .width = 4, .keep = true, .on_write = batt_write },
-    { 60, "BANK2", REG(Gadget, bank), .mask = 0xff, .reset = 0x55 },    /* the same member: the first row decides */
+    { 56, "BATT", REG(Gadget, battery), .mask = UINT32_MAX, .width = 4, .keep = true,
+        .on_write = batt_write },
+    /* the same member: the first row decides */
+    { 60, "BANK2", REG(Gadget, bank), .mask = 0xff, .reset = 0x55 },
     { 0 }
 };
 
@@ -94,8 +98,8 @@ static const Field gadget_pins[] = {
     PIN(Gadget, irq, "irq"), PIN(Gadget, out, "out"), PIN_IN("in", 2, input), { 0 }
 };
 static const Field gadget_state[] = {
-    FIELD(Gadget, rx), FIELD(Gadget, timer), FIELD(Gadget, reads), FIELD(Gadget, fired), FIELD(Gadget, inputs),
-    FIELD(Gadget, level), { 0 }
+    FIELD(Gadget, rx), FIELD(Gadget, timer), FIELD(Gadget, reads), FIELD(Gadget, fired),
+    FIELD(Gadget, inputs), FIELD(Gadget, level), { 0 }
 };
 
 static void gadget_settle(void *self)
@@ -152,7 +156,8 @@ static void registers(void)
     bench_write(b, "g.TABLE[2]", 0xcafe);
     g_assert_cmphex(g->table[2], ==, 0xcafe);
     g_assert_cmpuint(g->last_index, ==, 2);
-    g_assert_cmphex(bench_read_at(b, "g", 16 + 2 * 8, 8), ==, 0xcafe);  /* upper half: the gap of the stride */
+    /* upper half: the gap of the stride */
+    g_assert_cmphex(bench_read_at(b, "g", 16 + 2 * 8, 8), ==, 0xcafe);
     bench_write(b, "g.WIDE", 0x1122334455667788);
     g_assert_cmphex(bench_read_at(b, "g", 52, 4), ==, 0x11223344);
 
@@ -341,13 +346,14 @@ static void boards(void)
     g_assert_cmphex(space_load(b->m->io, 0x3fa, 1, NULL), ==, 0xb0);
     g_assert_cmphex(space_load(b->m->mem, 0x10000008, 4, NULL), ==, 0x80000000);
     g_assert_cmphex(space_load(b->m->io, 0x2004, 2, NULL), ==, 0x402);
-    space_store(b->m->io, 0x2000, 2, 1);                /* b's error: a.in:0, and a:1 by way of b's own input */
+    space_store(b->m->io, 0x2000, 2, 1);  /* b's error: a.in:0, and a:1 by way of b's own input */
     g_assert_true(gadget(b, "a")->level[0]);
     static const BoardSlot bad[] = { { "gadget", "x", 0, "nix:1", .space = SLOT_NONE }, { 0 } };
     g_assert_false(board_build(b->m, bad, NULL, &err));
     g_assert_cmpstr(err->message, ==, "wire 'nix:1' of x leads to no device");
     g_clear_error(&err);
-    static const char *const wires[] = { "a", "a:2", "irq=a:x", "nix=a:1", "irq=a.irq:0", "irq=a:99999999999" };
+    static const char *const wires[] = { "a", "a:2", "irq=a:x", "nix=a:1", "irq=a.irq:0",
+                                         "irq=a:99999999999" };
     for (unsigned i = 0; i < G_N_ELEMENTS(wires); i++) {
         g_assert_false(board_wire(b->m, machine_find(b->m, "b"), wires[i], &err));
         g_clear_error(&err);
@@ -419,7 +425,8 @@ static void run_state(void)
 
 static void two_machines(void)
 {
-    Bench *a = bench_new_types(types, "gadget,id=g,chardev=c"), *b = bench_new_types(types, "gadget,id=g,chardev=c");
+    Bench *a = bench_new_types(types, "gadget,id=g,chardev=c");
+    Bench *b = bench_new_types(types, "gadget,id=g,chardev=c");
     bench_send(a, "c", "A");
     bench_write(b, "g.CTRL", 1);
     bench_step_ns(b, 2000);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Address spaces: random trees against a naive model, accesses, listeners, and the hooks for code and dirty pages. */
+ * Address spaces: random trees against a naive model, accesses, listeners, and the hooks for code and dirty
+ * pages. */
 #include "memory/space.h"
 
 #include <string.h>
@@ -158,7 +159,9 @@ static void random_tree(uint32_t seed)
         uint64_t pages = 1 + g_rand_int(r) % 8;
         switch (g_rand_int(r) % 3) {
         case 0: g_assert_true(region_init_ram(&all[n], "ram", m, pages * 4096, NULL)); break;
-        case 1: g_assert_true(region_init_rom(&all[n], "rom", m, pages * 4096, NULL, NULL, NULL, NULL)); break;
+        case 1:
+            g_assert_true(region_init_rom(&all[n], "rom", m, pages * 4096, NULL, NULL, NULL, NULL));
+            break;
         default:
             region_init_io(&all[n], "io", g_rand_boolean(r) ? pages * 4096 : 1 + g_rand_int(r) % 9000,
                            &plain_ops, &io, NULL);
@@ -175,13 +178,15 @@ static void random_tree(uint32_t seed)
         unsigned i = g_rand_int(r) % n;
         Region *c = &all[i];
         bool io_kind = c->kind == REGION_IO;
-        uint64_t at = (g_rand_int(r) % PAGES) * 4096 + (io_kind && g_rand_boolean(r) ? g_rand_int(r) % 4096 : 0);
+        uint64_t at = (g_rand_int(r) % PAGES) * 4096;
+        if (io_kind && g_rand_boolean(r))
+            at += g_rand_int(r) % 4096;
         bool batch = g_rand_int(r) % 4 == 0;
         if (batch)
             space_begin(s);
         if (!c->parent) {
-            /* Containers go into containers of smaller index, and what aliases show never holds the alias: aliases
-             * are children of the root only. */
+            /* Containers go into containers of smaller index, and what aliases show never holds the alias:
+             * aliases are children of the root only. */
             unsigned limit = i < N_LEAVES ? N_CONTAINERS : i < N_LEAVES + N_CONTAINERS ? i - N_LEAVES : 0;
             unsigned p = limit ? g_rand_int(r) % (limit + 1) : 0;
             region_map(p ? &all[N_LEAVES + p - 1] : space_root(s), at, c, g_rand_int_range(r, -2, 3));
@@ -274,10 +279,10 @@ static void loads_and_stores(void)
     g_assert_cmpint(space_store(b.s, 0xfffe, 4, 0xaabbccdd), ==, MEM_READONLY);     /* half RAM, half ROM */
     g_assert_cmphex(space_load(b.s, 0xfffe, 4, &st), ==, 0x0000ccdd);
     g_assert_cmpint(st, ==, MEM_OK);
-    g_assert_cmphex(space_load(b.s, 0x10ffe, 4, &st), ==, 0xffff0000);              /* half ROM, half nothing */
+    g_assert_cmphex(space_load(b.s, 0x10ffe, 4, &st), ==, 0xffff0000);  /* half ROM, half nothing */
     g_assert_cmpint(st, ==, MEM_UNASSIGNED);
     space_store(b.s, 0, 8, 0);
-    g_assert_cmphex(space_load(b.s, UINT64_MAX - 1, 8, &st), ==, 0xffff);           /* goes round to address 0 */
+    g_assert_cmphex(space_load(b.s, UINT64_MAX - 1, 8, &st), ==, 0xffff);  /* goes round to address 0 */
     g_assert_cmpint(st, ==, MEM_UNASSIGNED);
     uint8_t buf[0x300], back[0x300];
     for (unsigned i = 0; i < sizeof buf; i++)
@@ -310,7 +315,10 @@ static void check_log(Box *b, const Access *want, unsigned n)
     }
     b->dev.n = 0;
 }
-#define CHECK_LOG(b, ...) do { const Access want[] = { __VA_ARGS__ }; check_log(b, want, G_N_ELEMENTS(want)); } while (0)
+#define CHECK_LOG(b, ...) do { \
+        const Access want[] = { __VA_ARGS__ }; \
+        check_log(b, want, G_N_ELEMENTS(want)); \
+    } while (0)
 
 static void odd_accesses_are_split_and_widened(void)
 {
@@ -440,12 +448,14 @@ static void ports(void)
     region_map(space_root(s), 0xffff, &rtc, 0);
     MemSection sec;
     for (unsigned p = 0; p < 0x10000; p++) {
-        Region *want = p >= 0x3f8 && p < 0x400 ? &com : p >= 0x20 && p < 0x22 ? &pic : p == 0xffff ? &rtc : NULL;
+        Region *want = p >= 0x3f8 && p < 0x400 ? &com : p >= 0x20 && p < 0x22 ? &pic
+                     : p == 0xffff ? &rtc : NULL;
         g_assert_cmpint(space_lookup(s, p, &sec), ==, want != NULL);
         g_assert_true(sec.region == want);
     }
     io.bytes[0] = 0x42;
-    g_assert_cmphex(space_load(s, 0xffff, 2, &st), ==, 0xff42);     /* the second byte is beyond the last port */
+    /* the second byte is beyond the last port */
+    g_assert_cmphex(space_load(s, 0xffff, 2, &st), ==, 0xff42);
     g_assert_cmpint(st, ==, MEM_UNASSIGNED);
     g_assert_cmphex(space_load(s, 0x80, 1, &st), ==, 0xff);
     g_assert_cmphex(space_load(s, 0x1f, 2, NULL), ==, 0x42ff);
@@ -478,8 +488,8 @@ static void impossible_memory_is_an_error(void)
     ram_map_free(m);
 }
 
-/* --- two-way DMA between all pairs: four devices, each with its own lock, each on a thread of its own, writing into
- * each other's registers and into RAM while the map changes --- */
+/* --- two-way DMA between all pairs: four devices, each with its own lock, each on a thread of its own,
+ * writing into each other's registers and into RAM while the map changes --- */
 
 enum { DEVICES = 4 };
 typedef struct Dma { struct DmaBox *box; LockDomain d; Region region; unsigned i; uint64_t received; } Dma;

@@ -22,7 +22,8 @@ static const Field channel_fields[] = {
 };
 static const Field fields[] = {
     FIELD(Thing, on), FIELD(Thing, a), FIELD(Thing, regs), FIELD(Thing, w), FIELD(Thing, q), FIELD(Thing, s),
-    FIELD(Thing, rx), FIELD(Thing, t), FIELD_SUB(Thing, ch, 3, channel_fields), FIELD_SINCE(2, Thing, young), { 0 }
+    FIELD(Thing, rx), FIELD(Thing, t), FIELD_SUB(Thing, ch, 3, channel_fields), FIELD_SINCE(2, Thing, young),
+    { 0 }
 };
 static const Field old_fields[] = {     /* as version 1 had it */
     FIELD(Thing, on), FIELD(Thing, a), FIELD(Thing, regs), FIELD(Thing, w), FIELD(Thing, q), FIELD(Thing, s),

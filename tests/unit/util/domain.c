@@ -23,7 +23,8 @@ static void deferred_calls_wait_for_the_outermost_leave(void)
     domain_init(&intc, "intc", RANK_INTC);
     Trail t = { g_string_new(NULL), NULL };
     domain_enter(&dev);
-    g_assert_true(domain_held(&dev) && !domain_held(&intc) && domain_may_enter(&intc) && !domain_may_enter(&dev));
+    g_assert_true(domain_held(&dev) && !domain_held(&intc) && domain_may_enter(&intc) &&
+                  !domain_may_enter(&dev));
     domain_enter(&intc);
     g_assert_false(domain_may_enter(&dev));
     domain_defer(late, &(Call){ &t, 'a' }, sizeof(Call));

@@ -57,7 +57,8 @@ static void errors_name_the_option(void)
     options_get(o, "accel");
     expect_error(options_u64(o, "n", 0, 65535, &v, &err), &err, "-accel: 'n' is 70000, outside 0 to 65535");
     expect_error(options_bool(o, "on", &b, &err), &err, "-accel: 'on' is 'maybe', but takes on or off");
-    expect_error(options_size(o, "s", 1, &v, &err), &err, "-accel: 's' is '12Q', which is not a size such as 512M or 2G");
+    expect_error(options_size(o, "s", 1, &v, &err), &err,
+                 "-accel: 's' is '12Q', which is not a size such as 512M or 2G");
     expect_error(options_done(o, &err), &err, "-accel: unknown parameter 'tb-sze'");
     options_free(o);
     g_assert_null(options_parse("-x", "=3", NULL, &err));
@@ -73,9 +74,11 @@ static void sizes(void)
     static const struct { const char *text; uint64_t unit, want; } good[] = {
         { "512", 1 << 20, UINT64_C(512) << 20 }, { "2G", 1 << 20, UINT64_C(2) << 30 }, { "4096", 1, 4096 },
         { "64k", 1, 65536 }, { "1.5G", 1, UINT64_C(3) << 29 }, { "0x10", 1, 16 }, { "16MiB", 1, 16 << 20 },
-        { "1T", 1, UINT64_C(1) << 40 }, { "3MB", 1, 3 << 20 }, { "10B", 4096, 10 }, { "15E", 1, UINT64_C(15) << 60 },
+        { "1T", 1, UINT64_C(1) << 40 }, { "3MB", 1, 3 << 20 }, { "10B", 4096, 10 },
+        { "15E", 1, UINT64_C(15) << 60 },
     };
-    static const char *const bad[] = { "", "x", "-1", "1Q", "16E", "99999999999999999999", "1M5", "1.5.5G", "G" };
+    static const char *const bad[] = { "", "x", "-1", "1Q", "16E", "99999999999999999999", "1M5", "1.5.5G",
+                                       "G" };
     for (unsigned i = 0; i < G_N_ELEMENTS(good); i++) {
         uint64_t v = 0;
         g_assert_true(parse_size("s", good[i].text, good[i].unit, &v, NULL));

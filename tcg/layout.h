@@ -27,7 +27,8 @@ typedef struct TlbEntry {
 
 #define TLB_EMPTY (~(uint64_t)0)
 enum {
-    TLB_SLOW    = 1,            /* in read/write: right page and permission, but take the slow path */
+    TLB_SLOW    = 0x800,        /* in read/write: right page and permission, but take the slow path; none of the bits that
+                                 * a misaligned MO_ALIGN access leaves in its compare */
     TLBE_GLOBAL = 1,            /* in pa: survives a flush that keeps globals */
     TLBE_LARGE  = 2,            /* in pa: part of a larger page: a flush of any page in it drops it */
 };
@@ -63,7 +64,7 @@ typedef union V128 {
     double   f64[2];
 } __attribute__((aligned(16))) V128;
 
-enum { CPU_BIAS = 128, SPILL_SLOTS = 96 };
+enum { CPU_BIAS = 128, SPILL_SLOTS = 256 };
 
 /* The head of every target's CPU struct.  Everything a block touches without a helper is here or is a slot. */
 typedef struct CpuState {

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * Snapshots: which guest slots are dirty at a point and where their values are.  A record lies behind the code:
+ *     { int32 pc_delta, u16 insns, u16 n }, then n words { slot, kind, u16 index }, constants followed by their bits */
+#include <string.h>
+#include "tcg/gen.h"
+
+enum { LOC_REG, LOC_SPILL, LOC_HOME, LOC_CONST, LOC_CONST128 };
+
+void snap_advance(Gen *g, uint32_t snap)
+{
+    const Ir *ir = g->ir;
+    for (uint32_t n = ir->snaps[snap].n_commits; g->n_commits < n; g->n_commits++) {
+        const IrCommit *c = &ir->commits[g->n_commits];
+        g->kept.w[c->slot / 64] &= ~BIT(c->slot % 64);
+        if (c->v) {
+            g->dirty.w[c->slot / 64] |= BIT(c->slot % 64);
+            g->dirty_val[c->slot] = c->v;
+        } else {
+            g->dirty.w[c->slot / 64] &= ~BIT(c->slot % 64);
+        }
+    }
+}
+
+bool ent_is_dirty(const Gen *g, uint32_t e)
+{
+    for (unsigned w = 0; w < 2; w++)
+        for (uint64_t m = g->dirty.w[w]; m; m &= m - 1)
+            if (gen_ent(g, g->dirty_val[w * 64 + bits_ctz(m)]) == e)
+                return true;
+    return false;
+}
+
+static void put(Gen *g, const void *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        GEN_PUSH(g, recs) = ((const uint8_t *)p)[i];
+}
+static void put_loc(Gen *g, unsigned slot, unsigned kind, unsigned index)
+{
+    uint32_t w = slot | kind << 8 | index << 16;
+    put(g, &w, 4);
+}
+
+uint32_t snap_record(Gen *g, uint32_t snap)
+{
+    const IrSnap *s = &g->ir->snaps[snap];
+    uint32_t at = g->n_recs;
+    uint16_t n = 0, insns = s->insn_index;
+    int32_t delta = (int32_t)s->pc_off - g->pc_mem_off;
+
+    g_assert(g->pc_mem_known);
+    put(g, &delta, 4);
+    put(g, &insns, 2);
+    put(g, &n, 2);
+    for (unsigned w = 0; w < 2; w++)
+        for (uint64_t m = g->dirty.w[w]; m; m &= m - 1) {
+            unsigned slot = w * 64 + bits_ctz(m);
+            uint32_t e = gen_ent(g, g->dirty_val[slot]);
+            const Ent *x = &g->ent[e];
+            if (g->home_ent[slot] == e || slot == g->ir->slots->pc)
+                continue;
+            if (ent_is_const(g, e)) {
+                const IrConst *k = ent_const(g, e);
+                bool wide = type_size(k->type) > 8;
+                put_loc(g, slot, wide ? LOC_CONST128 : LOC_CONST, 0);
+                put(g, &k->lo, 8);
+                if (wide)
+                    put(g, &k->hi, 8);
+            } else if (x->reg != NO_REG) {
+                put_loc(g, slot, LOC_REG, x->reg);
+            } else if (x->home) {
+                put_loc(g, slot, LOC_HOME, x->home - 1);
+            } else {
+                g_assert(x->spill || g->overflow);
+                put_loc(g, slot, LOC_SPILL, x->spill - 1);
+            }
+            n++;
+        }
+    memcpy(g->recs + at + 6, &n, 2);
+    return at;
+}
+
+unsigned snap_insns(const uint8_t *rec)
+{
+    uint16_t n;
+    memcpy(&n, rec + 4, 2);
+    return n;
+}
+
+static uint32_t word(const uint8_t **p)
+{
+    uint32_t v;
+    memcpy(&v, *p, 4);
+    *p += 4;
+    return v;
+}
+
+void snap_restore(const uint8_t *rec, const SlotTable *slots, CpuState *cpu)
+{
+    V128 value[MAX_SLOTS];
+    uint8_t slot[MAX_SLOTS];
+    const uint8_t *p = rec + 8;
+    int32_t delta;
+    uint16_t n;
+
+    memcpy(&delta, rec, 4);
+    memcpy(&n, rec + 6, 2);
+    g_assert(n <= MAX_SLOTS);
+    for (unsigned i = 0; i < n; i++) {          /* all are read before any is written: some live in other slots */
+        uint32_t w = word(&p), index = w >> 16;
+        V128 *v = &value[i];
+        slot[i] = w & 0xff;
+        *v = (V128){ .u64 = { 0, 0 } };         /* a narrow home stands for a zero-extended value */
+        switch (w >> 8 & 0xff) {
+        case LOC_REG:
+            if (reg_is_vec(index))
+                *v = cpu->dump_vec[index - FIRST_VEC];
+            else
+                v->u64[0] = cpu->dump_gpr[index];
+            break;
+        case LOC_SPILL:
+            memcpy(v, (uint8_t *)cpu->spill + index * 8, index % 2 ? 8 : 16);
+            break;
+        case LOC_HOME:
+            memcpy(v, (uint8_t *)cpu + slots->slot[index].offset, type_size(slots->slot[index].type));
+            break;
+        case LOC_CONST128:
+            memcpy(v, p, 16);
+            p += 16;
+            break;
+        default:
+            memcpy(v, p, 8);
+            p += 8;
+            break;
+        }
+    }
+    for (unsigned i = 0; i < n; i++) {
+        const Slot *s = &slots->slot[slot[i]];
+        memcpy((uint8_t *)cpu + s->offset, &value[i], type_size(s->type));
+    }
+    const Slot *pc = &slots->slot[slots->pc];
+    if (type_size(pc->type) == 4)
+        *(uint32_t *)((uint8_t *)cpu + pc->offset) += (uint32_t)delta;
+    else
+        *(uint64_t *)((uint8_t *)cpu + pc->offset) += (uint64_t)(int64_t)delta;
+}

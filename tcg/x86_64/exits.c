@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * Leaving a region: dirty slots are stored, the pc is set, then a patchable jump, an inline look-up or the way back to
+ * the run loop.  Also block heads, stores to slots and helper calls. */
+#include "tcg/x86_64/x64.h"
+
+enum {
+    HELPER_SCRATCH = offsetof(CpuState, scratch) - CPU_BIAS, FP_CONTROL = offsetof(CpuState, fp_control) - CPU_BIAS,
+    FP_HOST = offsetof(CpuState, fp_host) - CPU_BIAS,
+};
+
+static void store_const(Gen *g, int32_t disp, const IrConst *k, unsigned bytes)
+{
+    for (unsigned at = 0; at < bytes; at += 8) {
+        uint64_t v = at ? k->hi : k->lo;
+        unsigned n = MIN(bytes - at, 8);
+        if (n == 8 && (int64_t)v != (int32_t)v) {
+            x64_mov_i(g, RTMP, v);
+            x64_cpu(g, 0x89 | O_W, RTMP, disp + at);
+        } else if (n == 1) {
+            x64_cpu(g, 0xc6, 0, disp + at);
+            x64_1(g, v & 0xff);
+        } else if (n == 2) {
+            x64_cpu(g, 0xc7 | O_66, 0, disp + at);
+            x64_1(g, v & 0xff);
+            x64_1(g, v >> 8 & 0xff);
+        } else {
+            x64_cpu(g, 0xc7 | wide(n == 8), 0, disp + at);
+            x64_4(g, (uint32_t)v);
+        }
+    }
+}
+
+/* Entity to slot memory through the scratch registers. */
+static void store_ent(Gen *g, unsigned slot, uint32_t e)
+{
+    int32_t to = slot_disp(g, slot);
+    unsigned bytes = slot_bytes(g, slot);
+    if (ent_is_const(g, e)) {
+        store_const(g, to, ent_const(g, e), bytes);
+        return;
+    }
+    unsigned r = g->ent[e].reg;
+    if (r == NO_REG) {
+        r = ent_is_vec(g, e) ? VTMP : RTMP;
+        ra_copy_to(g, r, e);
+    }
+    host_store(g, to, r, bytes);
+}
+
+/* Memory to memory by way of the stack. */
+static void push_home(Gen *g, unsigned home, uint32_t e)
+{
+    if (slot_bytes(g, home) == 16) {
+        x64_cpu(g, 0xff, 6, slot_disp(g, home));
+        x64_cpu(g, 0xff, 6, slot_disp(g, home) + 8);
+    } else {
+        ra_copy_to(g, RTMP, e);         /* zero-extends */
+        x64_prefixes(g, 0x50 | (RTMP & 7), 0, 0, RTMP);
+    }
+}
+static void pop_slot(Gen *g, unsigned slot)
+{
+    unsigned bytes = slot_bytes(g, slot);
+    if (bytes == 16) {
+        x64_cpu(g, 0x8f, 0, slot_disp(g, slot) + 8);
+        x64_cpu(g, 0x8f, 0, slot_disp(g, slot));
+    } else {
+        x64_prefixes(g, 0x58 | (RTMP & 7), 0, 0, RTMP);
+        host_store(g, slot_disp(g, slot), RTMP, bytes);
+    }
+}
+
+/* Stores the dirty slots; without_pc: the pc gets its value otherwise.  Slots that get what another slot's memory holds
+ * are read first if that memory is about to change. */
+static void store_dirty(Gen *g, bool without_pc)
+{
+    uint8_t list[MAX_SLOTS], crossed[MAX_SLOTS];
+    unsigned n = 0, n_crossed = 0;
+    SlotSet written = { { 0, 0 } };
+
+    for (unsigned w = 0; w < 2; w++)
+        for (uint64_t m = g->dirty.w[w]; m; m &= m - 1) {
+            unsigned s = w * 64 + bits_ctz(m);
+            uint32_t e = gen_ent(g, g->dirty_val[s]);
+            if (g->home_ent[s] == e || (without_pc && s == g->ir->slots->pc))
+                continue;
+            list[n++] = s;
+            written.w[w] |= BIT(s % 64);
+        }
+    for (unsigned k = 0; k < n; k++) {
+        const Ent *x = &g->ent[gen_ent(g, g->dirty_val[list[k]])];
+        if (x->reg == NO_REG && x->home && slotset_has(&written, x->home - 1)) {
+            push_home(g, x->home - 1, gen_ent(g, g->dirty_val[list[k]]));
+            crossed[n_crossed++] = list[k];
+            list[k] = 0xff;
+        }
+    }
+    for (unsigned k = 0; k < n; k++)
+        if (list[k] != 0xff)
+            store_ent(g, list[k], gen_ent(g, g->dirty_val[list[k]]));
+    while (n_crossed)
+        pop_slot(g, crossed[--n_crossed]);
+}
+
+static bool pc_is_64(const Gen *g) { return slot_bytes(g, g->ir->slots->pc) == 8; }
+
+/* pc slot := entry pc + off */
+static void set_pc(Gen *g, int32_t off)
+{
+    int32_t delta = off - g->pc_mem_off;
+    g_assert(g->pc_mem_known);
+    if (!delta)
+        return;
+    bool small = delta == (int8_t)delta;
+    x64_cpu(g, (small ? 0x83 : 0x81) | wide(pc_is_64(g)), ALU_ADD, slot_disp(g, g->ir->slots->pc));
+    if (small)
+        x64_1(g, delta);
+    else
+        x64_4(g, delta);
+}
+
+/* Jumps to what the look-up cache has for the pc in r11. */
+void x64_look_up(Gen *g)
+{
+    _Static_assert(sizeof(JumpEntry) == 16, "the shift below scales by it");
+    enum { AT = offsetof(TlbContext, jump) };
+    x64_mov32(g, RTMP, RTMP2);
+    x64_shift_i(g, false, SH_SHL, RTMP, 4);
+    x64_rr(g, 0x81, ALU_AND, RTMP);
+    x64_4(g, (JUMP_SIZE - 1) << 4);
+    x64_cpu(g, 0x33 | O_W, RTMP2, cpu_disp(offsetof(CpuState, mode_tag)));
+    x64_rx(g, 0x3b | O_W, RTMP2, RCTX, RTMP, 0, AT + offsetof(JumpEntry, tag));
+    x64_to_thunk(g, 0x0f80 | CC_NE, g->be->thunk.lookup);
+    x64_rx(g, 0xff, 4, RCTX, RTMP, 0, AT + offsetof(JumpEntry, code));
+}
+
+static void nops(Gen *g, unsigned n)
+{
+    static const uint8_t bytes[4][3] = { { 0 }, { 0x90 }, { 0x66, 0x90 }, { 0x0f, 0x1f, 0x00 } };
+    for (unsigned k = 0; k < n; k++)
+        x64_1(g, bytes[n][k]);
+}
+
+/* What an unlinked jump goes to: asks to be linked.  backend_enter() then aims the jump at what follows, the look-up,
+ * which stays for targets that may not be linked. */
+static void link_stub(Gen *g)
+{
+    x64_to_thunk(g, 0xe8, g->be->thunk.link);
+    x64_fix(g, FIX_LINK, g->n_links - 1);
+    x64_to_thunk(g, 0xe9, g->be->thunk.look_up);
+}
+
+static void direct(Gen *g, const IrExit *x)
+{
+    store_dirty(g, true);
+    int64_t target = (int64_t)g->ir->entry_page_off + x->target_off;
+    if (target < 0 || target >= PAGE_SIZE) {            /* another page, whose mapping may change: never linked */
+        bool w = pc_is_64(g);
+        int32_t delta = x->target_off - g->pc_mem_off, at = slot_disp(g, g->ir->slots->pc);
+        g_assert(g->pc_mem_known);
+        x64_cpu(g, 0x8b | wide(w), RTMP2, at);
+        if (delta) {
+            x64_alu_ri(g, w, ALU_ADD, RTMP2, delta);
+            x64_cpu(g, 0x89 | wide(w), RTMP2, at);
+        }
+        x64_look_up(g);
+        return;
+    }
+    set_pc(g, x->target_off);
+    nops(g, (3 - ((uintptr_t)g->p & 3)) & 3);           /* so that the displacement is aligned: both buffers are */
+    x64_1(g, 0xe9);
+    CodeLink *link = &GEN_PUSH(g, links);
+    *link = (CodeLink){ .target_off = x->target_off };
+    link->patch_at = (uint32_t)(g->p - (g->in_cold ? g->cold : g->hot_start));
+    link->owner = g->in_cold ? (struct CodeBlock *)g : NULL;           /* for now: patch_at is in cold code */
+    if (g->in_cold) {
+        x64_4(g, 0);                                    /* the stub is next */
+        link->stub_at = cold_at(g);
+        link_stub(g);
+    } else {
+        x64_fix(g, FIX_COLD, cold_at(g));
+        cold_begin(g);
+        link->stub_at = cold_at(g);
+        link_stub(g);
+        cold_end(g);
+    }
+}
+
+static void raise_exception(Gen *g, const IrExit *x)
+{
+    uint32_t head[2] = { x->aux, x->aux2 }, at = g->n_recs;
+    for (unsigned k = 0; k < 8; k++)
+        GEN_PUSH(g, recs) = head[k / 4] >> 8 * (k % 4) & 0xff;
+    snap_record(g, x->snap);
+    x64_to_thunk(g, 0xe8, g->be->thunk.raise);
+    x64_fix(g, FIX_REC, at);
+}
+
+/* counted: what the head has subtracted, if this is its exit. */
+static void leave(Gen *g, const IrExit *x, uint32_t counted)
+{
+    int32_t pc_at = slot_disp(g, g->ir->slots->pc);
+    switch (x->kind) {
+    case EXIT_DIRECT:
+        direct(g, x);
+        break;
+    case EXIT_INDIRECT: case EXIT_MODE: {
+        store_dirty(g, false);
+        if (x->kind == EXIT_MODE)
+            x64_cpu(g, 0x8b | O_W, RCTX, cpu_disp(offsetof(CpuState, ctx)));
+        unsigned pc = g->ir->slots->pc, r = NO_REG;
+        if (slotset_has(&g->dirty, pc))
+            r = g->ent[gen_ent(g, g->dirty_val[pc])].reg;
+        if (r != NO_REG && pc_is_64(g))
+            x64_mov(g, RTMP2, r);
+        else
+            x64_cpu(g, 0x8b | wide(pc_is_64(g)), RTMP2, pc_at);
+        x64_look_up(g);
+        break;
+    }
+    case EXIT_RUN:
+        store_dirty(g, true);
+        set_pc(g, (int32_t)g->ir->snaps[x->snap].pc_off);
+        x64_mov_i(g, RAX, x->aux);
+        x64_mov_i(g, RDX, x->aux == EXITR_KICK ? counted : 0);
+        x64_to_thunk(g, 0xe9, g->be->thunk.exit);
+        break;
+    default:
+        raise_exception(g, x);
+        break;
+    }
+}
+
+void x64_exit(Gen *g, uint32_t i)
+{
+    const IrExit *x = &g->ir->exits[g->ir->insns[i].aux];
+    snap_advance(g, x->snap);
+    leave(g, x, 0);
+}
+
+static void leave_if(Gen *g, unsigned cc, const IrExit *x, uint32_t counted)
+{
+    snap_advance(g, x->snap);
+    x64_1(g, 0x0f);
+    x64_1(g, 0x80 | cc);
+    x64_fix(g, FIX_COLD, cold_at(g));
+    cold_begin(g);
+    leave(g, x, counted);
+    cold_end(g);
+}
+
+void x64_exit_if(Gen *g, uint32_t i)
+{
+    unsigned cc = x64_test(g, i);
+    leave_if(g, cc, &g->ir->exits[g->ir->insns[i].aux], 0);
+}
+
+void x64_head(Gen *g, uint32_t i)
+{
+    const IrInsn *in = &g->ir->insns[i];
+    bool small = in->flags < 128;
+    x64_cpu(g, small ? 0x83 : 0x81, ALU_SUB, cpu_disp(offsetof(CpuState, countdown)));
+    if (small)
+        x64_1(g, in->flags);
+    else
+        x64_4(g, in->flags);
+    g->flags_a = VAL_NONE;
+    leave_if(g, CC_S, &g->ir->exits[in->aux], in->flags);
+}
+
+/* --- slots */
+
+/* Follows what the pc slot's memory holds. */
+static void track_pc(Gen *g, Val v)
+{
+    const Ir *ir = g->ir;
+    g->pc_mem_known = false;
+    if (val_is_const(v) || !g->entry_pc)
+        return;
+    const IrInsn *in = &ir->insns[v];
+    if (gen_ent(g, v) == g->entry_pc) {
+        g->pc_mem_off = 0;
+        g->pc_mem_known = true;
+    } else if ((in->op == IR_ADD || in->op == IR_SUB) && val_is_const(in->b) && !val_is_const(in->a) &&
+               gen_ent(g, in->a) == g->entry_pc) {
+        int64_t k = (int64_t)const_lo(ir, in->b);
+        g->pc_mem_off = (int32_t)(in->op == IR_ADD ? k : -k);
+        g->pc_mem_known = true;
+    }
+}
+
+void x64_slot_put(Gen *g, uint32_t i)
+{
+    const IrInsn *in = &g->ir->insns[i];
+    uint32_t e = gen_ent(g, in->a);
+    unsigned slot = in->aux;
+
+    if (slot == g->ir->slots->pc)
+        track_pc(g, in->a);
+    g->kept.w[slot / 64] |= BIT(slot % 64);
+    if (g->home_ent[slot] == e)
+        return;
+    ra_home_overwrite(g, slot, 0);
+    if (!ent_is_const(g, e))
+        ra_use(g, e, ent_is_vec(g, e) ? VECS : GPRS);
+    store_ent(g, slot, e);
+    ra_home_overwrite(g, slot, e);
+}
+
+/* --- calls */
+
+static const uint8_t arg_reg[] = { RDI, RSI, RDX, RCX, R8, R9 };
+
+/* What lives on in registers that the call destroys goes to one that survives, or to memory. */
+static void save_live(Gen *g, uint32_t i, bool faults)
+{
+    for (uint32_t m = g->regs->all & ~g->free & ~g->regs->saved; m; m &= m - 1) {
+        unsigned r = (unsigned)__builtin_ctz(m);
+        uint32_t e = g->reg_ent[r];
+        if (!e || ent_is_const(g, e) || g->ent[e].last < i)
+            continue;
+        if (g->ent[e].last == i && !(faults && ent_is_dirty(g, e)))
+            continue;
+        uint32_t safe = g->free & g->regs->saved;
+        if (!reg_is_vec(r) && safe && g->ent[e].next != NEVER && !g->ent[e].home && !g->ent[e].spill) {
+            unsigned to = (unsigned)__builtin_ctz(safe);
+            host_move(g, to, r);
+            ra_drop_reg(g, r);
+            ra_set(g, e, to);
+        } else {
+            ra_save(g, e);
+        }
+    }
+}
+
+static void call_host(Gen *g, const void *fn)
+{
+    x64_mov_i(g, RAX, (uint64_t)(uintptr_t)fn);
+    x64_rr(g, 0xff, 2, RAX);
+}
+
+void x64_call(Gen *g, uint32_t i)
+{
+    const Ir *ir = g->ir;
+    const IrInsn *in = &ir->insns[i];
+    const IrHelper *h = ir->helpers[in->aux];
+    bool faults = h->flags & HF_FAULTS, check = g->be->options.check;
+    Val args[5] = { in->a, in->b, in->c };
+    Move moves[5];
+    unsigned n = 0;
+
+    if (ir->insns[i - 1].op == IR_ARGS) {
+        args[3] = ir->insns[i - 1].a;
+        args[4] = ir->insns[i - 1].b;
+    }
+    if (faults) {
+        snap_advance(g, in->flags);
+        g->snap_now = true;
+    }
+    for (unsigned w = 0; w < 2; w++)
+        for (uint64_t m = h->writes.w[w]; m; m &= m - 1) {
+            unsigned s = w * 64 + bits_ctz(m);
+            if (s < ir->n_slots) {
+                g->locked = 0;
+                ra_home_overwrite(g, s, 0);
+                g->kept.w[w] |= BIT(s % 64);
+            }
+        }
+    g->locked = 0;
+    save_live(g, i, faults);
+    for (unsigned k = 0; k < 5 && args[k]; k++)
+        moves[n++] = (Move){ .to = arg_reg[k + 1], .ent = gen_ent(g, args[k]), .zext_of = args[k] };
+    ra_parallel(g, moves, n);
+
+    if (h->flags & HF_FP) {
+        x64_cpu(g, 0xae | O_0F, 3, FP_CONTROL);
+        x64_cpu(g, 0xae | O_0F, 2, FP_HOST);
+    }
+    x64_rm(g, 0x8d | O_W, RDI, RBP, -CPU_BIAS);
+    if (check) {
+        x64_mov_i(g, RAX, (uint64_t)(uintptr_t)h);
+        x64_cpu(g, 0x89 | O_W, RAX, HELPER_SCRATCH);
+        call_host(g, (const void *)g->be->ops.replay);
+    } else {
+        call_host(g, h->fn);
+    }
+    if (h->flags & HF_FP)
+        x64_cpu(g, 0xae | O_0F, 2, FP_CONTROL);
+
+    for (uint32_t m = g->regs->all & ~g->free & ~g->regs->saved; m; m &= m - 1)
+        ra_drop_reg(g, (unsigned)__builtin_ctz(m));
+    g->free |= g->regs->all & ~g->regs->saved;
+    if (faults) {
+        x64_rr(g, 0x85, RAX, RAX);
+        x64_1(g, 0x0f);
+        x64_1(g, 0x80 | CC_NE);
+        x64_fix(g, FIX_COLD, cold_at(g));
+        uint32_t rec = snap_record(g, in->flags);
+        cold_begin(g);
+        x64_to_thunk(g, 0xe8, g->be->thunk.fault);
+        GEN_PUSH(g, sites) = (Site){ cold_at(g), rec };
+        cold_end(g);
+    }
+    if (slotset_has(&h->writes, ir->slots->pc))
+        g->pc_mem_known = false;
+    if (in->type != T_NONE && h->ret != T_NONE && !faults)
+        ra_set(g, i, RAX);
+    g->flags_a = VAL_NONE;
+}

@@ -373,6 +373,7 @@ static bool translate(Trans *t, Ir *ir, unsigned max_insns)
     };
     t->req.code = fetch_bytes(v, &t->first, offset, t->io, rest);
     ir_reset(ir);
+    ir->entry_page_off = offset;
     v->target->translate(ir, &t->req);
     if (t->fault)
         return false;

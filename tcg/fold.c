@@ -236,7 +236,8 @@ static Val fold_funnel_same(const Fold *f)      /* shld x, x is a rotation */
 
 /* --- widths --------------------------------------------------------------------------------------------------- */
 
-static Val fold_ext_ext(const Fold *f)          /* zext zext, sext sext, sext zext, trunc trunc: one step of the inner kind */
+/* zext zext, sext sext, sext zext, trunc trunc: one step of the inner kind */
+static Val fold_ext_ext(const Fold *f)
 {
     const IrInsn *d = def(f->ir, f->in->a);
     return become(f, d->op, d->a, VAL_NONE);
@@ -766,7 +767,8 @@ Val ir_fold_stored(const Ir *ir, Val v, unsigned bytes)
 {
     for (;;) {
         const IrInsn *d = def(ir, v);
-        bool same = d->op == IR_TRUNC || (d->op == IR_EXTRACT && !FIELD_POS(d->aux) && FIELD_LEN(d->aux) >= 8 * bytes);
+        bool low = d->op == IR_EXTRACT && !FIELD_POS(d->aux) && FIELD_LEN(d->aux) >= 8 * bytes;
+        bool same = d->op == IR_TRUNC || low;
         if (d->op == IR_ZEXT || d->op == IR_SEXT)
             same = val_type(ir, d->a) != PRED && type_size(val_type(ir, d->a)) >= bytes;
         if (!same)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Reads what print.c writes.  A line is a region, block or insn header, a commit (slot := value), or an insn.  Value names are
- * numbers; where the text leaves some out, NOPs fill the gap, so that a printed region comes back with its numbers.
- * With folding (tests of folds) pure insns go through the builder instead, and names stand for what it answers. */
+ * Reads what print.c writes.  A line is a region, block or insn header, a commit (slot := value), or an insn.
+ * Value names are numbers; where the text leaves some out, NOPs fill the gap, so that a printed region comes back
+ * with its numbers.  With folding (tests of folds) pure insns go through the builder instead, and names stand for what it answers. */
 #include <string.h>
 #include "tcg/build_int.h"
 #include "tcg/hostop.h"
@@ -461,7 +461,8 @@ static bool line(Parser *p)
     return insn(p);
 }
 
-bool ir_parse_folding(Ir *ir, const char *text, bool fold, const IrHelper *const *helpers, unsigned n_helpers, GError **err)
+bool ir_parse_folding(Ir *ir, const char *text, bool fold, const IrHelper *const *helpers, unsigned n_helpers,
+                      GError **err)
 {
     g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
     Parser p = { .ir = ir, .fold = fold, .helpers = helpers, .n_helpers = n_helpers, .err = err };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * The backward pass of tier 1.  A value is needed by an insn or by a snapshot.  A commit is seen by a snapshot when it is the
- * last one of its slot before it; since snapshots stand in program order, the commits that no snapshot sees are those
+ * The backward pass of tier 1.  A value is needed by an insn or by a snapshot.  A commit is seen by a snapshot when
+ * it is the last one of its slot before it; since snapshots stand in program order, the commits that no snapshot sees are those
  * that another of the same slot follows before the next snapshot.  They are taken out of the log, so that
  * back ends need not ask again. */
 #include "tcg/build_int.h"

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "tests/ir_slots.h"
+#include "util/bits.h"
 
 #define HOT(n) (offsetof(CpuState, hot) + 8 * (n))
 
@@ -62,7 +63,7 @@ static int slow_store(CpuState *s, uint64_t va, uint32_t memop)
         return 1;
     uint64_t v[2] = { s->scratch[0], s->scratch[1] };
     if (memop & MO_BE)
-        v[0] = swap_bytes(v[0] & (mo_bytes(memop) == 8 ? UINT64_MAX : (UINT64_C(1) << 8 * mo_bytes(memop)) - 1), memop);
+        v[0] = swap_bytes(v[0] & size_mask(mo_bytes(memop)), memop);
     memcpy(cpu->ram + va, v, mo_bytes(memop));
     return 0;
 }
@@ -71,7 +72,7 @@ static int slow_atomic(CpuState *s, uint64_t va, uint32_t flags)
 {
     TestCpu *cpu = (TestCpu *)s;
     unsigned bytes = mo_bytes(flags);
-    uint64_t mask = bytes == 8 ? UINT64_MAX : (UINT64_C(1) << 8 * bytes) - 1, old = 0, v;
+    uint64_t mask = size_mask(bytes), old = 0, v;
 
     if (refused(cpu, va, flags, true))
         return 1;
@@ -144,7 +145,8 @@ static void set_pc(TestCpu *cpu, uint64_t pc) { cpu->s.hot[16] = pc; }
 #define S(n) (UINT64_C(1) << (n))
 const IrHelper th_pure   = { "pure", (void *)pure, I64, 3, HF_PURE, { { 0 } }, { { 0 } } };
 const IrHelper th_five   = { "five", (void *)five, I32, 5, 0, { { S(TS_SYS) } }, { { S(TS_SYS) } } };
-const IrHelper th_read   = { "read", (void *)read_slots, I64, 0, 0, { { S(TS_R0) | S(TS_R1) | S(TS_V0) | S(TS_TMP) } }, { { 0 } } };
+const IrHelper th_read   = { "read", (void *)read_slots, I64, 0, 0,
+                             { { S(TS_R0) | S(TS_R1) | S(TS_V0) | S(TS_TMP) } }, { { 0 } } };
 const IrHelper th_mutate = { "mutate", (void *)mutate, I16, 1, 0, { { S(TS_R2) | S(TS_R3) | S(TS_W0) } },
                              { { S(TS_R2) | S(TS_R4) | S(TS_W0) | S(TS_V1) } } };
 const IrHelper th_check  = { "check", (void *)check, T_NONE, 2, HF_FAULTS, { { S(TS_R5) } },
@@ -215,6 +217,7 @@ char *test_cpu_diff(const TestCpu *a, const TestCpu *b)
     if (a->sys != b->sys)
         return g_strdup("calls differ");
     if (a->fault_va != b->fault_va)
-        return g_strdup_printf("faulting address: %" G_GINT64_MODIFIER "x, %" G_GINT64_MODIFIER "x", a->fault_va, b->fault_va);
+        return g_strdup_printf("faulting address: %" G_GINT64_MODIFIER "x, %" G_GINT64_MODIFIER "x", a->fault_va,
+                               b->fault_va);
     return NULL;
 }

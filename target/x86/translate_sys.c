@@ -631,6 +631,15 @@ static bool tr_ac(X86Trans *t, X86Args *a)              /* arg: 1 STAC */
     return true;
 }
 
+/* MFENCE (arg 1).  LFENCE and SFENCE ask for what x86 hosts give every load and store: streaming stores are made as
+ * plain ones. */
+static bool tr_fence(X86Trans *t, X86Args *a)
+{
+    if (a->row->arg)
+        ir_fence(t->b);
+    return true;
+}
+
 /* --- XCR0 and the state areas */
 
 static bool tr_xgetbv(X86Trans *t, X86Args *a)
@@ -757,6 +766,9 @@ const X86Row x86_rows_sys[] = {
     { "NP 0F AE /4",  "M",      tr_state,        X_SAVE,     R_KEEP | R_FPU, X86F_XSAVE },
     { "NP 0F AE /5",  "M",      tr_state,        X_RSTOR,    R_KEEP | R_FPU | R_ENDS, X86F_XSAVE },
     { "NP 0F AE /6",  "M",      tr_state,        X_SAVEOPT,  R_KEEP | R_FPU, X86F_XSAVEOPT },
+    { "NP 0F AE /5",  "",       tr_fence,        0,          R_REGONLY, X86F_SSE2 },
+    { "NP 0F AE /6",  "",       tr_fence,        1,          R_REGONLY, X86F_SSE2 },
+    { "NP 0F AE /7",  "",       tr_fence,        0,          R_REGONLY, X86F_SSE },
     { "NP 0F AE /7",  "M",      tr_flush_line,   0,          R_KEEP, X86F_CLFLUSH },
     { "0F B2 /r",     "M",      tr_load_far,     SS,         R_KEEP },
     { "0F B4 /r",     "M",      tr_load_far,     FS,         R_KEEP },

@@ -265,7 +265,7 @@ static void reset(void *self)
 static const Field props[] = { PROP(Rtc, base, "base", "utc, localtime, or a date"), { 0 } };
 static const Field pins[] = { PIN(Rtc, irq, "irq"), { 0 } };
 static const Field state[] = {
-    FIELD(Rtc, index), FIELD(Rtc, ram), FIELD(Rtc, offset_ns), FIELD(Rtc, stopped_at), FIELD(Rtc, period_at),
+    FIELD(Rtc, index), FIELD_KEEP(Rtc, ram), FIELD_KEEP(Rtc, offset_ns), FIELD_KEEP(Rtc, stopped_at), FIELD(Rtc, period_at),
     FIELD(Rtc, second), FIELD(Rtc, periodic), { 0 }
 };
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # One block per room, so that lines appended in parallel do not meet.
 # --- support
+support-y += tests/toy.o
 support-y += tests/ir_slots.o tests/ir_random.o tests/bench.o
 
 # --- util
@@ -21,6 +22,7 @@ support-y += tests/x86_fake.o
 test-y += tests/unit/target/x86_sys_mmu.o tests/unit/target/x86_sys_trap.o
 
 # --- accel
+test-y += tests/unit/accel/run.o
 
 # --- block, net
 

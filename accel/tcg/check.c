@@ -288,17 +288,22 @@ static void slots_restore(Check *c, CpuState *cpu)
 }
 
 /* Everything in the CPU struct but what is nobody's business between blocks, and what other threads write. */
-static bool state_differs(Check *c, const CpuState *cpu)
+static char *state_differs(Check *c, const CpuState *cpu)
 {
     const TcgVcpu *v = c->v;
     const uint8_t *now = (const uint8_t *)cpu, *want = c->post;
     const CpuState *post = (const CpuState *)c->post;
     size_t port = v->v.port ? (size_t)((const uint8_t *)v->v.port - now) : SIZE_MAX;
     enum { FLAGS = 0x3f };              /* of MXCSR: compiled code keeps them in the host's register */
-    if (cpu->countdown != post->countdown || (cpu->fp_control ^ post->fp_control) & ~FLAGS)
-        return true;
-    if (memcmp(now, want, offsetof(CpuState, countdown)))
-        return true;
+    if (cpu->countdown != post->countdown)
+        return g_strdup_printf("countdown is %d by the interpreter and %d in compiled code", post->countdown, cpu->countdown);
+    if ((cpu->fp_control ^ post->fp_control) & ~FLAGS)
+        return g_strdup_printf("fp_control is %x by the interpreter and %x in compiled code", post->fp_control,
+                               cpu->fp_control);
+    for (unsigned i = 0; i < G_N_ELEMENTS(cpu->hot); i++)
+        if (cpu->hot[i] != post->hot[i])
+            return g_strdup_printf("hot[%u] is %" G_GINT64_MODIFIER "x by the interpreter and %" G_GINT64_MODIFIER
+                                   "x in compiled code", i, post->hot[i], cpu->hot[i]);
     for (size_t i = sizeof(CpuState); i < v->target->cpu_size; i++) {
         if (i == port) {
             i += sizeof(CpuPort) - 1;
@@ -312,9 +317,10 @@ static bool state_differs(Check *c, const CpuState *cpu)
             scratch = s->scratch && i - s->offset < type_size(s->type);
         }
         if (!scratch)
-            return true;
+            return g_strdup_printf("byte %zu of the CPU struct is %02x by the interpreter and %02x in compiled code", i,
+                                   want[i], now[i]);
     }
-    return false;
+    return NULL;
 }
 
 CpuExit check_run(TcgVcpu *v, Block *b)
@@ -341,13 +347,16 @@ CpuExit check_run(TcgVcpu *v, Block *b)
         if (a.reason == EXITR_FAULT && done != a.arg)
             wrong(c, "faults after %u instructions by the interpreter and after %u in compiled code", (unsigned)a.arg, done);
     }
+    if (e.reason == EXITR_LOOKUP && a.reason == EXITR_LINK)
+        e.reason = EXITR_LINK;          /* a DIRECT exit that is not linkable */
     if (e.reason != a.reason || ((e.reason == EXITR_RAISE || e.reason == EXITR_KICK) && e.arg != a.arg))
         wrong(c, "leaves for %u/%" G_GINT64_MODIFIER "x by the interpreter and for %u/%" G_GINT64_MODIFIER
               "x in compiled code", (unsigned)a.reason, a.arg, (unsigned)e.reason, e.arg);
     if (c->next != c->notes->len)
         wrong(c, "compiled code made %u of %u accesses", c->next, c->notes->len);
-    if (state_differs(c, cpu))
-        wrong(c, "the states differ at the end of the block");
+    char *differs = state_differs(c, cpu);
+    if (differs)
+        wrong(c, "at the end of the block %s", differs);
     v->st.checked++;
     v->hold = false;
     if (v->held)

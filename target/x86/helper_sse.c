@@ -1,12 +1,33 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * SSE instructions that generated code does not do itself: the checked way of floating point when exceptions are
  * unmasked, string compares, masked stores, MXCSR.  Sources: Intel SDM vol. 1, 11.5; vol. 2, 4.1 (PCMPxSTRx). */
+#include <string.h>
 #include "target/x86/sse.h"
 #include "tcg/hostop.h"
 
-enum { MX_FLAGS = 0x3f, MX_UM = 0x800, MX_FTZ = 0x8000, MX_MASK_SHIFT = 7, MX_VALID = 0xffff };
+enum { MX_FLAGS = 0x3f, MX_PRE = 7 /* IE DE ZE */, MX_UE = 0x10, MX_UM = 0x800, MX_FTZ = 0x8000, MX_MASK_SHIFT = 7,
+       MX_VALID = 0xffff };
 
-/* Left out: an unmasked underflow exception is not raised for a tiny result that is exact (docs/gaps.md). */
+/* A lane that arithmetic has written is denormal.  Unmasked underflow is raised for those even when they are exact
+ * (SDM vol. 1, 4.9.1.5).  What the lanes are follows from the name: the result of xxxPS is floats. */
+static bool tiny_result(const HostRow *row, const V128 *d)
+{
+    size_t n = strlen(row->name);
+    bool scalar = row->name[n - 2] == 'S', single = row->name[n - 1] == 'S';
+    if (!strchr("PS", row->name[n - 2]) || !strchr("SD", row->name[n - 1]))     /* integers: xxxDQ */
+        return false;
+    if (!memcmp(row->name, "MIN", 3) || !memcmp(row->name, "MAX", 3))   /* these only choose */
+        return false;
+    for (unsigned i = 0; i < (scalar ? 1 : single ? 4 : 2); i++) {
+        uint64_t mag = single ? (uint64_t)d->u32[i] << 33 : d->u64[i] << 1;
+        if (mag && !(mag >> (single ? 56 : 53)))
+            return true;
+    }
+    return false;
+}
+
+/* Left out: whether PE comes with an unmasked overflow or underflow is decided by the denormal or infinite result, not
+ * by that with unbounded exponent (docs/gaps.md). */
 int sse_checked(CpuState *s, uint32_t word, uint64_t a_lo, uint64_t a_hi, uint64_t b_lo, uint64_t b_hi)
 {
     X86Cpu *c = x86_cpu(s);
@@ -19,9 +40,13 @@ int sse_checked(CpuState *s, uint32_t word, uint64_t a_lo, uint64_t a_hi, uint64
     if (row->kind == HK_VVG)
         b.g = b_lo;
     uint64_t ret = row->fn(&d, a, b, none, word >> 16 & 0xff, &mxcsr, word >> 24);
-    uint32_t raised = mxcsr & MX_FLAGS;
+    uint32_t raised = mxcsr & MX_FLAGS, unmasked = ~(old >> MX_MASK_SHIFT) & MX_FLAGS;
+    if (!(old & MX_UM) && (row->kind == HK_VV || row->kind == HK_VVV) && tiny_result(row, &d))
+        raised |= MX_UE;
+    if (raised & unmasked & MX_PRE)             /* found before anything was computed (SDM vol. 1, 11.5.2) */
+        raised &= MX_PRE;
     x86_set_mxcsr(c, old | raised);
-    if (raised & ~(old >> MX_MASK_SHIFT)) {
+    if (raised & unmasked) {
         x86_raise(c, c->cr4 & CR4_OSXMMEXCPT ? EXC_XM : EXC_UD, 0);
         return 1;
     }

@@ -361,17 +361,18 @@ static bool tr_maskmovq(X86Trans *t, X86Args *a)
     return true;
 }
 
-/* CVTPI2PS, CVTPI2PD; the latter from memory does not touch the x87 state (SDM). */
+/* CVTPI2PS, CVTPI2PD.  From memory they do not touch the x87 state (SDM for CVTPI2PD; AMD's hardware for both).
+ * Otherwise MMX has begun even if they end in #XM (AMD's hardware). */
 static bool tr_cvt_from_mm(X86Trans *t, X86Args *a)
 {
     unsigned row = a->row->arg;
-    bool mmx = !a->is_mem || row == HOP_CVTDQ2PS;
-    if (mmx)
+    if (!a->is_mem)
         ir_call(t->b, &h_check);
-    Val s = mm_source(t, a), r = apply(t, V128T, row, s, VAL_NONE, VAL_NONE, 0);
-    a->dst = row == HOP_CVTDQ2PS ? host2(t, HOP_MOVSD, a->dst, r) : r;
-    if (mmx)
+    Val s = mm_source(t, a);
+    if (!a->is_mem)
         ir_call(t->b, &h_mmenter);
+    Val r = apply(t, V128T, row, s, VAL_NONE, VAL_NONE, 0);
+    a->dst = row == HOP_CVTDQ2PS ? host2(t, HOP_MOVSD, a->dst, r) : r;
     return true;
 }
 
@@ -381,6 +382,8 @@ static bool tr_cvt_to_mm(X86Trans *t, X86Args *a)
     unsigned row = a->row->arg;
     ir_call(t->b, &h_check);
     Val s = row == HOP_CVTPS2DQ || row == HOP_CVTTPS2DQ ? host1(t, HOP_MOVQ, a->src, 0) : a->src;
+    if (t->mode & MODE_FPEXC)           /* it may end in #XM, see above */
+        ir_call(t->b, &h_mmenter);
     Val r = apply(t, V128T, row, s, VAL_NONE, VAL_NONE, 0);
     mm_put(t, a->reg, r);
     return true;

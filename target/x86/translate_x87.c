@@ -57,10 +57,19 @@ static bool tr_comi(X86Trans *t, X86Args *a)
     return true;
 }
 
-/* Loads, and arithmetic with an operand in memory that the driver has read. */
+/* A pending #MF comes before the faults of the memory operand (SDM vol. 3, table 6-2): hence the check in front of each
+ * load here, and no load by the driver. */
+static Val checked_load(X86Trans *t, Val addr, unsigned size)
+{
+    ir_call(t->b, &h_check);
+    Val v = x86_load(t, addr, size);
+    return ir_resize(t->b, I64, v, false);
+}
+
+/* Loads, and arithmetic with an operand in memory. */
 static bool tr_mem(X86Trans *t, X86Args *a)
 {
-    Val w = word(t, a), pc = ir_pc(t->b, t->off), v = ir_resize(t->b, I64, a->dst, false), zero = ir_imm(t->b, I64, 0);
+    Val w = word(t, a), pc = ir_pc(t->b, t->off), v = checked_load(t, a->addr, a->size), zero = ir_imm(t->b, I64, 0);
     ir_call(t->b, &h_mem, w, pc, a->addr, v, zero);
     return true;
 }
@@ -68,7 +77,7 @@ static bool tr_mem(X86Trans *t, X86Args *a)
 static bool tr_load10(X86Trans *t, X86Args *a)
 {
     Val w = word(t, a), pc = ir_pc(t->b, t->off);
-    Val low = x86_load(t, a->addr, 8), high_at = ir_addi(t->b, a->addr, 8);
+    Val low = checked_load(t, a->addr, 8), high_at = ir_addi(t->b, a->addr, 8);
     Val high = x86_load(t, high_at, 2);
     high = ir_ext(t->b, IR_ZEXT, I64, high);
     ir_call(t->b, &h_mem, w, pc, a->addr, low, high);
@@ -113,8 +122,8 @@ static bool tr_env(X86Trans *t, X86Args *a)
 
 static bool tr_fldcw(X86Trans *t, X86Args *a)
 {
-    Val v = ir_ext(t->b, IR_ZEXT, I32, a->dst);
-    ir_call(t->b, &h_check);
+    Val v = checked_load(t, a->addr, 2);
+    v = ir_ext(t->b, IR_TRUNC, I32, v);
     ir_call(t->b, &h_setfcw, v);
     return true;
 }
@@ -150,18 +159,18 @@ static bool tr_nop(X86Trans *t, X86Args *a)
 }
 
 #define MEM(op, kind) (X87_##op | X87_##kind << X87W_I)
-enum { F = R_FPU | R_KEEP, POP = X87W_POP, POP2 = X87W_POP2, TO = X87W_TO, CTL = X87W_CONTROL };
+enum { F = R_FPU | R_KEEP, FM = F | R_WRITE /* the row accesses memory itself */, POP = X87W_POP, POP2 = X87W_POP2, TO = X87W_TO, CTL = X87W_CONTROL };
 
 /* The eight operations with one kind of memory operand. */
 #define GROUP(byte, operand, kind)                                                                              \
-    { byte " /0", operand, tr_mem, MEM(ADD, kind), F },                                                         \
-    { byte " /1", operand, tr_mem, MEM(MUL, kind), F },                                                         \
-    { byte " /2", operand, tr_mem, MEM(COM, kind), F },                                                         \
-    { byte " /3", operand, tr_mem, MEM(COMP, kind) | POP, F },                                                  \
-    { byte " /4", operand, tr_mem, MEM(SUB, kind), F },                                                         \
-    { byte " /5", operand, tr_mem, MEM(SUBR, kind), F },                                                        \
-    { byte " /6", operand, tr_mem, MEM(DIV, kind), F },                                                         \
-    { byte " /7", operand, tr_mem, MEM(DIVR, kind), F }
+    { byte " /0", operand, tr_mem, MEM(ADD, kind), FM },                                                        \
+    { byte " /1", operand, tr_mem, MEM(MUL, kind), FM },                                                        \
+    { byte " /2", operand, tr_mem, MEM(COM, kind), FM },                                                        \
+    { byte " /3", operand, tr_mem, MEM(COMP, kind) | POP, FM },                                                        \
+    { byte " /4", operand, tr_mem, MEM(SUB, kind), FM },                                                        \
+    { byte " /5", operand, tr_mem, MEM(SUBR, kind), FM },                                                        \
+    { byte " /6", operand, tr_mem, MEM(DIV, kind), FM },                                                        \
+    { byte " /7", operand, tr_mem, MEM(DIVR, kind), FM }
 
 const X86Row x86_rows_x87[] = {
     GROUP("D8", "Md", F32),
@@ -169,27 +178,27 @@ const X86Row x86_rows_x87[] = {
     GROUP("DC", "Mq", F64),
     GROUP("DE", "Mw", I16),
 
-    { "D9 /0", "Md", tr_mem,     MEM(LD, F32), F },
-    { "DD /0", "Mq", tr_mem,     MEM(LD, F64), F },
-    { "DB /0", "Md", tr_mem,     MEM(LD, I32), F },
-    { "DF /0", "Mw", tr_mem,     MEM(LD, I16), F },
-    { "DF /5", "Mq", tr_mem,     MEM(LD, I64), F },
-    { "DB /5", "Mt", tr_load10,  MEM(LD, F80), F },
-    { "DF /4", "Mt", tr_load10,  MEM(LD, BCD), F },
-    { "D9 /2", "M",  tr_store,   MEM(ST, F32), F },
-    { "D9 /3", "M",  tr_store,   MEM(ST, F32) | POP, F },
-    { "DD /2", "M",  tr_store,   MEM(ST, F64), F },
-    { "DD /3", "M",  tr_store,   MEM(ST, F64) | POP, F },
-    { "DB /2", "M",  tr_store,   MEM(ST, I32), F },
-    { "DB /3", "M",  tr_store,   MEM(ST, I32) | POP, F },
-    { "DF /2", "M",  tr_store,   MEM(ST, I16), F },
-    { "DF /3", "M",  tr_store,   MEM(ST, I16) | POP, F },
-    { "DF /7", "M",  tr_store,   MEM(ST, I64) | POP, F },
-    { "DB /1", "M",  tr_store,   MEM(ST, I32) | POP | TO, F, X86F_SSE3 },      /* fisttp */
-    { "DD /1", "M",  tr_store,   MEM(ST, I64) | POP | TO, F, X86F_SSE3 },
-    { "DF /1", "M",  tr_store,   MEM(ST, I16) | POP | TO, F, X86F_SSE3 },
-    { "DB /7", "Mt", tr_store10, MEM(ST, F80) | POP, F },
-    { "DF /6", "Mt", tr_store10, MEM(ST, BCD) | POP, F },
+    { "D9 /0", "Md", tr_mem,     MEM(LD, F32), FM },
+    { "DD /0", "Mq", tr_mem,     MEM(LD, F64), FM },
+    { "DB /0", "Md", tr_mem,     MEM(LD, I32), FM },
+    { "DF /0", "Mw", tr_mem,     MEM(LD, I16), FM },
+    { "DF /5", "Mq", tr_mem,     MEM(LD, I64), FM },
+    { "DB /5", "Mt", tr_load10,  MEM(LD, F80), FM },
+    { "DF /4", "Mt", tr_load10,  MEM(LD, BCD), FM },
+    { "D9 /2", "Md", tr_store,   MEM(ST, F32), FM },
+    { "D9 /3", "Md", tr_store,   MEM(ST, F32) | POP, FM },
+    { "DD /2", "Mq", tr_store,   MEM(ST, F64), FM },
+    { "DD /3", "Mq", tr_store,   MEM(ST, F64) | POP, FM },
+    { "DB /2", "Md", tr_store,   MEM(ST, I32), FM },
+    { "DB /3", "Md", tr_store,   MEM(ST, I32) | POP, FM },
+    { "DF /2", "Mw", tr_store,   MEM(ST, I16), FM },
+    { "DF /3", "Mw", tr_store,   MEM(ST, I16) | POP, FM },
+    { "DF /7", "Mq", tr_store,   MEM(ST, I64) | POP, FM },
+    { "DB /1", "Md", tr_store,   MEM(ST, I32) | POP | TO, FM, X86F_SSE3 },      /* fisttp */
+    { "DD /1", "Mq", tr_store,   MEM(ST, I64) | POP | TO, FM, X86F_SSE3 },
+    { "DF /1", "Mw", tr_store,   MEM(ST, I16) | POP | TO, FM, X86F_SSE3 },
+    { "DB /7", "Mt", tr_store10, MEM(ST, F80) | POP, FM },
+    { "DF /6", "Mt", tr_store10, MEM(ST, BCD) | POP, FM },
 
     { "D8 C0+i", "", tr_reg, X87_ADD, F },
     { "D8 C8+i", "", tr_reg, X87_MUL, F },
@@ -276,7 +285,7 @@ const X86Row x86_rows_x87[] = {
     { "D9 /6", "M",  tr_env, X87_STENV, F },
     { "DD /4", "M",  tr_env, X87_RSTOR, F },
     { "DD /6", "M",  tr_env, X87_SAVE, F },
-    { "D9 /5", "Mw", tr_fldcw, 0, F },
+    { "D9 /5", "Mw", tr_fldcw, 0, FM },
     { "D9 /7", "Mw", tr_fstcw, 0, R_FPU | R_WRITE },
     { "DD /7", "Mw", tr_fstcw, 1, R_FPU | R_WRITE },            /* fnstsw */
     { "DF E0", "AX", tr_fstcw, 1, R_FPU | R_WRITE },

@@ -36,7 +36,7 @@ build_tiny() {
     mkdir -p "${tiny_image%/*}"
     new=$tiny_image.$$
     ${CC:-cc} -m32 -march=i686 -O1 -ffreestanding -fno-pic -fno-stack-protector -fno-asynchronous-unwind-tables \
-        -mgeneral-regs-only -nostdlib -static -no-pie -Wl,-Ttext=0x100000,--build-id=none,-e,entry -o "$new" tests/guest/tiny.c &&
+        -mgeneral-regs-only -nostdlib -static -no-pie -Wl,-Ttext-segment=0x200000,--build-id=none,-e,entry -o "$new" tests/guest/tiny.c &&
         mv "$new" "$tiny_image"
 }
 tiny() {

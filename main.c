@@ -444,6 +444,17 @@ static void add_signals(Run *r)
     signal(SIGPIPE, SIG_IGN);
 }
 
+static void own_stream(Run *r, Stream *s)
+{
+    stream_set_control(s, &stream_control, r);
+    stream_set_clock(s, r->m->clock);
+    machine_add_stream(r->m, s);
+    if (stream_path(s)) {       /* QEMU's words: scripts read the name from them */
+        printf("char device redirected to %s (label %s)\n", stream_path(s), stream_id(s));
+        fflush(stdout);
+    }
+}
+
 /* A stream from the spec of -serial and -debugcon, known to the machine as `id` unless the spec names one. */
 static const char *add_stream(Run *r, const char *spec, const char *id, GError **err)
 {
@@ -457,9 +468,7 @@ static const char *add_stream(Run *r, const char *spec, const char *id, GError *
     if (!s)
         return NULL;
     stream_set_id(s, id);
-    stream_set_control(s, &stream_control, r);
-    stream_set_clock(s, r->m->clock);
-    machine_add_stream(r->m, s);
+    own_stream(r, s);
     return stream_id(s);
 }
 
@@ -471,9 +480,7 @@ static bool add_streams(Run *r, GError **err)
         Stream *s = stream_open_chardev(r->m->loop, g_ptr_array_index(c->chardev, i), err);
         if (!s)
             return false;
-        stream_set_control(s, &stream_control, r);
-        stream_set_clock(s, r->m->clock);
-        machine_add_stream(r->m, s);
+        own_stream(r, s);
     }
     for (unsigned i = 0, n = 0; i < c->serial->len; i++) {
         const char *spec = g_ptr_array_index(c->serial, i);

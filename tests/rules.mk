@@ -22,7 +22,7 @@ support-y += tests/x86_fake.o
 test-y += tests/unit/target/x86_sys_mmu.o tests/unit/target/x86_sys_trap.o
 
 # --- accel
-test-y += tests/unit/accel/run.o
+test-y += tests/unit/accel/run.o tests/unit/accel/smc.o tests/unit/accel/tlb.o
 
 # --- block, net
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <string.h>
 
+#include "target/x86/translate.h"
+#include "tcg/backend.h"
 #include "tests/x86_fake.h"
 #include "util/bits.h"
 
@@ -208,6 +210,7 @@ static void tables(Fake *f, bool wide)
     fake_desc(f, S_XO, 0, UINT32_MAX, SEG_P | SEG_S | SEG_G | SEG_DB | 0x900);
     fake_desc(f, S_DATA16, 0x1000, 0xffff, SEG_P | SEG_S | 0x200);
     fake_desc(f, S_CS16, 0x1000, 0xffff, SEG_P | SEG_S | 0xa00);
+    fake_put32(f, F_TSS + 0x64, 0xffff0000);            /* no port bitmap */
     f->c->gdt = (X86Table){ F_GDT, GDT_LIMIT };
     f->c->idt = (X86Table){ F_IDT, wide ? 0xfff : 0x7ff };
     f->c->seg[TR] = (X86Seg){ .sel = S_TSS, .limit = 0x2067, .attr = SEG_P | SYS_TSS32_BUSY << 8, .base = F_TSS };
@@ -252,4 +255,57 @@ void fake_user(Fake *f, uint64_t pc, uint64_t sp)
     c->s.hot[RSP] = sp;
     *x86_pc(c) = pc;
     x86_new_cpl(c, 3);
+}
+
+/* --- one instruction, interpreted */
+
+static int slow_load(CpuState *s, uint64_t va, uint32_t memop)
+{
+    unsigned n = mo_bytes(memop);
+    if ((memop & MO_ALIGN) && (va & (n - 1)))
+        return !x86_target.misaligned(s, va, memop);
+    s->scratch[1] = 0;
+    return !load(s, va, MIN(n, 8), -1, &s->scratch[0]) || (n == 16 && !load(s, va + 8, 8, -1, &s->scratch[1]));
+}
+static int slow_store(CpuState *s, uint64_t va, uint32_t memop)
+{
+    unsigned n = mo_bytes(memop);
+    if ((memop & MO_ALIGN) && (va & (n - 1)))
+        return !x86_target.misaligned(s, va, memop);
+    return !store(s, va, MIN(n, 8), -1, s->scratch[0]) || (n == 16 && !store(s, va + 8, 8, -1, s->scratch[1]));
+}
+static int slow_atomic(CpuState *s, uint64_t va, uint32_t flags)
+{
+    (void)s, (void)va, (void)flags;
+    g_assert_not_reached();             /* no system instruction is one */
+}
+static bool more(TransReq *req) { (void)req; return false; }
+
+int fake_step(Fake *f)
+{
+    static const SlowOps ops = { slow_load, slow_store, slow_atomic, NULL };
+    X86Cpu *c = f->c;
+    uint64_t pc = *x86_pc(c), at = x86_target.code_va(&c->s, pc);
+    g_assert_cmphex(at, <, FAKE_RAM);
+    Ir *ir = ir_new(&x86_slots);
+    Interp *in = interp_new(&ops);
+    TransReq req = { .cpu = &c->s, .pc = pc, .mode = x86_target.mode_key(&c->s), .max_insns = 1, .code = f->ram + at,
+                     .first_len = 4096 - (at & 4095), .more = more };
+    ir_reset(ir);
+    x86_target.translate(ir, &req);
+    g_autofree char *bad = ir_verify(ir);
+    g_assert_cmpstr(bad, ==, NULL);
+    ir_pass_dead(ir);
+    c->s.countdown = 100;
+    CpuExit x = interp_run(in, &c->s, ir);
+    f->exit = x.reason;
+    if (x.reason == EXITR_RAISE)
+        x86_raise(c, x.arg & 0xff, x.arg >> 32);
+    interp_free(in);
+    ir_free(ir);
+    int vector = c->exc_pending ? c->exc_vector : -1;
+    if (x.reason == EXITR_FAULT)
+        g_assert_true(c->exc_pending);
+    c->exc_pending = false;
+    return vector;
 }

@@ -30,7 +30,7 @@ typedef struct Fake {
     uint64_t flush_va;
     int      vector;            /* of the next acknowledge */
     uint16_t port;
-    uint64_t port_value, x2apic, cr8, apic_base;
+    uint64_t port_value, x2apic, cr8, apic_base, exit;
 } Fake;
 
 Fake *fake_new(const char *model);
@@ -48,5 +48,9 @@ static inline uint64_t fake_get64(Fake *f, uint64_t at) { uint64_t v; memcpy(&v,
 static inline uint32_t fake_get32(Fake *f, uint64_t at) { uint32_t v; memcpy(&v, f->ram + at, 4); return v; }
 void  fake_gate(Fake *f, unsigned vector, uint16_t sel, uint64_t off, unsigned type, unsigned dpl, unsigned ist);
 void  fake_desc(Fake *f, uint16_t sel, uint32_t base, uint32_t limit, uint32_t attr);
+
+/* Runs one instruction at the pc (identity mapped), translated and interpreted: vector of the exception that is then
+ * recorded, or -1; f->exit is the region's exit. */
+int   fake_step(Fake *f);
 
 #endif

@@ -19,7 +19,7 @@ test-y += tests/unit/tcg/x64.o
 # --- target
 test-y += tests/unit/target/x86_x87.o
 support-y += tests/x86_fake.o
-test-y += tests/unit/target/x86_sys_mmu.o tests/unit/target/x86_sys_trap.o tests/unit/target/x86_sys_rows.o
+test-y += tests/unit/target/x86_sys_mmu.o tests/unit/target/x86_sys_trap.o tests/unit/target/x86_sys_rows.o tests/unit/target/x86_sys_cpu.o
 
 # --- accel
 test-y += tests/unit/accel/run.o tests/unit/accel/smc.o tests/unit/accel/tlb.o

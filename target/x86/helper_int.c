@@ -224,6 +224,16 @@ static uint64_t h_decimal(CpuState *s, uint64_t rax, uint32_t flags, uint32_t wh
 
 const IrHelper x86_helper_decimal = { "x86_decimal", h_decimal, I64, 3, HF_PURE };
 
+/* --- single step of an instruction that puts the pc: the #DB is recorded, and taken at the next block's head */
+
+static void h_step_soon(CpuState *s)
+{
+    int (*record)(CpuState *, uint64_t) = x86_helper_single_step.fn;
+    record(s, 0);
+    x86_cpu(s)->hooks->attention(s);
+}
+const IrHelper x86_helper_step_soon = { "x86_step_soon", h_step_soon, T_NONE, 0, 0, .reads = { { SLOT_BIT(X_SYS) } } };
+
 /* --- INTO */
 
 static int h_into(CpuState *s, uint32_t of, uint64_t next)

@@ -217,32 +217,22 @@ static void end_insn(X86Trans *t)
     t->ended = true;
 }
 
-/* An instruction of its own that always leaves with the #DB recorded. */
-static void single_step(X86Trans *t, Val pc)
-{
-    ir_insn_start(t->b, t->next);
-    ir_call(t->b, &x86_helper_single_step, pc);
-    ir_insn_end(t->b);
-}
+extern const IrHelper x86_helper_step_soon;     /* helper_int.c */
 
 void x86_exit_indirect(X86Trans *t)
 {
+    if (t->mode & MODE_TF)
+        ir_call(t->b, &x86_helper_step_soon);
     end_insn(t);
-    if (t->mode & MODE_TF) {
-        Val pc = ir_get(t->b, X_PC);
-        single_step(t, pc);
-    }
     ir_exit_indirect(t->b);
     t->done = true;
 }
 
 void x86_exit_mode(X86Trans *t)
 {
+    if (t->mode & MODE_TF)
+        ir_call(t->b, &x86_helper_step_soon);
     end_insn(t);
-    if (t->mode & MODE_TF) {
-        Val pc = ir_get(t->b, X_PC);
-        single_step(t, pc);
-    }
     ir_exit_mode(t->b);
     t->done = true;
 }
@@ -256,13 +246,19 @@ void x86_exit_run(X86Trans *t, unsigned reason)
 
 void x86_exit_to(X86Trans *t, int64_t off)
 {
-    if (t->mode & MODE_TF || !is_direct(t, off)) {
+    if (!is_direct(t, off)) {
         Val pc = jump_pc(t, off);
         ir_put(t->b, X_PC, pc);
         x86_exit_indirect(t);
         return;
     }
     end_insn(t);
+    if (t->mode & MODE_TF) {    /* an instruction of its own, that leaves with the #DB recorded */
+        ir_insn_start(t->b, off);
+        Val pc = ir_pc(t->b, off);
+        ir_call(t->b, &x86_helper_single_step, pc);
+        ir_insn_end(t->b);
+    }
     ir_exit_direct(t->b, off);
     t->done = true;
 }

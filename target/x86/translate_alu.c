@@ -811,26 +811,36 @@ static bool tr_xadd(X86Trans *t, X86Args *a)
     return true;
 }
 
-/* The destination is written in any case; rAX only if they differ. */
+/* A memory destination is written in any case.  Of registers only one is written, so that a 32-bit operand does not
+ * clear the other's upper half (what processors do; the manuals are silent). */
 static bool tr_cmpxchg(X86Trans *t, X86Args *a)
 {
     Ir *b = t->b;
-    Val expected = x86_get_reg(t, RAX, a->size), y = a->src, x;
+    Val expected = x86_get_reg(t, RAX, a->size), y = a->src, x, equal;
     if (t->lock) {
         x = x86_atomic(t, a, AT_CAS, expected, y);
+        equal = ir_cmp(b, C_EQ, expected, x);
     } else {
         x = get_rm(t, a, true);
-        Val equal = ir_cmp(b, C_EQ, expected, x);
-        Val v = ir_select(b, equal, y, x);
-        put_rm(t, a, v);
+        equal = ir_cmp(b, C_EQ, expected, x);
+        if (a->is_mem) {
+            Val v = ir_select(b, equal, y, x);
+            put_rm(t, a, v);
+        }
     }
-    Val equal = ir_cmp(b, C_EQ, expected, x);
     Val rax = ir_get(b, X_RAX), now = zext(t, I64, x);
     if (a->size < 4)
         now = ir_deposit(b, rax, now, 0, bits_of(a));
     now = ir_select(b, equal, rax, now);
-    if (a->is_mem || a->rm != RAX) {
-        ir_put(b, X_RAX, now);
+    ir_put(b, X_RAX, now);
+    if (!a->is_mem) {
+        bool high = a->size == 1 && !t->rex && a->rm >= 4;
+        unsigned slot = X_RAX + a->rm - (high ? 4 : 0);
+        Val old = ir_get(b, slot);
+        put_rm(t, a, y);
+        Val swapped = ir_get(b, slot);
+        swapped = ir_select(b, equal, swapped, old);
+        ir_put(b, slot, swapped);
     }
     x86_put_flags(t, CC_CMP, a->size, VAL_NONE, expected, x);
     return true;
@@ -1100,7 +1110,7 @@ const X86Row x86_rows_alu[] = {
     { "3F",           "",       tr_decimal, 0x3f, R_NO64 },
     { "D4 ib",        "Ib",     tr_decimal, 0xd4, R_NO64 | R_WRITE | R_KEEP },
     { "D5 ib",        "Ib",     tr_decimal, 0xd5, R_NO64 | R_WRITE | R_KEEP },
-    { "0F 0D /r",     "E",      NULL,      0, R_KEEP },                 /* PREFETCHW and the like */
+    { "0F 0D /r",     "M",      NULL,      0, R_KEEP },                 /* PREFETCHW and the like */
     { "0F 18 /r",     "E",      NULL,      0, R_KEEP },                 /* hints, ENDBR, reserved NOPs */
     { "0F 19 /r",     "E",      NULL,      0, R_KEEP },
     { "0F 1A /r",     "E",      NULL,      0, R_KEEP },

@@ -1,0 +1,1288 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * Random user-level instruction sequences, made from the translator's own rows, run (a) on the host processor, (b) by
+ * the IR interpreter, plain and optimised, (c) compiled.  Registers, flags, vectors, x87 state, memory and the
+ * exception must agree.  Flags that the manuals leave undefined are followed through the sequence: they are not
+ * compared, and instructions that read them are not generated.
+ *
+ *
+ *     insn_x86 --minutes 10 --seed 7 [--row "0F AF"]       prints minimal reproducers; --verbose: their IR as well
+ *
+ * The sandbox is mapped at one address that native and guest code share, so addresses need no translation.  Host
+ * signals give the processor's exception vector.  Globals: the native register file, which assembly reaches
+ * pc-relative, and what the signal handler needs. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE             /* REG_RAX and the like */
+#endif
+#include <capstone/capstone.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "target/x86/decode.h"
+#include "tcg/backend.h"
+#include "tcg/build_int.h"
+
+enum {
+    SANDBOX = 0x20000000, SANDBOX_LEN = 4 * PAGE_SIZE, CODE = 0x20100000, CODE_LEN = PAGE_SIZE,
+    MAX_INSNS = 8, MAX_BLOCKS = 200, FUZZ_FLAGS = FL_ARITH | FL_DF,
+};
+
+/* FXSAVE image (APM vol. 2 figure 11-8). */
+typedef struct Fx {
+    uint16_t fcw, fsw;
+    uint8_t  ftw, pad;
+    uint16_t fop;
+    uint64_t fip, fdp;
+    uint32_t mxcsr, mxcsr_mask;
+    struct { uint64_t mant; uint16_t exp, pad[3]; } st[8];
+    V128     xmm[16];
+    uint8_t  rest[96];
+} __attribute__((aligned(16))) Fx;
+_Static_assert(sizeof(Fx) == 512, "FXSAVE image");
+
+typedef struct State {
+    uint64_t gpr[16], flags, pc;
+    int      vector;            /* -1: ran to the end */
+    Fx       fx;
+    uint8_t  mem[SANDBOX_LEN];
+} State;
+
+/* --- native */
+
+uint64_t fuzz_gpr[16], fuzz_flags, fuzz_entry, fuzz_host_sp;
+Fx fuzz_fx;
+void fuzz_enter(void);
+extern const char fuzz_exit[], fuzz_resume[];
+
+__asm__(".text\n"
+        ".globl fuzz_enter, fuzz_exit, fuzz_resume\n"
+        "fuzz_enter:\n"
+        "    push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15\n"
+        "    mov %rsp, fuzz_host_sp(%rip)\n"
+        "    fxrstor64 fuzz_fx(%rip)\n"
+        "    pushq fuzz_flags(%rip); popfq\n"
+        "    mov fuzz_gpr(%rip), %rax;      mov fuzz_gpr+8(%rip), %rcx;   mov fuzz_gpr+16(%rip), %rdx\n"
+        "    mov fuzz_gpr+24(%rip), %rbx;   mov fuzz_gpr+32(%rip), %rsp;  mov fuzz_gpr+40(%rip), %rbp\n"
+        "    mov fuzz_gpr+48(%rip), %rsi;   mov fuzz_gpr+56(%rip), %rdi;  mov fuzz_gpr+64(%rip), %r8\n"
+        "    mov fuzz_gpr+72(%rip), %r9;    mov fuzz_gpr+80(%rip), %r10;  mov fuzz_gpr+88(%rip), %r11\n"
+        "    mov fuzz_gpr+96(%rip), %r12;   mov fuzz_gpr+104(%rip), %r13; mov fuzz_gpr+112(%rip), %r14\n"
+        "    mov fuzz_gpr+120(%rip), %r15\n"
+        "    jmp *fuzz_entry(%rip)\n"
+        "fuzz_exit:\n"
+        "    mov %rax, fuzz_gpr(%rip);      mov %rcx, fuzz_gpr+8(%rip);   mov %rdx, fuzz_gpr+16(%rip)\n"
+        "    mov %rbx, fuzz_gpr+24(%rip);   mov %rsp, fuzz_gpr+32(%rip);  mov %rbp, fuzz_gpr+40(%rip)\n"
+        "    mov %rsi, fuzz_gpr+48(%rip);   mov %rdi, fuzz_gpr+56(%rip);  mov %r8, fuzz_gpr+64(%rip)\n"
+        "    mov %r9, fuzz_gpr+72(%rip);    mov %r10, fuzz_gpr+80(%rip);  mov %r11, fuzz_gpr+88(%rip)\n"
+        "    mov %r12, fuzz_gpr+96(%rip);   mov %r13, fuzz_gpr+104(%rip); mov %r14, fuzz_gpr+112(%rip)\n"
+        "    mov %r15, fuzz_gpr+120(%rip)\n"
+        "    mov fuzz_host_sp(%rip), %rsp\n"
+        "    pushfq; popq fuzz_flags(%rip)\n"
+        "    fxsave64 fuzz_fx(%rip)\n"
+        "fuzz_resume:\n"
+        "    cld\n"
+        "    fninit\n"
+        "    push $0x1f80; ldmxcsr (%rsp); pop %rax\n"
+        "    pop %r15; pop %r14; pop %r13; pop %r12; pop %rbp; pop %rbx\n"
+        "    ret\n");
+
+static uint8_t *code_rw;
+static State *native_out;       /* where the handler puts the state of a fault */
+
+static void on_signal(int sig, siginfo_t *info, void *context)
+{
+    static const uint8_t order[16] = { REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
+                                       REG_R8, REG_R9, REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15 };
+    ucontext_t *uc = context;
+    greg_t *g = uc->uc_mcontext.gregs;
+    if (!native_out) {
+        signal(sig, SIG_DFL);
+        return;
+    }
+    for (unsigned i = 0; i < 16; i++)
+        native_out->gpr[i] = g[order[i]];
+    native_out->flags = g[REG_EFL];
+    native_out->pc = g[REG_RIP];
+    native_out->vector = g[REG_TRAPNO] == EXC_SS ? EXC_GP : g[REG_TRAPNO];      /* not told apart here */
+    memcpy(&native_out->fx, uc->uc_mcontext.fpregs, sizeof(Fx));
+    g[REG_RIP] = (uintptr_t)fuzz_resume;
+    g[REG_RSP] = fuzz_host_sp;
+    g[REG_EFL] &= ~(greg_t)(FL_DF | FL_TF | FL_AC);
+}
+
+static void native_init(void)
+{
+    static const int signals[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP };
+    stack_t ss = { .ss_sp = g_malloc(65536), .ss_size = 65536 };
+    sigaltstack(&ss, NULL);
+    struct sigaction sa = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK };
+    for (unsigned i = 0; i < G_N_ELEMENTS(signals); i++)
+        sigaction(signals[i], &sa, NULL);
+}
+
+static void map_sandbox(void)
+{
+    void *p = mmap((void *)(uintptr_t)SANDBOX, SANDBOX_LEN, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    if (p == MAP_FAILED) {
+        perror("insn_x86: mmap");
+        exit(1);
+    }
+}
+
+/* Two views of one memory: code is not writable where it runs. */
+static void map_code(void)
+{
+    int fd = memfd_create("insn_x86", MFD_CLOEXEC);
+    if (fd < 0 || ftruncate(fd, CODE_LEN))
+        exit(1);
+    code_rw = mmap(NULL, CODE_LEN, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    void *p = mmap((void *)(uintptr_t)CODE, CODE_LEN, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0);
+    if (code_rw == MAP_FAILED || p == MAP_FAILED) {
+        perror("insn_x86: mmap");
+        exit(1);
+    }
+    close(fd);
+}
+
+static void run_native(const State *in, State *out, uint64_t end)
+{
+    memcpy((void *)(uintptr_t)SANDBOX, in->mem, SANDBOX_LEN);
+    memcpy(fuzz_gpr, in->gpr, sizeof fuzz_gpr);
+    fuzz_flags = in->flags | FL_1 | FL_IF;
+    fuzz_fx = in->fx;
+    fuzz_entry = CODE;
+    out->vector = -1;
+    native_out = out;
+    fuzz_enter();
+    native_out = NULL;
+    if (out->vector < 0) {
+        memcpy(out->gpr, fuzz_gpr, sizeof fuzz_gpr);
+        out->flags = fuzz_flags;
+        out->fx = fuzz_fx;
+        out->pc = end;
+    }
+    memcpy(out->mem, (void *)(uintptr_t)SANDBOX, SANDBOX_LEN);
+}
+
+/* --- the guest: flat memory that is the sandbox */
+
+/* Called with guest vectors live in host registers: no FP, no library functions. */
+#define SLOW __attribute__((target("general-regs-only")))
+
+static SLOW bool in_sandbox(uint64_t va, uint64_t len, bool write)
+{
+    if (va - SANDBOX < SANDBOX_LEN && va - SANDBOX + len <= SANDBOX_LEN)
+        return true;
+    return !write && va - CODE < CODE_LEN && va - CODE + len <= CODE_LEN;
+}
+
+static SLOW bool reach(CpuState *s, uint64_t va, uint64_t len, bool write)
+{
+    if (in_sandbox(va, len, write))
+        return true;
+    bool canonical = (uint64_t)((int64_t)(va << 16) >> 16) == va &&
+                     (uint64_t)((int64_t)((va + len - 1) << 16) >> 16) == va + len - 1;
+    x86_raise(x86_cpu(s), canonical ? EXC_PF : EXC_GP, 0);
+    return false;
+}
+
+static SLOW bool aligned(CpuState *s, uint64_t va, uint32_t memop)
+{
+    if (!(memop & MO_ALIGN) || !(va & (mo_bytes(memop) - 1)))
+        return true;
+    x86_raise(x86_cpu(s), EXC_GP, 0);
+    return false;
+}
+
+static SLOW void copy(volatile void *to, const volatile void *from, unsigned len)
+{
+    for (unsigned i = 0; i < len; i++)
+        ((volatile uint8_t *)to)[i] = ((const volatile uint8_t *)from)[i];
+}
+
+static SLOW int slow_load(CpuState *s, uint64_t va, uint32_t memop)
+{
+    unsigned len = mo_bytes(memop);
+    if (!aligned(s, va, memop) || !reach(s, va, len, memop & MO_RMW))
+        return 1;
+    s->scratch[0] = s->scratch[1] = 0;
+    copy(s->scratch, (void *)(uintptr_t)va, len);
+    return 0;
+}
+
+static SLOW int slow_store(CpuState *s, uint64_t va, uint32_t memop)
+{
+    unsigned len = mo_bytes(memop);
+    if (!aligned(s, va, memop) || !reach(s, va, len, true))
+        return 1;
+    copy((void *)(uintptr_t)va, s->scratch, len);
+    return 0;
+}
+
+static SLOW int slow_atomic(CpuState *s, uint64_t va, uint32_t flags)
+{
+    unsigned len = mo_bytes(flags);
+    uint64_t old = 0, v = s->scratch[0], m = len == 8 ? ~0ull : (1ull << len * 8) - 1;
+    if (!reach(s, va, len, true))
+        return 1;
+    copy(&old, (void *)(uintptr_t)va, len);
+    switch (ATOMIC_OP(flags)) {
+    case AT_ADD: v += old; break;
+    case AT_AND: v &= old; break;
+    case AT_OR:  v |= old; break;
+    case AT_XOR: v ^= old; break;
+    case AT_CAS: v = (old & m) == (v & m) ? s->scratch[1] : old; break;
+    }
+    copy((void *)(uintptr_t)va, &v, len);
+    s->helper_ret = old;
+    return 0;
+}
+
+static const SlowOps slow_ops = { slow_load, slow_store, slow_atomic, NULL };
+
+static bool hook_load(CpuState *s, uint64_t va, unsigned size, int view, uint64_t *v)
+{
+    if (!reach(s, va, size, false))
+        return false;
+    *v = 0;
+    memcpy(v, (void *)(uintptr_t)va, size);
+    return true;
+}
+
+static bool hook_store(CpuState *s, uint64_t va, unsigned size, int view, uint64_t v)
+{
+    if (!reach(s, va, size, true))
+        return false;
+    memcpy((void *)(uintptr_t)va, &v, size);
+    return true;
+}
+
+static void *hook_host(CpuState *s, uint64_t va, unsigned len, MmuAccess acc, int view)
+{
+    return in_sandbox(va, len, acc == ACC_WRITE) ? (void *)(uintptr_t)va : NULL;
+}
+
+static bool hook_probe(CpuState *s, uint64_t va, unsigned len, MmuAccess acc, int view)
+{
+    return reach(s, va, len, acc == ACC_WRITE);
+}
+
+static void hook_nothing(CpuState *s) { }
+static void hook_select(CpuState *s, uint32_t asid, unsigned view) { }
+
+static const CpuHooks hooks = {
+    .load = hook_load, .store = hook_store, .host = hook_host, .probe = hook_probe, .attention = hook_nothing,
+    .tlb_select = hook_select,
+};
+
+static void fx_to_cpu(X86Cpu *c, const Fx *fx)
+{
+    unsigned top = fx->fsw >> 11 & 7;
+    memcpy(c->xmm, fx->xmm, sizeof c->xmm);
+    c->mxcsr = fx->mxcsr;
+    c->fcw = fx->fcw;
+    c->fsw = fx->fsw & ~(7 << 11);
+    c->fpu_top = top;
+    c->fpu_empty = ~fx->ftw;
+    for (unsigned i = 0; i < 8; i++) {
+        c->fpr[(top + i) & 7].mant = fx->st[i].mant;
+        c->fpr[(top + i) & 7].exp = fx->st[i].exp;
+    }
+}
+
+static void cpu_to_fx(X86Cpu *c, Fx *fx)
+{
+    memset(fx, 0, sizeof *fx);
+    memcpy(fx->xmm, c->xmm, sizeof c->xmm);
+    fx->mxcsr = x86_mxcsr(c);
+    fx->fcw = c->fcw;
+    fx->fsw = (c->fsw & ~(7 << 11)) | c->fpu_top << 11;
+    fx->ftw = ~c->fpu_empty;
+    for (unsigned i = 0; i < 8; i++) {
+        fx->st[i].mant = c->fpr[(c->fpu_top + i) & 7].mant;
+        fx->st[i].exp = c->fpr[(c->fpu_top + i) & 7].exp;
+    }
+}
+
+typedef enum Engine { INTERP_PLAIN, INTERP_OPT, COMPILED, COMPILED_RANDOM, N_ENGINES } Engine;
+static const char *const engine_name[N_ENGINES] = {
+    "interpreted without folding", "interpreted", "compiled", "compiled with random registers",
+};
+
+typedef struct Guest {
+    X86Cpu  *c;
+    Ir      *ir, *plain;
+    Interp  *in;
+    Backend *be[N_ENGINES];
+    CodeMemory mem[N_ENGINES];
+    size_t   at[N_ENGINES], start[N_ENGINES];   /* of code not yet thrown away */
+    TlbContext *ctx;
+    bool     print;
+} Guest;
+
+static void open_backend(Guest *g, Engine e)
+{
+    BackendOptions o = { .random_registers = e == COMPILED_RANDOM, .seed = 1 };
+    CodeMemory *m = &g->mem[e];
+    m->size = 1 << 20;
+    m->rw = mmap(NULL, m->size, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (m->rw == MAP_FAILED) {
+        perror("insn_x86: mmap");
+        exit(1);
+    }
+    m->rx = m->rw;
+    g->be[e] = backend_new(&slow_ops, &o, *m, &g->start[e]);
+    g->at[e] = g->start[e];
+}
+
+/* Half of the sandbox is in the TLB, so that accesses straddle from the inline path to the slow one. */
+static void open_context(Guest *g)
+{
+    g->ctx = g_aligned_alloc0(1, sizeof *g->ctx, PAGE_SIZE);
+    for (unsigned i = 0; i < TLB_SIZE; i++)
+        g->ctx->tlb[i] = (TlbEntry){ TLB_EMPTY, TLB_EMPTY, 0, 0 };
+    for (unsigned i = 0; i < JUMP_SIZE; i++)
+        g->ctx->jump[i] = (JumpEntry){ jump_empty(i), NULL };
+    for (unsigned i = 0; i < SANDBOX_LEN / PAGE_SIZE; i += 2) {
+        uint64_t page = SANDBOX + i * PAGE_SIZE;
+        g->ctx->tlb[page >> PAGE_BITS & (TLB_SIZE - 1)] = (TlbEntry){ page, page, 0, 0 };
+    }
+    g->c->s.ctx = g->ctx;
+}
+
+static bool no_more(TransReq *req) { return false; }
+
+static uint32_t mode_bits(const X86Cpu *c)
+{
+    bool unmasked = (~c->mxcsr >> 7 & 0x3f) != 0;
+    return MODE_CS64 | 3 << MODE_CPL_SHIFT | (unmasked ? MODE_FPEXC : 0);
+}
+
+static CpuExit run_block(Guest *g, Engine e, uint64_t pc, uint64_t end, uint32_t mode)
+{
+    TransReq req = { .cpu = &g->c->s, .pc = pc, .mode = mode, .max_insns = 64, .code = (uint8_t *)(uintptr_t)pc,
+                     .first_len = end - pc, .more = no_more };
+    Ir *ir = e == INTERP_PLAIN ? g->plain : g->ir;
+    ir_reset(ir);
+    ir->entry_page_off = pc & (PAGE_SIZE - 1);
+    x86_translate(ir, &req);
+    if (e != INTERP_PLAIN)
+        ir_pass_dead(ir);
+    g_autofree char *wrong = ir_verify(ir);
+    if (wrong || g->print) {
+        GString *text = g_string_new(NULL);
+        ir_print(ir, text);
+        printf("%s\n%s\n", text->str, wrong ? wrong : "");
+        g_string_free(text, TRUE);
+    }
+    if (e < COMPILED)
+        return interp_run(g->in, &g->c->s, ir);
+    CodeBlock cb;
+    if (!backend_compile(g->be[e], ir, g->at[e], g->mem[e].size - g->at[e], &cb)) {
+        g->at[e] = g->start[e];
+        if (!backend_compile(g->be[e], ir, g->at[e], g->mem[e].size - g->at[e], &cb)) {
+            printf("insn_x86: does not fit\n");
+            exit(1);
+        }
+    }
+    g->at[e] = (g->at[e] + cb.total_len + 63) & ~(size_t)63;
+    CpuExit x = backend_enter(g->be[e], &g->c->s, cb.code);
+    if (x.reason == EXITR_FAULT)
+        backend_restore(g->be[e], &g->c->s, &cb, x.arg);
+    return x;
+}
+
+static void run_guest(Guest *g, Engine e, const State *in, State *out, uint64_t end)
+{
+    X86Cpu *c = g->c;
+    memcpy((void *)(uintptr_t)SANDBOX, in->mem, SANDBOX_LEN);
+    memcpy(c->s.hot, in->gpr, sizeof in->gpr);
+    c->s.hot[X_PC] = CODE;
+    c->s.hot[X_EFLAGS - 1] = FL_1;
+    x86_set_eflags(c, in->flags, FUZZ_FLAGS);
+    fx_to_cpu(c, &in->fx);
+    x86_set_mxcsr(c, in->fx.mxcsr);
+    c->s.fp_host = 0x1f80;
+    c->exc_pending = false;
+    out->vector = -1;
+    for (unsigned n = 0; c->s.hot[X_PC] != end && n < MAX_BLOCKS; n++) {
+        c->s.countdown = 1 << 20;
+        uint64_t pc = c->s.hot[X_PC];
+        if (pc < CODE || pc > end) {
+            out->vector = EXC_PF;
+            break;
+        }
+        CpuExit x = run_block(g, e, pc, end, mode_bits(c));
+        if (x.reason == EXITR_RAISE) {
+            out->vector = x.arg & 0xff;
+            break;
+        }
+        if (x.reason == EXITR_FAULT) {
+            out->vector = c->exc_pending ? c->exc_vector : 255;
+            break;
+        }
+    }
+    memcpy(out->gpr, c->s.hot, sizeof out->gpr);
+    out->pc = c->s.hot[X_PC];
+    out->flags = x86_eflags(c);
+    cpu_to_fx(c, &out->fx);
+    memcpy(out->mem, (void *)(uintptr_t)SANDBOX, SANDBOX_LEN);
+}
+
+/* --- flags that an instruction reads, sets, leaves undefined */
+
+typedef struct FlagUse { uint32_t reads, sets, undef; } FlagUse;
+
+enum { SZAP = FL_SF | FL_ZF | FL_AF | FL_PF, C = FL_CF, O = FL_OF };
+
+static uint32_t cc_reads(unsigned cc)
+{
+    static const uint32_t reads[8] = { O, C, FL_ZF, C | FL_ZF, FL_SF, FL_PF, FL_SF | O, FL_SF | O | FL_ZF };
+    return reads[cc >> 1 & 7];
+}
+
+static FlagUse alu_use(unsigned n)
+{
+    bool logic = n == 1 || n == 4 || n == 6;
+    return (FlagUse){ n == 2 || n == 3 ? C : 0, FL_ARITH, logic ? FL_AF : 0 };
+}
+
+/* SDM vol. 2 and APM vol. 3, instruction pages: RCL, SAL.  size: of the operand in bytes. */
+static FlagUse shift_use(unsigned digit, unsigned op, unsigned count, unsigned size)
+{
+    bool by_cl = op >= 0xd2, by_1 = op >= 0xd0 && !by_cl;
+    count = by_1 ? 1 : count & (size == 8 ? 63 : 31);
+    FlagUse u = { 0 };
+    if (digit < 4) {
+        if (digit >= 2)
+            u.reads = C;
+        u.sets = by_cl ? 0 : count == 1 ? C | O : count ? C : 0;
+        u.undef = by_cl || count > 1 ? O : 0;
+        return u;
+    }
+    u.sets = by_cl || !count ? 0 : FL_ARITH;
+    u.undef = by_cl || count > 1 ? O | FL_AF : count ? FL_AF : 0;
+    if (size < 4 && (by_cl || count >= size * 8) && digit != 7)
+        u.undef |= C;
+    return u;
+}
+
+static FlagUse flag_use_0f(const X86Dec *d, unsigned imm, unsigned size)
+{
+    unsigned op = d->opcode;
+    unsigned count = imm & (size == 8 ? 63 : 31);
+    switch (op) {
+    case 0x40 ... 0x4f:
+    case 0x80 ... 0x9f:
+        return (FlagUse){ cc_reads(op & 15), 0, 0 };
+    case 0xa3: case 0xab: case 0xb3: case 0xbb: case 0xba:
+        return (FlagUse){ 0, C, O | FL_SF | FL_AF | FL_PF };
+    case 0xa4: case 0xac:
+        return (FlagUse){ 0, count ? FL_ARITH : 0, count > 1 ? O | FL_AF : count ? FL_AF : 0 };
+    case 0xa5: case 0xad:
+        return (FlagUse){ 0, 0, O | FL_AF };
+    case 0xaf:
+        return (FlagUse){ 0, C | O, SZAP };
+    case 0xbc: case 0xbd:
+        return d->pfx == PFX_F3 ? (FlagUse){ 0, C | FL_ZF, O | FL_SF | FL_PF | FL_AF }
+                                : (FlagUse){ 0, FL_ZF, O | FL_SF | FL_PF | FL_AF | C };
+    case 0xb8: case 0xb0: case 0xb1: case 0xc0: case 0xc1: case 0x2e: case 0x2f:
+        return (FlagUse){ 0, FL_ARITH, 0 };
+    case 0xc7:
+        return (FlagUse){ 0, d->digit == 1 ? FL_ZF : FL_ARITH, 0 };
+    default:
+        return (FlagUse){ 0 };
+    }
+}
+
+static FlagUse flag_use(const X86Dec *d, unsigned imm, unsigned size, bool rep)
+{
+    unsigned op = d->opcode, digit = d->digit;
+    if (d->map == 1)
+        return flag_use_0f(d, imm, size);
+    if (d->map == 2)
+        return op == 0x17 ? (FlagUse){ 0, FL_ARITH, 0 } :
+               op == 0xf6 && d->pfx == PFX_66 ? (FlagUse){ C, C, 0 } :
+               op == 0xf6 && d->pfx == PFX_F3 ? (FlagUse){ O, O, 0 } : (FlagUse){ 0 };
+    if (d->map == 3)
+        return op >= 0x60 && op <= 0x63 ? (FlagUse){ 0, FL_ARITH, 0 } : (FlagUse){ 0 };
+    if (op < 0x40 && (op & 7) < 6)
+        return alu_use(op >> 3);
+    switch (op) {
+    case 0x80 ... 0x83:
+        return alu_use(digit);
+    case 0xfe: case 0xff:
+        return digit < 2 ? (FlagUse){ 0, FL_ARITH & ~C, 0 } : (FlagUse){ 0 };
+    case 0x84: case 0x85: case 0xa8: case 0xa9:
+        return alu_use(4);
+    case 0xf6: case 0xf7:
+        return digit < 2 ? alu_use(4) : digit == 2 ? (FlagUse){ 0 } : digit == 3 ? (FlagUse){ 0, FL_ARITH, 0 } :
+               digit < 6 ? (FlagUse){ 0, C | O, SZAP } : (FlagUse){ 0, 0, FL_ARITH };
+    case 0xc0: case 0xc1: case 0xd0 ... 0xd3:
+        return shift_use(digit, op, imm, size);
+    case 0x69: case 0x6b:
+        return (FlagUse){ 0, C | O, SZAP };
+    case 0x9e:
+        return (FlagUse){ 0, SZAP | C, 0 };
+    case 0x9f:
+        return (FlagUse){ SZAP | C, 0, 0 };
+    case 0x9c:
+        return (FlagUse){ FL_ARITH, 0, 0 };
+    case 0xf5:
+        return (FlagUse){ C, C, 0 };
+    case 0xf8: case 0xf9:
+        return (FlagUse){ 0, C, 0 };
+    case 0xa6: case 0xa7: case 0xae: case 0xaf:
+        return (FlagUse){ 0, rep ? 0 : FL_ARITH, 0 };
+    case 0xe0: case 0xe1:
+        return (FlagUse){ FL_ZF, 0, 0 };
+    case 0x70 ... 0x7f:
+        return (FlagUse){ cc_reads(op & 15), 0, 0 };
+    case 0xda: case 0xdb: case 0xdf:
+        if (d->byte_mask && d->byte >= 0xe8 && op != 0xda)      /* FCOMI and relatives */
+            return (FlagUse){ 0, FL_ARITH, 0 };
+        if (d->byte_mask && d->byte < 0xe0 && op != 0xdf)       /* FCMOVcc */
+            return (FlagUse){ C | FL_ZF | FL_PF, 0, 0 };
+        return (FlagUse){ 0 };
+    default:
+        return (FlagUse){ 0 };
+    }
+}
+
+/* --- generating */
+
+typedef struct Rng { uint64_t s; } Rng;
+static uint64_t rnd64(Rng *r)
+{
+    uint64_t z = r->s += 0x9e3779b97f4a7c15;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+    z = (z ^ z >> 27) * 0x94d049bb133111eb;
+    return z ^ z >> 31;
+}
+static unsigned rnd(Rng *r, unsigned n) { return (rnd64(r) >> 32) % n; }
+static bool chance(Rng *r, unsigned one_in) { return rnd(r, one_in) == 0; }
+
+typedef struct Insn {
+    const X86Dec *d;
+    unsigned dec_index;
+    uint8_t  b[32];
+    unsigned len;
+    unsigned disp_at, rip_at;   /* place of a branch's displacement, of a RIP-relative one; 0: none */
+    FlagUse  use;
+} Insn;
+
+typedef struct Case {
+    Insn     insn[MAX_INSNS];
+    unsigned n, off[MAX_INSNS + 1];
+    uint32_t unknown[MAX_INSNS + 1];            /* flags undefined before instruction i */
+    State    in;
+} Case;
+
+static uint64_t interesting(Rng *r)
+{
+    switch (rnd(r, 8)) {
+    case 0: return rnd(r, 256);
+    case 1: return -(uint64_t)rnd(r, 256);
+    case 2: return 1ull << rnd(r, 64);
+    case 3: return (1ull << rnd(r, 64)) - 1;
+    case 4: return (int64_t)(int32_t)rnd64(r);
+    case 5: return (uint32_t)rnd64(r);
+    case 6: return rnd64(r) & 0x8080808080808080ull;
+    default: return rnd64(r);
+    }
+}
+
+/* R14 (a small index), R15 (into the sandbox) and RSP are left alone, else little memory would be hit. */
+static unsigned pick_gpr(Rng *r, const Insn *i, uint8_t *rex, uint8_t rex_bit, bool byte)
+{
+    for (;;) {
+        unsigned n = rnd(r, 16);
+        bool high_byte = byte && !*rex && n == 4;
+        if (n >= 14 || (n == 4 && !high_byte))
+            continue;
+        if (n >= 8 && !*rex)
+            continue;
+        if (n >= 8)
+            *rex |= rex_bit;
+        return n & 7;
+    }
+}
+
+static void put(Insn *i, uint64_t v, unsigned n)
+{
+    for (unsigned k = 0; k < n; k++)
+        i->b[i->len++] = v >> k * 8;
+}
+
+static int mem_disp(Rng *r)
+{
+    int d = (int)rnd(r, 400) - 200;
+    return chance(r, 3) ? d : d & ~15;
+}
+
+/* ModRM, SIB and displacement of a memory operand; reg in bits 3-5 of modrm. */
+static void put_mem(Rng *r, Insn *i, uint8_t *rex, unsigned rex_at, uint8_t modrm, unsigned imm_len)
+{
+    unsigned how = rnd(r, 32);
+    int disp = mem_disp(r);
+    if (how < 20 && *rex) {                     /* [r15 + disp] */
+        *rex |= 1;
+        bool small = disp == (int8_t)disp && !chance(r, 4);
+        put(i, modrm | (small ? 0x40 : 0x80) | 7, 1);
+        put(i, disp, small ? 1 : 4);
+    } else if (how < 24 && *rex) {              /* [r15 + r14 * scale + disp] */
+        *rex |= 3;
+        put(i, modrm | 0x80 | 4, 1);
+        put(i, rnd(r, 4) << 6 | 6 << 3 | 7, 1);
+        put(i, disp, 4);
+    } else if (how < 26) {                      /* [rip + disp] into the sandbox */
+        put(i, modrm | 5, 1);
+        uint64_t target = SANDBOX + SANDBOX_LEN / 2 + disp;
+        i->rip_at = i->len;
+        put(i, target - (CODE + i->len + 4 + imm_len), 4);      /* as for the first instruction: see lay_out() */
+    } else if (how < 28) {                      /* [rsp + disp] */
+        put(i, modrm | 0x80 | 4, 1);
+        put(i, 4 << 3 | 4, 1);
+        put(i, disp, 4);
+    } else if (how < 31) {                      /* [disp32] */
+        put(i, modrm | 4, 1);
+        put(i, 0x25, 1);
+        put(i, SANDBOX + SANDBOX_LEN / 2 + disp, 4);
+    } else {                                    /* anything: mostly faults */
+        if (*rex)
+            *rex |= rnd(r, 4);
+        unsigned mod = rnd(r, 3), base = rnd(r, 8);
+        put(i, modrm | mod << 6 | base, 1);
+        if (base == 4) {
+            uint8_t sib = rnd(r, 256);
+            put(i, sib, 1);
+            if (mod == 0 && (sib & 7) == 5)
+                put(i, disp, 4);
+        } else if (mod == 0 && base == 5) {
+            put(i, disp, 4);
+        }
+        if (mod)
+            put(i, disp, mod == 1 ? 1 : 4);
+    }
+    if (*rex)
+        i->b[rex_at] = *rex;
+}
+
+/* Rows that leave user code, or whose effect depends on more than the sandbox; each has tests elsewhere. */
+static bool excluded(const X86Dec *d)
+{
+    unsigned op = d->opcode, flags = d->row->flags;
+    if (flags & (R_CPL0 | R_NO64))
+        return true;
+    for (const X86Row *row = x86_rows_sys; row->opcode; row++)
+        if (row == d->row)
+            return true;
+    if (d->map == 0)
+        switch (op) {
+        case 0xcc: case 0xcd: case 0xf1: case 0xc2: case 0xc3: case 0x6c ... 0x6f:
+            return true;
+        case 0xff:
+            return d->digit == 2 || d->digit == 4;
+        case 0xd9: case 0xdd:                   /* FLDENV, FNSTENV, FRSTOR, FNSAVE: instruction pointers */
+            return (d->digit == 4 || d->digit == 6) && d->mod == 1 && (op == 0xd9 || d->digit >= 4);
+        }
+    if (d->map == 1 && op == 0xae)              /* FXSAVE, LDMXCSR and relatives */
+        return d->digit != 2 && d->digit != 3;
+    return false;
+}
+
+static bool has_op(const X86Dec *d, X86OpKind k)
+{
+    for (unsigned i = 0; i < d->n_ops; i++)
+        if (d->op[i].kind == k)
+            return true;
+    return false;
+}
+
+static bool has_size(const X86Dec *d, unsigned size)
+{
+    for (unsigned i = 0; i < d->n_ops; i++)
+        if (d->op[i].size == size)
+            return true;
+    return false;
+}
+
+static bool is_byte_op(const X86Dec *d, X86OpKind k)
+{
+    for (unsigned i = 0; i < d->n_ops; i++)
+        if (d->op[i].kind == k)
+            return d->op[i].size == 1;
+    return false;
+}
+
+static bool is_string(const X86Dec *d) { return d->map == 0 && d->opcode >= 0xa4 && d->opcode <= 0xaf && (d->opcode & 0xfe) != 0xa8; }
+
+static void generate(Rng *r, Insn *i, const X86Dec *d)
+{
+    const X86Row *row = d->row;
+    memset(i, 0, sizeof *i);
+    i->d = d;
+    bool branch = has_op(d, OPK_J), integer = !(row->flags & (R_SSE | R_FPU));
+    bool data16 = d->pfx == PFX_66, rep = is_string(d) && chance(r, 2);
+    /* 16-bit BSWAP, and SHLD by more than 16, are undefined */
+    bool no16 = branch || !integer || (d->map == 1 && (d->opcode >= 0xc8 || d->opcode == 0xa5 || d->opcode == 0xad)) ||
+                d->rexw;
+    if (!data16 && !no16 && d->map < 2 && chance(r, 5))
+        data16 = true;
+    bool mem = d->has_modrm && !d->byte_mask && (d->mod == 1 || (d->mod == 0 && chance(r, 2)));
+    if (d->rm_op >= 0 && d->op[d->rm_op].kind == OPK_E && d->op[d->rm_op].size == OSZ_NONE && d->mod == 0)
+        mem = chance(r, 2);
+    if ((d->map == 2 && d->opcode >= 0xc8 && d->opcode <= 0xcd) || (d->map == 3 && d->opcode == 0xcc))
+        mem = false;            /* SHA: must be aligned (SDM vol. 2, exceptions type 4), but some AMD processors allow all */
+    if (d->map == 1 && d->opcode == 0x2a && has_op(d, OPK_Q))
+        mem = false;            /* CVTPI2Px: whether the form with memory switches to MMX differs between makes */
+    bool lock = row->flags & R_LOCK && mem && chance(r, 3);
+    if (has_op(d, OPK_O))
+        mem = true;
+    if (mem && !branch && chance(r, 40))
+        put(i, 0x67, 1);
+    if (data16)
+        put(i, 0x66, 1);
+    if (d->pfx == PFX_F3 || d->pfx == PFX_F2)
+        put(i, d->pfx == PFX_F3 ? 0xf3 : 0xf2, 1);
+    if (rep)
+        put(i, 0xf2 + rnd(r, 2), 1);
+    if (lock)
+        put(i, 0xf0, 1);
+    uint8_t rex = 0;
+    unsigned rex_at = 0;
+    bool ad32 = i->b[0] == 0x67;
+    if (d->rexw || (integer && !branch && chance(r, 4)) || (!branch && !chance(r, 4))) {
+        rex = 0x40;
+        if (d->rexw || ((has_size(d, OSZ_V) || has_size(d, OSZ_Y) || d->n_ops == 0) && chance(r, 2)))
+            rex |= 8;
+        if (d->map == 1 && d->opcode == 0xc7 && !d->rexw)
+            rex &= ~8;
+        rex_at = i->len;
+        put(i, rex, 1);
+    }
+    if (d->map)
+        put(i, 0x0f, 1);
+    if (d->map >= 2)
+        put(i, d->map == 2 ? 0x38 : 0x3a, 1);
+    unsigned opsize = rex & 8 || row->flags & R_FORCE64 ? 8 : data16 && d->pfx != PFX_66 ? 2 : row->flags & R_DEF64 ? 8 : 4;
+    if (d->plus_r) {
+        unsigned n = pick_gpr(r, i, &rex, 1, has_size(d, 1));
+        put(i, d->opcode + n, 1);
+    } else {
+        put(i, d->opcode, 1);
+    }
+    /* the immediate's length, for RIP-relative operands */
+    unsigned imm_len = 0;
+    X86Trans t = { .opsize = opsize, .rex = rex, .adsize = ad32 ? 4 : 8 };
+    for (unsigned k = 0; k < d->n_ops; k++)
+        if (d->op[k].kind == OPK_I || d->op[k].kind == OPK_J)
+            imm_len += x86_op_size(&t, &d->op[k]);
+    if (d->byte_mask) {
+        put(i, d->byte | (d->byte_mask == 0xf8 ? rnd(r, 8) : 0), 1);
+    } else if (d->has_modrm) {
+        unsigned reg = d->digit >= 0 ? (unsigned)d->digit : has_op(d, OPK_G) ?
+                       pick_gpr(r, i, &rex, 4, is_byte_op(d, OPK_G)) : rnd(r, 8);
+        if (has_op(d, OPK_V) && rex && chance(r, 2))
+            rex |= 4;
+        if (mem) {
+            put_mem(r, i, &rex, rex_at, reg << 3, imm_len);
+        } else {
+            bool gpr = d->rm_op < 0 ? has_op(d, OPK_R) : d->op[d->rm_op].kind == OPK_E;
+            unsigned rm = gpr ? pick_gpr(r, i, &rex, 1, d->rm_op >= 0 && d->op[d->rm_op].size == 1) : rnd(r, 8);
+            if (!gpr && rex && row->flags & R_SSE && chance(r, 2))
+                rex |= 1;
+            put(i, 0xc0 | reg << 3 | rm, 1);
+        }
+    }
+    if (rex)
+        i->b[rex_at] = rex;
+    unsigned imm = 0;
+    for (unsigned k = 0; k < d->n_ops; k++) {
+        unsigned size = x86_op_size(&t, &d->op[k]);
+        if (d->op[k].kind == OPK_I) {
+            uint64_t v = interesting(r);
+            if (d->map == 0 && d->opcode == 0xc8)       /* ENTER: small frames */
+                v = rnd(r, size == 2 ? 64 : 4);
+            if (d->map == 1 && (d->opcode == 0xa4 || d->opcode == 0xac) && opsize == 2)
+                v = rnd(r, 17);
+            imm = v & 0xff;
+            put(i, v, size);
+        } else if (d->op[k].kind == OPK_J) {
+            i->disp_at = i->len;
+            put(i, 0, size);
+        } else if (d->op[k].kind == OPK_O) {
+            put(i, SANDBOX + SANDBOX_LEN / 2 + mem_disp(r), ad32 ? 4 : 8);
+        }
+    }
+    unsigned size0 = d->n_ops ? x86_op_size(&t, &d->op[0]) : opsize;
+    i->use = flag_use(d, imm, size0, rep);
+    if (d->plus_r && d->map == 0 && d->opcode < 0x60)
+        i->use = (FlagUse){ 0 };
+}
+
+static void random_state(Rng *r, State *s)
+{
+    memset(s, 0, sizeof *s);
+    for (unsigned i = 0; i < 16; i++)
+        s->gpr[i] = interesting(r);
+    uint64_t mid = SANDBOX + SANDBOX_LEN / 2;
+    s->gpr[RSP] = SANDBOX + SANDBOX_LEN / 4 + rnd(r, 32) * 8;
+    s->gpr[RBP] = s->gpr[RSP] + rnd(r, 64) * 8;
+    s->gpr[RSI] = mid + rnd(r, 2048) - 1024;
+    s->gpr[RDI] = chance(r, 3) ? s->gpr[RSI] + rnd(r, 32) - 16 : mid + rnd(r, 2048) - 1024;
+    if (chance(r, 2))
+        s->gpr[RCX] = rnd(r, 100);
+    if (chance(r, 4))
+        s->gpr[RDX] = (int64_t)s->gpr[RAX] >> 63;
+    if (chance(r, 4))
+        s->gpr[RDX] = 0;
+    if (chance(r, 2))
+        s->gpr[RBX] = mid + rnd(r, 512);
+    s->gpr[R14] = rnd(r, 16);
+    s->gpr[R15] = chance(r, 16) ? SANDBOX + SANDBOX_LEN - rnd(r, 64) : (mid + rnd(r, 256)) & ~(chance(r, 4) ? 0 : 15ull);
+    s->flags = (rnd64(r) & FL_ARITH) | (chance(r, 6) ? FL_DF : 0);
+    for (unsigned i = 0; i < SANDBOX_LEN; i += 8) {
+        uint64_t v = chance(r, 2) ? interesting(r) : rnd64(r);
+        memcpy(s->mem + i, &v, 8);
+    }
+}
+
+static const double doubles[] = {
+    0.0, -0.0, 1.0, -1.0, 0.5, 3.0, 1e308, -1e308, 4.9e-324, 2.2250738585072014e-308, 1e-310, 2147483647.5, -2147483648.0,
+    9.3e18, -9.3e18, 1e10, 0.1, 65504.0, 1e-40,
+};
+
+static uint64_t random_double(Rng *r)
+{
+    uint64_t v;
+    double d = doubles[rnd(r, G_N_ELEMENTS(doubles))];
+    memcpy(&v, &d, 8);
+    switch (rnd(r, 8)) {
+    case 0: return 0x7ff0000000000000ull | (uint64_t)rnd(r, 2) << 63;
+    case 1: return 0x7ff8000000000000ull | rnd(r, 1000) | (uint64_t)rnd(r, 2) << 63;
+    case 2: return 0x7ff0000000000001ull | rnd(r, 1000);
+    case 3: return rnd64(r);
+    default: return v;
+    }
+}
+
+static uint32_t random_float(Rng *r)
+{
+    uint32_t v;
+    float f = (float)doubles[rnd(r, G_N_ELEMENTS(doubles))];
+    memcpy(&v, &f, 4);
+    switch (rnd(r, 8)) {
+    case 0: return 0x7f800000u | rnd(r, 2) << 31;
+    case 1: return 0x7fc00000u | rnd(r, 1000) | rnd(r, 2) << 31;
+    case 2: return 0x7f800001u | rnd(r, 1000);
+    case 3: return rnd64(r);
+    default: return v;
+    }
+}
+
+static void random_fx(Rng *r, Fx *fx)
+{
+    for (unsigned i = 0; i < 16; i++) {
+        unsigned how = rnd(r, 3);
+        for (unsigned k = 0; k < 2; k++)
+            fx->xmm[i].u64[k] = how == 0 ? random_double(r) : how == 1 ? random_float(r) | (uint64_t)random_float(r) << 32
+                                                            : interesting(r);
+    }
+    fx->mxcsr = 0x1f80;
+    if (chance(r, 3))
+        fx->mxcsr |= rnd(r, 4) << 13;
+    if (chance(r, 6))
+        fx->mxcsr |= 0x8000;
+    if (chance(r, 6))
+        fx->mxcsr |= 0x40;
+    if (chance(r, 8))
+        fx->mxcsr |= rnd(r, 64);
+    if (chance(r, 12))
+        fx->mxcsr &= ~((rnd(r, 64) & ~0x18) << 7);
+    fx->fcw = 0x37f;
+    if (chance(r, 3))
+        fx->fcw = 0x7f | rnd(r, 4) << 10 | (chance(r, 2) ? 3 : rnd(r, 2) * 2) << 8;
+    fx->fsw = rnd(r, 8) << 11;
+    fx->ftw = chance(r, 4) ? rnd(r, 256) : 0xff;
+    for (unsigned i = 0; i < 8; i++) {
+        uint64_t bits = random_double(r);
+        double d;
+        memcpy(&d, &bits, 8);
+        long double v = d;
+        memcpy(&fx->st[i].mant, &v, 8);
+        memcpy(&fx->st[i].exp, (char *)&v + 8, 2);
+        if (chance(r, 12)) {
+            fx->st[i].mant = rnd64(r);
+            fx->st[i].exp = rnd64(r);
+        }
+    }
+}
+
+typedef struct Options {
+    uint64_t cases, seed;
+    double minutes;
+    const char *row;
+    bool verbose, interpret, tap;
+} Options;
+
+typedef struct Fuzz {
+    Options  opt;
+    const X86Dec *dec;
+    unsigned n_dec, n_pool, *pool;
+    uint64_t *hits, *ok;
+    Guest    g;
+    csh      cs;
+} Fuzz;
+
+static void lay_out(Case *c)
+{
+    uint8_t *code = code_rw;
+    unsigned at = 0;
+    for (unsigned i = 0; i < c->n; i++) {
+        c->off[i] = at;
+        at += c->insn[i].len;
+    }
+    c->off[c->n] = at;
+    for (unsigned i = 0; i < c->n; i++) {
+        Insn *in = &c->insn[i];
+        memcpy(code + c->off[i], in->b, in->len);
+        if (in->disp_at) {       /* branches skip the next instruction */
+            unsigned skip = i + 1 < c->n ? c->insn[i + 1].len : 0;
+            if (in->d->map == 0 && in->d->opcode == 0xe8)
+                skip = 0;
+            code[c->off[i] + in->disp_at] = skip;
+        }
+        if (in->rip_at) {                               /* RIP-relative: moves with the instruction */
+            int32_t disp;
+            memcpy(&disp, in->b + in->rip_at, 4);
+            disp -= c->off[i];
+            memcpy(code + c->off[i] + in->rip_at, &disp, 4);
+        }
+    }
+    static const uint8_t jump[6] = { 0xff, 0x25 };      /* jmp [rip]: disturbs nothing */
+    memcpy(code + at, jump, 6);
+    uint64_t to = (uintptr_t)fuzz_exit;
+    memcpy(code + at + 6, &to, 8);
+}
+
+/* Which flags are undefined before each instruction; instructions that would read such are dropped. */
+static void follow_flags(Case *c)
+{
+    uint32_t u = 0, skipped = 0;
+    unsigned n = 0;
+    for (unsigned i = 0; i < c->n; i++) {
+        Insn in = c->insn[i];
+        u |= skipped;           /* of the path around the instruction before, if it could be skipped */
+        skipped = 0;
+        if (in.use.reads & u)
+            continue;
+        bool may_skip = n && c->insn[n - 1].disp_at;
+        c->insn[n] = in;
+        c->unknown[n++] = u;
+        if (may_skip)
+            skipped = u;
+        u = (u & ~in.use.sets) | in.use.undef;
+    }
+    c->n = n;
+    c->unknown[n] = u | skipped;
+}
+
+static void make_case(Fuzz *f, uint64_t number, Case *c)
+{
+    Rng r = { f->opt.seed * 0x9e3779b97f4a7c15ull + number };
+    rnd64(&r);
+    random_state(&r, &c->in);
+    random_fx(&r, &c->in.fx);
+    c->n = 1 + rnd(&r, MAX_INSNS);
+    for (unsigned i = 0; i < c->n; i++) {
+        unsigned k = f->pool[rnd(&r, f->n_pool)];
+        generate(&r, &c->insn[i], &f->dec[k]);
+        c->insn[i].dec_index = k;
+    }
+    follow_flags(c);
+    lay_out(c);
+}
+
+/* --- comparing */
+
+static unsigned insn_at(const Case *c, uint64_t pc)
+{
+    for (unsigned i = 0; i < c->n; i++)
+        if (pc < CODE + c->off[i + 1])
+            return i;
+    return c->n;
+}
+
+static const char *const gpr_names[16] = { "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+                                           "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15" };
+
+static void differ(GString *s, const char *name, uint64_t a, uint64_t b)
+{
+    if (a != b)
+        g_string_append_printf(s, "  %-8s host %016" PRIx64 "  guest %016" PRIx64 "\n", name, a, b);
+}
+
+/* Both operands of a string comparison or move fault: which goes first is not architectural. */
+static bool either_operand(const Case *c, const State *a, const State *b)
+{
+    unsigned i = insn_at(c, a->pc);
+    return i < c->n && is_string(c->insn[i].d) && (a->vector == EXC_PF || a->vector == EXC_GP) &&
+           (b->vector == EXC_PF || b->vector == EXC_GP);
+}
+
+static void compare_x87(const State *a, const State *b, GString *s)
+{
+    char name[16];
+    differ(s, "fcw", a->fx.fcw, b->fx.fcw);
+    differ(s, "fsw", a->fx.fsw, b->fx.fsw);
+    differ(s, "ftw", a->fx.ftw, b->fx.ftw);
+    for (unsigned i = 0; i < 8; i++) {
+        snprintf(name, sizeof name, "st%u.m", i);
+        differ(s, name, a->fx.st[i].mant, b->fx.st[i].mant);
+        snprintf(name, sizeof name, "st%u.e", i);
+        differ(s, name, a->fx.st[i].exp, b->fx.st[i].exp);
+    }
+}
+
+/* Empty: they agree. */
+static void compare(const Case *c, const State *a, const State *b, GString *s)
+{
+    uint32_t mask = FUZZ_FLAGS & ~c->unknown[insn_at(c, a->pc)];
+    char name[16];
+    if (a->vector != b->vector && !either_operand(c, a, b))
+        g_string_append_printf(s, "  exception host %d guest %d\n", a->vector, b->vector);
+    differ(s, "rip", a->pc, b->pc);
+    for (unsigned i = 0; i < 16; i++)
+        differ(s, gpr_names[i], a->gpr[i], b->gpr[i]);
+    differ(s, "flags", a->flags & mask, b->flags & mask);
+    for (unsigned i = 0; i < 16; i++)
+        for (unsigned k = 0; k < 2; k++) {
+            snprintf(name, sizeof name, "xmm%u.%u", i, k);
+            differ(s, name, a->fx.xmm[i].u64[k], b->fx.xmm[i].u64[k]);
+        }
+    differ(s, "mxcsr", a->fx.mxcsr, b->fx.mxcsr);
+    if (a->vector != EXC_XM)    /* whether CVTPS2PI switches to MMX before it faults is the model's choice */
+        compare_x87(a, b, s);
+    for (unsigned i = 0; i < SANDBOX_LEN; i += 8)
+        if (memcmp(a->mem + i, b->mem + i, 8)) {
+            snprintf(name, sizeof name, "[+%x]", i);
+            differ(s, name, *(const uint64_t *)(a->mem + i), *(const uint64_t *)(b->mem + i));
+            break;
+        }
+}
+
+static void print_case(Fuzz *f, const Case *c)
+{
+    const uint8_t *code = (const uint8_t *)(uintptr_t)CODE;
+    cs_insn *out;
+    for (unsigned i = 0; i < c->n; i++) {
+        unsigned len = c->off[i + 1] - c->off[i];
+        printf("    %08x ", CODE + c->off[i]);
+        for (unsigned k = 0; k < len; k++)
+            printf("%02x ", code[c->off[i] + k]);
+        if (cs_disasm(f->cs, code + c->off[i], len, CODE + c->off[i], 1, &out)) {
+            printf(" %s %s", out->mnemonic, out->op_str);
+            cs_free(out, 1);
+        }
+        printf("    {%s | %s}\n", c->insn[i].d->row->opcode, c->insn[i].d->row->operands);
+    }
+    for (unsigned i = 0; i < 16; i++)
+        printf("    %-3s %016" PRIx64 "%s", gpr_names[i], c->in.gpr[i], i % 4 == 3 ? "\n" : "");
+    printf("    flags %" PRIx64 " mxcsr %x fcw %x fsw %x ftw %x\n", c->in.flags, c->in.fx.mxcsr, c->in.fx.fcw, c->in.fx.fsw,
+           c->in.fx.ftw);
+}
+
+/* The host has not the instruction, or is of a make that goes beyond the manual. */
+static bool host_differs(const Case *c, const State *host)
+{
+    unsigned i = insn_at(c, host->pc);
+    if (host->fx.mxcsr & 0x20000)               /* AMD's misaligned SSE mode (APM vol. 2, 11.3) */
+        return true;
+    if (~host->fx.mxcsr & 0xc00)                /* unmasked overflow and underflow: docs/gaps.md */
+        return true;
+    for (unsigned k = 0; k < c->n; k++)         /* DPPS, DPPD: which flags come with an unmasked exception, the same */
+        if (c->insn[k].d->map == 3 && (c->insn[k].d->opcode & 0xfe) == 0x40 && ~host->fx.mxcsr & 0x1f80)
+            return true;
+    if (host->vector < 0 || i >= c->n)
+        return false;
+    const X86Dec *d = c->insn[i].d;
+    if (d->map == 1 && d->opcode == 0xf7)       /* MASKMOVx: whether bytes not written can fault is open (SDM) */
+        return true;
+    return host->vector == EXC_UD && d->row->feature;
+}
+
+/* True: all engines agree with the host. */
+static bool run_case(Fuzz *f, Case *c, bool report)
+{
+    static State host, guest;
+    uint64_t end = CODE + c->off[c->n];
+    bool good = true;
+    run_native(&c->in, &host, end);
+    if (host_differs(c, &host))
+        return true;
+    for (Engine e = INTERP_PLAIN; e < N_ENGINES; e++) {
+        if (e >= COMPILED && !f->g.be[e])
+            continue;
+        run_guest(&f->g, e, &c->in, &guest, end);
+        GString *s = g_string_new(NULL);
+        compare(c, &host, &guest, s);
+        if (s->len) {
+            good = false;
+            if (report)
+                printf("  %s:\n%s", engine_name[e], s->str);
+        }
+        g_string_free(s, TRUE);
+        if (!good)
+            break;
+    }
+    if (good && !report && host.vector < 0)
+        for (unsigned i = 0; i < c->n; i++)
+            f->ok[c->insn[i].dec_index]++;
+    return good;
+}
+
+static void drop(Case *c, unsigned at)
+{
+    memmove(&c->insn[at], &c->insn[at + 1], (c->n - at - 1) * sizeof *c->insn);
+    c->n--;
+    follow_flags(c);
+    lay_out(c);
+}
+
+/* Drops instructions while the difference stays. */
+static void minimize(Fuzz *f, Case *c)
+{
+    for (bool again = true; again;) {
+        again = false;
+        for (unsigned i = 0; i < c->n && c->n > 1; i++) {
+            Case *smaller = g_memdup2(c, sizeof *c);
+            drop(smaller, i);
+            if (smaller->n && !run_case(f, smaller, false)) {
+                memcpy(c, smaller, sizeof *c);
+                again = true;
+            }
+            g_free(smaller);
+        }
+    }
+}
+
+static void fuzz_init(Fuzz *f)
+{
+    map_sandbox();
+    map_code();
+    native_init();
+    f->dec = x86_decs(&f->n_dec);
+    f->pool = g_new0(unsigned, f->n_dec);
+    f->hits = g_new0(uint64_t, f->n_dec);
+    f->ok = g_new0(uint64_t, f->n_dec);
+    const X86Model *model = x86_model_parse("max", NULL);
+    f->g.c = x86_cpu_new(model, &hooks);
+    f->g.c->cr4 = CR4_OSFXSR | CR4_OSXMMEXCPT;
+    f->g.c->cpl = 3;
+    open_context(&f->g);
+    f->g.ir = ir_new(&x86_slots);
+    f->g.plain = ir_new(&x86_slots);
+    ir_set_folding(f->g.plain, false);
+    f->g.in = interp_new(&slow_ops);
+    for (Engine e = COMPILED; e < N_ENGINES; e++)
+        if (HOST_X86_64 && !f->opt.interpret)
+            open_backend(&f->g, e);
+    for (unsigned i = 0; i < f->n_dec; i++) {
+        const X86Dec *d = &f->dec[i];
+        if (excluded(d) || (d->row->feature && !x86_has(f->g.c, d->row->feature)))
+            continue;
+        if (f->opt.row && !strstr(d->row->opcode, f->opt.row))
+            continue;
+        f->pool[f->n_pool++] = i;
+    }
+    cs_open(CS_ARCH_X86, CS_MODE_64, &f->cs);
+}
+
+static double now(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec + ts.tv_nsec * 1e-9;
+}
+
+static unsigned fuzz_run(Fuzz *f, unsigned *never)
+{
+    unsigned failures = 0;
+    double stop = f->opt.minutes ? now() + f->opt.minutes * 60 : 0;
+    Case *c = g_new(Case, 1);
+    uint64_t n = 0;
+    for (; f->opt.minutes ? now() < stop : n < f->opt.cases; n++) {
+        make_case(f, n, c);
+        if (!c->n)
+            continue;
+        for (unsigned i = 0; i < c->n; i++)
+            f->hits[c->insn[i].dec_index]++;
+        if (run_case(f, c, false))
+            continue;
+        minimize(f, c);
+        lay_out(c);
+        printf("\ncase %" PRIu64 " (--seed %" PRIu64 "):\n", n, f->opt.seed);
+        print_case(f, c);
+        f->g.print = f->opt.verbose;
+        run_case(f, c, true);
+        f->g.print = false;
+        if (++failures == 10)
+            break;
+    }
+    g_free(c);
+    unsigned rows = 0;
+    *never = 0;
+    for (unsigned i = 0; i < f->n_pool; i++) {
+        unsigned k = f->pool[i];
+        rows++;
+        if (!f->ok[k]) {
+            (*never)++;
+            if (!failures)
+                printf("never run to the end: %s | %s (made %" PRIu64 " times)\n", f->dec[k].row->opcode,
+                       f->dec[k].row->operands, f->hits[k]);
+        }
+    }
+    printf("%s%" PRIu64 " cases, %u of %u rows, %u of them never run to the end, %u failures\n", f->opt.tap ? "# " : "", n,
+           rows, f->n_dec, *never, failures);
+    return failures;
+}
+
+int main(int argc, char **argv)
+{
+    Fuzz f = { .opt = { .cases = 200000, .seed = 1 } };
+    for (int i = 1; i < argc; i++) {
+        const char *v = i + 1 < argc ? argv[i + 1] : "";
+        if (!strcmp(argv[i], "--cases"))
+            f.opt.cases = strtoull(v, NULL, 0), i++;
+        else if (!strcmp(argv[i], "--seed"))
+            f.opt.seed = strtoull(v, NULL, 0), i++;
+        else if (!strcmp(argv[i], "--minutes"))
+            f.opt.minutes = atof(v), i++;
+        else if (!strcmp(argv[i], "--row"))
+            f.opt.row = v, i++;
+        else if (!strcmp(argv[i], "--verbose"))
+            f.opt.verbose = true;
+        else if (!strcmp(argv[i], "--interpret"))
+            f.opt.interpret = true;
+        else if (!strcmp(argv[i], "--tap"))
+            f.opt.tap = true;
+        else if (strncmp(argv[i], "--seed=", 7)) {      /* GTest's seed is not ours */
+            fprintf(stderr, "usage: insn_x86 [--cases N] [--seed S] [--minutes M] [--row OPCODE] [--verbose] [--interpret]\n");
+            return 1;
+        }
+    }
+    fuzz_init(&f);
+    unsigned never, failures = fuzz_run(&f, &never);
+    if (f.opt.tap) {
+        printf("%s 1 /fuzz/insn_x86/agree-with-host\n", failures ? "not ok" : "ok");
+        printf("%s 2 /fuzz/insn_x86/every-row-ran\n1..2\n", never ? "not ok" : "ok");
+    }
+    return failures || never;
+}

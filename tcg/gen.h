@@ -51,13 +51,12 @@ typedef struct RegFile {
 } RegFile;
 
 typedef struct LiveIn { uint32_t ent, next, last; } LiveIn;
-/* Where an entity is at a block's entry. */
-typedef struct EntryLoc { uint32_t ent; uint16_t spill; uint8_t reg, home; } EntryLoc;
+/* Where an entity is at a block's entry: a register, or its pinned spill slot. */
+typedef struct EntryLoc { uint32_t ent; uint8_t reg; } EntryLoc;
 typedef struct GenBlock {
     uint32_t first_live, n_live;        /* in Gen.live_in */
-    uint32_t first_loc, n_loc;          /* in Gen.entry_locs; valid once a predecessor or the block itself is emitted */
-    bool     known;
-    bool     done;
+    uint32_t first_loc, n_loc;          /* in Gen.entry_locs, its parameters first */
+    bool     known;                     /* the above: an edge to it has been compiled */
     uint32_t code_at;                   /* offset in the hot code */
     int32_t  pc_mem_off;
 } GenBlock;
@@ -116,6 +115,8 @@ typedef struct Gen {
     GEN_ARRAY(GenBlock, blocks);
     GEN_ARRAY(LiveIn, live_in);
     GEN_ARRAY(EntryLoc, entry_locs);
+    uint16_t *pin;                      /* by entity: spill slot of its own, + 1; 0: none */
+    uint32_t cap_pin;
     uint64_t *bits;
     uint32_t cap_bits;
 
@@ -190,9 +191,14 @@ void     ra_home_overwrite(Gen *g, unsigned slot, uint32_t e);  /* slot's memory
 typedef struct Move { uint8_t to; uint8_t vec; uint32_t ent; Val zext_of; } Move;
 /* All at once: registers `to` receive entities; a free register is not needed beyond the scratch ones. */
 void     ra_parallel(Gen *g, const Move *moves, unsigned n);
-/* Block boundaries of regions. */
-void     ra_enter_block(Gen *g, uint32_t block);
-void     ra_leave_along(Gen *g, const IrEdge *edge);
+uint16_t ra_pin(Gen *g, uint32_t e);
+void     ra_clear(Gen *g, uint32_t first_commit);       /* nothing is anywhere */
+
+/* --- edges.c: block boundaries of regions */
+/* False: no way into the block has been compiled, so there is none. */
+bool     edge_enter(Gen *g, uint32_t block);
+/* Everything to where the target wants it; the first edge to a block decides that. */
+void     edge_moves(Gen *g, const IrEdge *edge);
 
 /* --- select.c */
 typedef struct Emit {
@@ -231,6 +237,7 @@ void host_move(Gen *g, unsigned to, unsigned from);                     /* both 
 void host_load(Gen *g, unsigned to, int32_t disp, unsigned bytes);      /* from the CPU base; zero-extends */
 void host_store(Gen *g, int32_t disp, unsigned from, unsigned bytes);
 void host_const(Gen *g, unsigned to, const IrConst *k);
+void host_add_pc(Gen *g, int32_t delta);                                 /* to the pc slot in memory */
 void host_zext(Gen *g, unsigned to, unsigned from, unsigned bytes);     /* general */
 
 static inline int32_t cpu_disp(uint32_t offset) { return (int32_t)offset - CPU_BIAS; }

@@ -361,6 +361,11 @@ static void analyse_region(Gen *g)
         g->bits = g_renew(uint64_t, g->bits, need);
     }
     memset(g->bits, 0, need * sizeof *g->bits);
+    if (g->n_ents > g->cap_pin) {
+        g->cap_pin = MAX(g->n_ents, 2 * g->cap_pin);
+        g->pin = g_renew(uint16_t, g->pin, g->cap_pin);
+    }
+    memset(g->pin, 0, g->n_ents * sizeof *g->pin);
     uint64_t *in = g->bits;
     live_sets(g, words, in, in + words * ir->n_blocks, in + 2 * words * ir->n_blocks);
 
@@ -386,6 +391,9 @@ static void analyse_region(Gen *g)
                     continue;           /* used only by what turned out to be dead */
                 GEN_PUSH(g, live_in) = (LiveIn){ e, g->ent[e].next, g->ent[e].last };
             }
+        for (uint32_t e = ir->n_insns; e < g->n_ents; e++)
+            if (g->ent[e].next != NEVER)
+                GEN_PUSH(g, live_in) = (LiveIn){ e, g->ent[e].next, g->ent[e].last };
         g->blocks[k].n_live = g->n_live_in - g->blocks[k].first_live;
     }
 }

@@ -35,16 +35,22 @@ void ra_start(Gen *g)
 
 static unsigned spill_units(const Gen *g, uint32_t e) { return ent_is_vec(g, e) ? 2 : 1; }
 
+enum { FREE, USED, PINNED };
+
 static bool spill_new(Gen *g, uint32_t e)
 {
     unsigned n = spill_units(g, e);
+    if (g->ir->n_blocks > 1 && g->pin[e]) {
+        g->ent[e].spill = g->pin[e];
+        return true;
+    }
     for (unsigned tries = 0; tries < 2; tries++) {
         for (unsigned i = tries ? 0 : g->spill_hint & ~1u; i + n <= 2 * SPILL_SLOTS; i += n) {
             if (g->spill_used[i] || (n == 2 && g->spill_used[i + 1]))
                 continue;
-            g->spill_used[i] = 1;
+            g->spill_used[i] = USED;
             if (n == 2)
-                g->spill_used[i + 1] = 1;
+                g->spill_used[i + 1] = USED;
             g->ent[e].spill = i + 1;
             g->spill_hint = i + n;
             return true;
@@ -60,9 +66,13 @@ static void spill_free(Gen *g, uint32_t e)
     Ent *x = &g->ent[e];
     if (!x->spill)
         return;
-    g->spill_used[x->spill - 1] = 0;
+    if (g->spill_used[x->spill - 1] == PINNED) {
+        x->spill = 0;
+        return;
+    }
+    g->spill_used[x->spill - 1] = FREE;
     if (spill_units(g, e) == 2)
-        g->spill_used[x->spill] = 0;
+        g->spill_used[x->spill] = FREE;
     if (x->spill - 1u < g->spill_hint)
         g->spill_hint = x->spill - 1;
     x->spill = 0;
@@ -436,8 +446,44 @@ void ra_parallel(Gen *g, const Move *moves, unsigned n)
         move_in(g, &moves[low(memory)], NO_REG);
 }
 
-/* --- blocks of regions */
+/* --- what the blocks of a region agree upon (edges.c) */
 
-void ra_enter_block(Gen *g, uint32_t block)
+/* A spill slot that is e's alone from here on: paths may differ in whether it has been written. */
+uint16_t ra_pin(Gen *g, uint32_t e)
 {
+    if (!g->pin[e]) {
+        if (!g->ent[e].spill) {
+            spill_new(g, e);
+            g->pin[e] = g->ent[e].spill;
+            g->ent[e].spill = 0;
+        } else {
+            g->pin[e] = g->ent[e].spill;
+        }
+        g->spill_used[g->pin[e] - 1] = PINNED;
+        if (spill_units(g, e) == 2)
+            g->spill_used[g->pin[e]] = PINNED;
+    }
+    return g->pin[e];
+}
+
+void ra_clear(Gen *g, uint32_t first_commit)
+{
+    for (unsigned r = 0; r < N_REGS; r++)
+        if (g->reg_ent[r])
+            g->ent[g->reg_ent[r]].reg = NO_REG;
+    memset(g->reg_ent, 0, sizeof g->reg_ent);
+    g->free = g->regs->all;
+    g->locked = 0;
+    for (unsigned i = 0; i < 2 * SPILL_SLOTS; i++)
+        if (g->spill_used[i] == USED)
+            g->spill_used[i] = FREE;
+    g->spill_hint = 0;
+    for (unsigned s = 0; s < g->ir->n_slots; s++) {
+        if (g->home_ent[s] && !ent_is_const(g, g->home_ent[s]))
+            g->ent[g->home_ent[s]].home = 0;
+        g->home_ent[s] = 0;
+    }
+    g->dirty = g->kept = (SlotSet){ { 0, 0 } };
+    g->n_commits = first_commit;
+    g->flags_a = VAL_NONE;
 }

@@ -151,6 +151,8 @@ static void emit_insn(Gen *g, uint32_t i)
     case IR_EXIT:   x64_exit(g, i); break;
     case IR_HEAD:   x64_head(g, i); break;
     case IR_HOST:   x64_host(g, i); break;
+    case IR_JUMP:   x64_jump(g, i); break;
+    case IR_BRANCH: x64_branch(g, i); break;
     case IR_ADDC: case IR_SUBB:
         x64_carry(g, i);
         break;
@@ -275,10 +277,11 @@ bool backend_compile(Backend *be, const Ir *ir, size_t at, size_t room, CodeBloc
     gen_begin(g, be->mem.rw + start, be->mem.rw + at + room);
     gen_analyse(g);
     ra_start(g);
+    g->blocks[0].known = true;
     for (uint32_t k = 0; k < ir->n_blocks; k++) {
         g->block = k;
-        if (ir->n_blocks > 1)
-            ra_enter_block(g, k);
+        if (k && !edge_enter(g, k))
+            continue;
         g->blocks[k].code_at = hot_at(g);
         if (!emit_block(g, k))
             return false;
@@ -407,7 +410,7 @@ void backend_free(Backend *be)
     Gen *g = &be->gen;
     void *arrays[] = { g->cold, g->fixups, g->recs, g->sites, g->links, g->pool, g->ent, g->rep, g->zx, g->how, g->ext,
                        g->next_call, g->uses, g->commit_prev, g->spill_used, g->blocks, g->live_in, g->entry_locs,
-                       g->bits };
+                       g->bits, g->pin };
     for (unsigned k = 0; k < ARRAY_LEN(arrays); k++)
         g_free(arrays[k]);
     rows_free(be->rows);

@@ -104,11 +104,8 @@ static void store_dirty(Gen *g, bool without_pc)
 
 static bool pc_is_64(const Gen *g) { return slot_bytes(g, g->ir->slots->pc) == 8; }
 
-/* pc slot := entry pc + off */
-static void set_pc(Gen *g, int32_t off)
+void host_add_pc(Gen *g, int32_t delta)
 {
-    int32_t delta = off - g->pc_mem_off;
-    g_assert(g->pc_mem_known);
     if (!delta)
         return;
     bool small = delta == (int8_t)delta;
@@ -117,6 +114,13 @@ static void set_pc(Gen *g, int32_t off)
         x64_1(g, delta);
     else
         x64_4(g, delta);
+}
+
+/* pc slot := entry pc + off */
+static void set_pc(Gen *g, int32_t off)
+{
+    g_assert(g->pc_mem_known);
+    host_add_pc(g, off - g->pc_mem_off);
 }
 
 /* Jumps to what the look-up cache has for the pc in r11. */
@@ -266,6 +270,48 @@ void x64_head(Gen *g, uint32_t i)
         x64_4(g, in->flags);
     g->flags_a = VAL_NONE;
     leave_if(g, CC_S, &g->ir->exits[in->aux], in->flags);
+}
+
+/* --- between the blocks of a region */
+
+static void go_to(Gen *g, const IrEdge *edge)
+{
+    edge_moves(g, edge);
+    if (edge->to == g->block + 1 && !g->in_cold)
+        return;                         /* it is next */
+    x64_1(g, 0xe9);
+    x64_fix(g, FIX_BLOCK, edge->to);
+}
+
+void x64_jump(Gen *g, uint32_t i) { go_to(g, &g->ir->edges[g->ir->insns[i].aux]); }
+
+void x64_branch(Gen *g, uint32_t i)
+{
+    const IrEdge *taken = &g->ir->edges[g->ir->insns[i].aux], *other = taken + 1;
+    unsigned cc = x64_test(g, i);
+    if (taken->to == g->block + 1) {    /* falls through instead */
+        const IrEdge *e = taken;
+        taken = other;
+        other = e;
+        cc ^= 1;
+    }
+    x64_1(g, 0x0f);
+    x64_1(g, 0x80 | cc);
+    x64_fix(g, FIX_COLD, cold_at(g));
+    uint32_t jcc = g->n_fixups - 1;
+    cold_begin(g);
+    const uint8_t *start = g->p;
+    uint32_t mine = g->n_fixups;
+    edge_moves(g, taken);
+    if (g->p == start && g->n_fixups == mine) {                        /* nothing to do on the way */
+        g->fixups[jcc].kind = FIX_BLOCK;
+        g->fixups[jcc].target = taken->to;
+    } else {
+        x64_1(g, 0xe9);
+        x64_fix(g, FIX_BLOCK, taken->to);
+    }
+    cold_end(g);
+    go_to(g, other);
 }
 
 /* --- slots */

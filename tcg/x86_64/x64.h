@@ -241,6 +241,8 @@ void x64_head(Gen *g, uint32_t i);
 void x64_look_up(Gen *g);                       /* jump by the jump cache to the pc in r11 */
 void x64_slot_put(Gen *g, uint32_t i);
 void x64_call(Gen *g, uint32_t i);
+void x64_jump(Gen *g, uint32_t i);
+void x64_branch(Gen *g, uint32_t i);
 /* vector.c */
 void x64_host(Gen *g, uint32_t i);
 

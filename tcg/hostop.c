@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * The table of host operations and what this host can do.  CPUID leaves: Intel SDM vol. 2A, CPUID. */
+#include <glib.h>
 #include "config.h"
 #include "tcg/hostop_int.h"
 
@@ -13,7 +14,7 @@ const HostRow host_rows[HOST_N_ROWS] = {
 #if HOST_X86_64
 #include <cpuid.h>
 
-unsigned host_features(void)
+static unsigned detect(void)
 {
     enum { A, B, C, D };
     static const struct { uint32_t leaf; uint8_t reg, bit; uint16_t feature; } bits[] = {
@@ -37,8 +38,16 @@ unsigned host_features(void)
     return found;
 }
 #else
-unsigned host_features(void)
+static unsigned detect(void)
 {
     return 0;
 }
 #endif
+
+unsigned host_features(void)
+{
+    static gsize known;                 /* a constant, once found: CPUID is slow under a hypervisor */
+    if (g_once_init_enter(&known))
+        g_once_init_leave(&known, (gsize)detect() | 1u << 31);
+    return known & 0x7fffffff;
+}

@@ -3,22 +3,32 @@
  * unmasked, string compares, masked stores, MXCSR.  Sources: Intel SDM vol. 1, 11.5; vol. 2, 4.1 (PCMPxSTRx). */
 #include <string.h>
 #include "target/x86/sse.h"
+#include "target/x86/x87.h"
 #include "tcg/hostop.h"
 
-enum { MX_FLAGS = 0x3f, MX_PRE = 7 /* IE DE ZE */, MX_UE = 0x10, MX_UM = 0x800, MX_FTZ = 0x8000, MX_MASK_SHIFT = 7,
-       MX_VALID = 0xffff };
+enum { MX_FLAGS = 0x3f, MX_PRE = 7 /* IE DE ZE */, MX_OE = 8, MX_UE = 0x10, MX_PE = 0x20, MX_UM = 0x800,
+       MX_FTZ = 0x8000, MX_MASK_SHIFT = 7, MX_RC_SHIFT = 13, MX_VALID = 0xffff };
 
-/* A lane that arithmetic has written is denormal.  Unmasked underflow is raised for those even when they are exact
- * (SDM vol. 1, 4.9.1.5).  What the lanes are follows from the name: the result of xxxPS is floats. */
-static bool tiny_result(const HostRow *row, const V128 *d)
+/* Lanes of the result that arithmetic writes, told from the name: the result of xxxPS is floats.  0: not such a row. */
+static unsigned result_lanes(const HostRow *row, bool *single)
 {
     size_t n = strlen(row->name);
-    bool scalar = row->name[n - 2] == 'S', single = row->name[n - 1] == 'S';
-    if (!strchr("PS", row->name[n - 2]) || !strchr("SD", row->name[n - 1]))     /* integers: xxxDQ */
-        return false;
-    if (!memcmp(row->name, "MIN", 3) || !memcmp(row->name, "MAX", 3))   /* these only choose */
-        return false;
-    for (unsigned i = 0; i < (scalar ? 1 : single ? 4 : 2); i++) {
+    bool scalar = row->name[n - 2] == 'S';
+    if (!(row->flags & HOF_FP) || (row->kind != HK_VV && row->kind != HK_VVV) ||
+        !strchr("PS", row->name[n - 2]) || !strchr("SD", row->name[n - 1]) ||   /* integers: xxxDQ */
+        !memcmp(row->name, "MIN", 3) || !memcmp(row->name, "MAX", 3))           /* these only choose */
+        return 0;
+    *single = row->name[n - 1] == 'S';
+    return scalar ? 1 : *single ? 4 : 2;
+}
+
+/* A lane that arithmetic has written is denormal.  Unmasked underflow is raised for those even when they are exact
+ * (SDM vol. 1, 4.9.1.5). */
+static bool tiny_result(const HostRow *row, const V128 *d)
+{
+    bool single = false;
+    unsigned n = result_lanes(row, &single);
+    for (unsigned i = 0; i < n; i++) {
         uint64_t mag = single ? (uint64_t)d->u32[i] << 33 : d->u64[i] << 1;
         if (mag && !(mag >> (single ? 56 : 53)))
             return true;
@@ -26,30 +36,94 @@ static bool tiny_result(const HostRow *row, const V128 *d)
     return false;
 }
 
-/* Left out: whether PE comes with an unmasked overflow or underflow is decided by the denormal or infinite result, not
- * by that with unbounded exponent (docs/gaps.md). */
-int sse_checked(CpuState *s, uint32_t word, uint64_t a_lo, uint64_t a_hi, uint64_t b_lo, uint64_t b_hi)
+/* With unmasked overflow or underflow PE tells of the result with unbounded exponent (SDM vol. 1, 4.9.1.4, 4.9.1.5). */
+static uint32_t inexact(const HostRow *row, const V128 *a, const V128 *b, uint32_t mxcsr, uint32_t pe)
 {
-    X86Cpu *c = x86_cpu(s);
-    const HostRow *row = &host_rows[word & 0xffff];
-    V128 va = { .u64 = { a_lo, a_hi } }, vb = { .u64 = { b_lo, b_hi } }, d = { 0 };
-    HostArg a = { .v = &va }, b = { .v = &vb }, none = { 0 };
+    enum { CVT = 0x5a, ADDSUB = 0xd0, HADD = 0x7c, HSUB = 0x7d, ADD = 0x58, SUB = 0x5c };
+    bool single = false;
+    unsigned n = result_lanes(row, &single), rc = mxcsr >> MX_RC_SHIFT & 3;
+    if (!n || row->map != 1)
+        return pe;
+    if (row->opcode == CVT) {
+        const V128 *v = n == 1 ? b : a;
+        return x87_inexact(CVT, &v->f64[0], NULL, false, true, rc) ||
+               (n > 1 && x87_inexact(CVT, &v->f64[1], NULL, false, true, rc)) ? MX_PE : 0;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        unsigned op = row->opcode, at = i, of = i;
+        const V128 *x = a, *y = b;
+        if (op == ADDSUB)
+            op = i & 1 ? ADD : SUB;
+        if (op == HADD || op == HSUB) {
+            op = op == HADD ? ADD : SUB;
+            x = y = i < n / 2 ? a : b;
+            at = 2 * i % n;
+            of = at + 1;
+        }
+        if (x87_inexact(op, single ? (void *)&x->f32[at] : (void *)&x->f64[at],
+                        single ? (void *)&y->f32[of] : (void *)&y->f64[of], single, single, rc))
+            return MX_PE;
+    }
+    return 0;
+}
+
+typedef struct Operands { HostArg a, b, c; unsigned imm, gsize; } Operands;
+
+/* False: an unmasked exception, recorded. */
+static bool run_checked(X86Cpu *c, const HostRow *row, const Operands *o, V128 *d, uint64_t *ret)
+{
     uint32_t old = x86_mxcsr(c), mxcsr = old & ~MX_FLAGS;
     if (!(old & MX_UM))
         mxcsr &= ~MX_FTZ;                       /* flush-to-zero counts only with underflow masked (SDM vol. 1, 10.2.3.3) */
-    if (row->kind == HK_VVG)
-        b.g = b_lo;
-    uint64_t ret = row->fn(&d, a, b, none, word >> 16 & 0xff, &mxcsr, word >> 24);
+    *ret = row->fn(d, o->a, o->b, o->c, o->imm, &mxcsr, o->gsize);
     uint32_t raised = mxcsr & MX_FLAGS, unmasked = ~(old >> MX_MASK_SHIFT) & MX_FLAGS;
-    if (!(old & MX_UM) && (row->kind == HK_VV || row->kind == HK_VVV) && tiny_result(row, &d))
+    if (!(old & MX_UM) && tiny_result(row, d))
         raised |= MX_UE;
     if (raised & unmasked & MX_PRE)             /* found before anything was computed (SDM vol. 1, 11.5.2) */
         raised &= MX_PRE;
+    else if (raised & unmasked & (MX_OE | MX_UE) && !(raised & ~unmasked & (MX_OE | MX_UE)))
+        raised = (raised & ~MX_PE) | inexact(row, o->a.v, o->b.v, old, raised & MX_PE);
     x86_set_mxcsr(c, old | raised);
-    if (raised & unmasked) {
-        x86_raise(c, c->cr4 & CR4_OSXMMEXCPT ? EXC_XM : EXC_UD, 0);
+    if (!(raised & unmasked))
+        return true;
+    x86_raise(c, c->cr4 & CR4_OSXMMEXCPT ? EXC_XM : EXC_UD, 0);
+    return false;
+}
+
+/* DPPS, DPPD: products, then sums of pairs; each step has its exceptions before the next (SDM vol. 2, DPPS). */
+static bool dot_checked(X86Cpu *c, bool single, const V128 *a, const V128 *b, unsigned imm, V128 *d)
+{
+    const HostRow *mul = &host_rows[single ? HOP_MULPS : HOP_MULPD], *add = &host_rows[single ? HOP_HADDPS : HOP_HADDPD];
+    V128 x = *a, y = *b, p;
+    uint64_t ret;
+    for (unsigned i = 0; i < 4; i++)            /* what is not selected counts as 0 */
+        if (!(imm >> (4 + (single ? i : i / 2)) & 1))
+            x.u32[i] = y.u32[i] = 0;
+    if (!run_checked(c, mul, &(Operands){ { .v = &x }, { .v = &y } }, &p, &ret))
+        return false;
+    for (unsigned i = 0; i < (single ? 2 : 1); i++)
+        if (!run_checked(c, add, &(Operands){ { .v = &p }, { .v = &p } }, &p, &ret))
+            return false;
+    for (unsigned i = 0; i < 4; i++)
+        d->u32[i] = imm >> (single ? i : i / 2) & 1 ? p.u32[i] : 0;
+    return true;
+}
+
+int sse_checked(CpuState *s, uint32_t word, uint64_t a_lo, uint64_t a_hi, uint64_t b_lo, uint64_t b_hi)
+{
+    X86Cpu *c = x86_cpu(s);
+    unsigned id = word & 0xffff;
+    const HostRow *row = &host_rows[id];
+    V128 a = { .u64 = { a_lo, a_hi } }, b = { .u64 = { b_lo, b_hi } }, mask = c->xmm_tmp, d = { 0 };
+    Operands o = { { .v = &a }, { .v = &b }, { .v = &mask }, word >> 16 & 0xff, word >> 24 };
+    uint64_t ret = 0;
+    if (row->kind == HK_VG || row->kind == HK_GGG)
+        o.a.g = a_lo;
+    if (row->kind == HK_VVG || row->kind == HK_GGG)
+        o.b.g = b_lo;
+    bool dot = id == HOP_DPPS || id == HOP_DPPD;
+    if (dot ? !dot_checked(c, id == HOP_DPPS, &a, &b, o.imm, &d) : !run_checked(c, row, &o, &d, &ret))
         return 1;
-    }
     c->xmm_tmp = d;
     s->helper_ret = ret;
     return 0;

@@ -741,6 +741,22 @@ int x87_env(CpuState *s, uint32_t w, uint64_t addr)
     return 0;
 }
 
+/* --- for SSE */
+
+bool x87_inexact(unsigned opcode, const void *x, const void *y, bool from_float, bool to_float, unsigned rc)
+{
+    enum { CW_DOUBLE = 0x200, CW_RC_SHIFT = 10 };
+    Loader *ld = from_float ? ld_f32 : ld_f64;
+    Binary *fn = opcode == 0x58 ? add_st : opcode == 0x5c ? sub_st : opcode == 0x5e ? div_st : mul_st;
+    X86Fpr a, b, r;
+    ld(&a, x, host_cw);
+    if (y)
+        ld(&b, y, host_cw);
+    else
+        ld_1(&b, NULL, host_cw);
+    return fn(&r, &a, &b, SW_EXC | CW_RESERVED | (to_float ? 0 : CW_DOUBLE) | rc << CW_RC_SHIFT) & SW_PE;
+}
+
 /* --- MMX */
 
 uint64_t mmx_get(CpuState *s, uint32_t n)

@@ -149,6 +149,9 @@ static inline void x86_put_xmm(X86Trans *t, unsigned r, Val v) { ir_put(t->b, X_
 void x86_ud(X86Trans *t);                                               /* raise and end the block */
 void x86_gp0(X86Trans *t);
 
+/* A row of hostop.def: inline if the host has it, else (or when MXCSR unmasks exceptions) by helper; may then fault. */
+Val  x86_host(X86Trans *t, IrType type, unsigned row, Val a, Val b, Val c, unsigned imm);
+
 /* A locked read-modify-write of operand 0: the old value. */
 Val  x86_atomic(X86Trans *t, X86Args *a, AtomicOp op, Val b, Val c);
 

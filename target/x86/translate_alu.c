@@ -724,16 +724,16 @@ static bool tr_crc32(X86Trans *t, X86Args *a)
     IrType type = val_type(b, v);
     if (type == I64) {
         crc = zext(t, I64, crc);
-        crc = ir_host(b, I64, HOP_CRC32, crc, v, VAL_NONE, 0);
+        crc = x86_host(t, I64, HOP_CRC32, crc, v, VAL_NONE, 0);
     } else if (type == I32) {
-        crc = ir_host(b, I32, HOP_CRC32, crc, v, VAL_NONE, 0);
+        crc = x86_host(t, I32, HOP_CRC32, crc, v, VAL_NONE, 0);
     } else {
         v = zext(t, I32, v);
         Val low = ir_op2i(b, IR_AND, v, 0xff);
-        crc = ir_host(b, I32, HOP_CRC32B, crc, low, VAL_NONE, 0);
+        crc = x86_host(t, I32, HOP_CRC32B, crc, low, VAL_NONE, 0);
         if (type == I16) {
             v = ir_op2i(b, IR_SHR, v, 8);
-            crc = ir_host(b, I32, HOP_CRC32B, crc, v, VAL_NONE, 0);
+            crc = x86_host(t, I32, HOP_CRC32B, crc, v, VAL_NONE, 0);
         }
     }
     x86_put_reg(t, a->reg, val_type(b, crc) == I64 ? 8 : 4, crc);

@@ -13,7 +13,8 @@
 #define TMP SLOT_BIT(X_XMM_TMP)
 #define FPU SLOT_BIT(X_FPU)
 static const IrHelper
-    h_checked = { "sse_checked", sse_checked, T_NONE, 5, HF_FAULTS | HF_FP, SET(SLOT_BIT(X_SYS)), SET(TMP | RET | SLOT_BIT(X_MXCSR)) },
+    h_checked = { "sse_checked", sse_checked, T_NONE, 5, HF_FAULTS | HF_FP, SET(TMP | SLOT_BIT(X_SYS)),
+                  SET(TMP | RET | SLOT_BIT(X_MXCSR)) },
     h_maskmov = { "sse_maskmov", sse_maskmov, T_NONE, 5, HF_FAULTS, SET(0), SET(0) },
     h_stri    = { "sse_pcmpstri", sse_pcmpstri, I32, 3, 0, SET(SLOTS_XMM), SET(RET) },
     h_strm    = { "sse_pcmpstrm", sse_pcmpstrm, I32, 3, 0, SET(SLOTS_XMM), SET(SLOT_BIT(X_XMM0)) },
@@ -54,25 +55,33 @@ static Val vector_of(X86Trans *t, Val g)
     return ir_host(t->b, V128T, HOP_MOVDV, g, VAL_NONE, VAL_NONE, 0);
 }
 
-/* MODE_FPEXC: by a helper that looks at the exceptions before anything is written. */
-static Val checked(X86Trans *t, IrType type, unsigned row, Val a, Val b, unsigned imm)
+static bool is_general(const HostRow *row, unsigned operand)
 {
-    unsigned kind = host_rows[row].kind;
-    bool wide = type == I64 || (kind == HK_VVG && val_type(t->b, b) == I64);
-    Val w = ir_imm(t->b, I32, row | imm << 16 | (wide ? 8u : 4u) << 24), zero = ir_imm(t->b, I64, 0);
-    Val args[5] = { w, low64(t, a), VAL_NONE, zero, zero };
-    args[2] = high64(t, a);
-    if (kind == HK_VVG)
-        args[3] = ir_resize(t->b, I64, b, false);
-    else if (b != VAL_NONE) {
-        args[3] = low64(t, b);
-        args[4] = high64(t, b);
+    return row->kind == HK_GGG || (operand ? row->kind == HK_VVG : row->kind == HK_VG);
+}
+
+/* By a helper: the row's portable function, with a look at the exceptions before anything is written. */
+static Val by_helper(X86Trans *t, IrType type, unsigned row, Val a, Val b, Val c, unsigned imm)
+{
+    const HostRow *r = &host_rows[row];
+    Val g = is_general(r, 0) ? a : is_general(r, 1) ? b : VAL_NONE, zero = ir_imm(t->b, I64, 0);
+    bool wide = type == I64 || (g && val_type(t->b, g) == I64);
+    Val args[5] = { ir_imm(t->b, I32, row | imm << 16 | (wide ? 8u : 4u) << 24), zero, zero, zero, zero }, v[2] = { a, b };
+    for (unsigned i = 0; i < 2; i++) {
+        if (!v[i])
+            continue;
+        bool general = is_general(r, i);
+        args[1 + 2 * i] = general ? ir_resize(t->b, I64, v[i], false) : low64(t, v[i]);
+        if (!general)
+            args[2 + 2 * i] = high64(t, v[i]);
     }
+    if (c)
+        ir_put(t->b, X_XMM_TMP, c);
     ir_callv(t->b, &h_checked, 5, args);
     if (type == V128T)
         return ir_get(t->b, X_XMM_TMP);
-    Val r = ir_get(t->b, X_HELPER_RET);
-    return ir_resize(t->b, type, r, false);
+    Val ret = ir_get(t->b, X_HELPER_RET);
+    return ir_resize(t->b, type, ret, false);
 }
 
 /* What x op x is, for idioms that make constants. */
@@ -93,15 +102,16 @@ static Val of_itself(X86Trans *t, unsigned row, Val x)
     }
 }
 
-static Val apply(X86Trans *t, IrType type, unsigned row, Val a, Val b, Val c, unsigned imm)
+Val x86_host(X86Trans *t, IrType type, unsigned row, Val a, Val b, Val c, unsigned imm)
 {
+    const HostRow *r = &host_rows[row];
     if (a == b) {
         Val known = of_itself(t, row, a);
         if (known != VAL_NONE)
             return known;
     }
-    if (t->mode & MODE_FPEXC && host_rows[row].flags & HOF_FP)
-        return checked(t, type, row, a, b, imm);
+    if (G_UNLIKELY((t->mode & MODE_FPEXC && r->flags & HOF_FP) || r->needs & ~host_features()))
+        return by_helper(t, type, row, a, b, c, imm);
     return ir_host(t->b, type, row, a, b, c, imm);
 }
 
@@ -116,28 +126,28 @@ static bool tr_host(X86Trans *t, X86Args *a)
     switch (host_rows[row].kind) {
     case HK_VV:
     case HK_VG:
-        a->dst = apply(t, V128T, row, a->src, none, none, imm);
+        a->dst = x86_host(t, V128T, row, a->src, none, none, imm);
         break;
     case HK_VVV:
-        a->dst = apply(t, V128T, row, a->dst, a->src, none, imm);
+        a->dst = x86_host(t, V128T, row, a->dst, a->src, none, imm);
         break;
     case HK_VVVV:
         v = x86_get_xmm(t, 0);
-        a->dst = apply(t, V128T, row, a->dst, a->src, v, imm);
+        a->dst = x86_host(t, V128T, row, a->dst, a->src, v, imm);
         break;
     case HK_VVG:
         v = wide ? a->src : ir_resize(t->b, I32, a->src, false);
-        a->dst = apply(t, V128T, row, a->dst, v, none, imm);
+        a->dst = x86_host(t, V128T, row, a->dst, v, none, imm);
         break;
     case HK_VSHI:
-        a->dst = apply(t, V128T, row, a->dst, none, none, imm);
+        a->dst = x86_host(t, V128T, row, a->dst, none, none, imm);
         break;
     case HK_GV:
-        v = apply(t, g, row, a->src, none, none, imm);
+        v = x86_host(t, g, row, a->src, none, none, imm);
         a->dst = ir_resize(t->b, x86_type(a->size), v, false);
         break;
     case HK_FVV:
-        v = apply(t, I32, row, a->dst, a->src, none, imm);
+        v = x86_host(t, I32, row, a->dst, a->src, none, imm);
         x86_put_eflags(t, v);
         break;
     default:
@@ -276,8 +286,8 @@ static bool tr_mmx(X86Trans *t, X86Args *a)
         d = mm_both(t, s, d);
         break;
     }
-    Val r = host_rows[row].kind == HK_VVV ? apply(t, V128T, row, d, s, VAL_NONE, imm)
-          : host_rows[row].kind == HK_VSHI ? host1(t, row, d, imm) : host1(t, row, s, imm);
+    Val none = VAL_NONE, r = host_rows[row].kind == HK_VVV ? x86_host(t, V128T, row, d, s, none, imm)
+                           : x86_host(t, V128T, row, host_rows[row].kind == HK_VSHI ? d : s, none, none, imm);
     if ((a->row->arg & M_FORM) == M_HIGH)
         r = host2(t, HOP_UNPCKHPD, r, r);
     mm_put(t, a->reg, r);
@@ -371,7 +381,7 @@ static bool tr_cvt_from_mm(X86Trans *t, X86Args *a)
     Val s = mm_source(t, a);
     if (!a->is_mem)
         ir_call(t->b, &h_mmenter);
-    Val r = apply(t, V128T, row, s, VAL_NONE, VAL_NONE, 0);
+    Val r = x86_host(t, V128T, row, s, VAL_NONE, VAL_NONE, 0);
     a->dst = row == HOP_CVTDQ2PS ? host2(t, HOP_MOVSD, a->dst, r) : r;
     return true;
 }
@@ -384,7 +394,7 @@ static bool tr_cvt_to_mm(X86Trans *t, X86Args *a)
     Val s = row == HOP_CVTPS2DQ || row == HOP_CVTTPS2DQ ? host1(t, HOP_MOVQ, a->src, 0) : a->src;
     if (t->mode & MODE_FPEXC)           /* it may end in #XM, see above */
         ir_call(t->b, &h_mmenter);
-    Val r = apply(t, V128T, row, s, VAL_NONE, VAL_NONE, 0);
+    Val r = x86_host(t, V128T, row, s, VAL_NONE, VAL_NONE, 0);
     mm_put(t, a->reg, r);
     return true;
 }
@@ -465,7 +475,6 @@ const X86Row x86_rows_sse[] = {
     { "66 0F 2B /r", "Mx Vx",   tr_mov, 0, LOAD, X86F_SSE2 },
     { "66 0F E7 /r", "Mx Vx",   tr_mov, 0, LOAD, X86F_SSE2 },
     { "66 0F 38 2A /r", "Vx Mx", tr_mov, 0, LOAD, X86F_SSE41 },
-    { "NP 0F C3 /r", "My Gy",   tr_mov, 0, R_WRITE, X86F_SSE2 },                /* movnti: no SSE state */
     { "66 REX.W 0F 6E /r", "Vx Wsd", tr_mov, 0, LOAD, X86F_SSE2 },
     { "66 0F 6E /r", "Vx Wss",  tr_mov, 0, LOAD, X86F_SSE2 },
     { "66 0F 6E /r", "Vx Ry",   H(MOVDV), SW, X86F_SSE2 },

@@ -64,4 +64,8 @@ uint16_t x87_fsw(const X86Cpu *c);                                      /* with 
 uint16_t x87_full_tags(const X86Cpu *c);                                /* two bits per register, as FSAVE has them */
 void     x87_load_words(X86Cpu *c, uint16_t fcw, uint16_t fsw);         /* sets TOP and what follows */
 
+/* Whether x op y (opcode: the SSE one, 58 59 5C 5E; y NULL: x itself) is inexact when rounded to a float's or double's
+ * significand with unbounded exponent, by rounding control rc. */
+bool     x87_inexact(unsigned opcode, const void *x, const void *y, bool from_float, bool to_float, unsigned rc);
+
 #endif

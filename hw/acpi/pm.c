@@ -67,8 +67,12 @@ static const Reg evt_regs[] = {
     { 8, "PM_TMR",  .value = timer_value, .width = 4 },
     { 0 }
 };
-static const Reg rst_regs[] = { { 0, "RST_CNT", REG(AcpiPm, rst_cnt), .mask = RST_SYSTEM, .on_write = rst_write }, { 0 } };
-static const Reg p92_regs[] = { { 0, "PORT92", REG(AcpiPm, port92), .mask = 2, .reset = 2, .on_write = port92_write }, { 0 } };
+static const Reg rst_regs[] = {
+    { 0, "RST_CNT", REG(AcpiPm, rst_cnt), .mask = RST_SYSTEM | RST_CPU, .on_write = rst_write }, { 0 }
+};
+static const Reg p92_regs[] = {
+    { 0, "PORT92", REG(AcpiPm, port92), .mask = 3, .reset = 2, .on_write = port92_write }, { 0 }
+};
 
 static void reset(void *self) { AcpiPm *p = self; p->cnt = 0; }
 

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Host operations: vector and odd integer operations that the IR passes through to the host, named after the x86
- * instruction that defines them.  hostop.def is the one table: the x86-64 back end encodes from it, the interpreter
- * calls the portable function of the row. */
+ * Host operations: vector and odd integer operations that the IR passes through to the host, named after
+ * the x86 instruction that defines them.  hostop.def is the one table: the x86-64 back end encodes from
+ * it, the interpreter calls the portable function of the row. */
 #ifndef RHEA_TCG_HOSTOP_H
 #define RHEA_TCG_HOSTOP_H
 
 #include "tcg/layout.h"
 
-/* What the operands a, b, c and the result are; V vector, G general register (i32 or i64 by the insn's type). */
+/* What the operands a, b, c and the result are; V vector, G general register (i32 or i64 by the insn's
+ * type). */
 typedef enum HostKind {
     HK_VV,      /* d = op(a)                   pshufd, cvtdq2ps, pabsb: the r/m operand is a */
-    HK_VVV,     /* d = op(a, b)                addps, pshufb: a is the destination operand of the legacy form */
-    HK_VVVV,    /* d = op(a, b, c)             blendvps: c is the mask (xmm0 of the legacy form); VEX opcode in digit */
+    HK_VVV,     /* d = op(a, b)                addps, pshufb: a is the legacy form's destination operand */
+    HK_VVVV,    /* d = op(a, b, c)             blendvps: c is the mask (legacy: xmm0); VEX opcode in digit */
     HK_VG,      /* d = op(g)                   movd, movq from a general register */
     HK_VVG,     /* d = op(a, g)                pinsrw, cvtsi2sd: other lanes from a */
     HK_GV,      /* g = op(a)                   pmovmskb, cvttsd2si, pextrw, movd */
@@ -24,29 +25,34 @@ enum {
     HOF_FP    = 1,      /* reads rounding and masks from MXCSR, sets its sticky flags */
     HOF_IMM   = 2,      /* has an imm8 */
     HOF_COMM  = 4,      /* a and b commute, result the same to the bit */
-    HOF_W     = 8,      /* REX.W / VEX.W when the general operand is i64 (cvtsi2sd, movq, pinsrq ...): W by type */
-    HOF_STORE = 16,     /* general or memory r/m is the destination: the vector is in the reg field (movd r, pextrb) */
+    HOF_W     = 8,      /* REX.W / VEX.W when the general operand is i64 (cvtsi2sd, movq, pinsrq ...) */
+    HOF_STORE = 16,     /* r/m is the general destination: the vector is in the reg field (movd, pextrb) */
     HOF_LEGACY = 32,    /* has no VEX form (crc32, sha) */
-    HOF_BYTE  = 64,     /* the general operand b is a byte register: needs REX for spl, bpl, sil, dil (crc32b) */
+    HOF_BYTE  = 64,     /* the general operand b is a byte register: REX for spl, bpl, sil, dil (crc32b) */
 };
 
 typedef union HostArg { const V128 *v; uint64_t g; } HostArg;
-/* gsize: 4 or 8, bytes of the general operand or result.  GV and FVV results are zero-extended.
- * Result to d (vectors; may be one of the operands) or returned (general, flags).  FP rows take rounding, FTZ, DAZ from *mxcsr and or in flags. */
-typedef uint64_t HostFn(V128 *d, HostArg a, HostArg b, HostArg c, unsigned imm, uint32_t *mxcsr, unsigned gsize);
+/* gsize: 4 or 8, bytes of the general operand or result.  GV and FVV results are zero-extended. Result to
+ * d (vectors; may be one of the operands) or returned (general, flags).  FP rows take rounding, FTZ, DAZ
+ * from *mxcsr and or in flags. */
+typedef uint64_t HostFn(V128 *d, HostArg a, HostArg b, HostArg c, unsigned imm, uint32_t *mxcsr,
+                        unsigned gsize);
 
 typedef struct HostRow {
     const char *name;
-    uint8_t     kind, prefix /* 0, 0x66, 0xf3, 0xf2 */, map /* 1: 0F, 2: 0F38, 3: 0F3A */, opcode, digit, flags;
+    uint8_t     kind;
+    uint8_t     prefix;         /* 0, 0x66, 0xf3, 0xf2 */
+    uint8_t     map;            /* 1: 0F, 2: 0F38, 3: 0F3A */
+    uint8_t     opcode, digit, flags;
     uint16_t    needs;          /* HOST_* feature bit */
     HostFn     *fn;
 } HostRow;
 
 /* Features of the host that rows may need; detected once at start (host_features()). */
 enum {
-    HOST_SSE3 = 1, HOST_SSSE3 = 2, HOST_SSE41 = 4, HOST_SSE42 = 8, HOST_POPCNT = 16, HOST_AES = 32, HOST_PCLMUL = 64,
-    HOST_SHA = 128, HOST_AVX = 256, HOST_AVX2 = 512, HOST_BMI1 = 1024, HOST_BMI2 = 2048, HOST_LZCNT = 4096,
-    HOST_MOVBE = 8192, HOST_FMA = 16384, HOST_F16C = 32768,
+    HOST_SSE3 = 1, HOST_SSSE3 = 2, HOST_SSE41 = 4, HOST_SSE42 = 8, HOST_POPCNT = 16, HOST_AES = 32,
+    HOST_PCLMUL = 64, HOST_SHA = 128, HOST_AVX = 256, HOST_AVX2 = 512, HOST_BMI1 = 1024, HOST_BMI2 = 2048,
+    HOST_LZCNT = 4096, HOST_MOVBE = 8192, HOST_FMA = 16384, HOST_F16C = 32768,
 };
 unsigned host_features(void);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Portable functions of the AES, SHA, PCLMULQDQ and CRC32 rows of hostop.def.  FIPS 197, FIPS 180-4, Intel SDM vol. 2. */
+ * Portable functions of the AES, SHA, PCLMULQDQ and CRC32 rows of hostop.def.  FIPS 197, FIPS 180-4, Intel
+ * SDM vol. 2. */
 #include "tcg/hostop_int.h"
 
 static const uint8_t sbox[256] = {
@@ -111,7 +112,8 @@ HOST_FN(SHA1RNDS4)
     static const uint32_t k[4] = { 0x5a827999, 0x6ed9eba1, 0x8f1bbcdc, 0xca62c1d6 };
     uint32_t s[5] = { a.v->u32[3], a.v->u32[2], a.v->u32[1], a.v->u32[0], 0 };
     for (unsigned i = 0; i < 4; i++) {
-        uint32_t f = (imm & 3) == 0 ? ch(s[1], s[2], s[3]) : (imm & 3) == 2 ? maj(s[1], s[2], s[3]) : s[1] ^ s[2] ^ s[3];
+        uint32_t f = (imm & 3) == 0 ? ch(s[1], s[2], s[3]) : (imm & 3) == 2 ? maj(s[1], s[2], s[3])
+                                                           : s[1] ^ s[2] ^ s[3];
         uint32_t t = f + rol(s[0], 5) + b.v->u32[3 - i] + s[4] + k[imm & 3];
         s[4] = s[3];
         s[3] = s[2];
@@ -150,7 +152,8 @@ HOST_FN(SHA256RNDS2)
     const uint32_t *x = a.v->u32, *y = b.v->u32;
     uint32_t s[8] = { y[3], y[2], x[3], x[2], y[1], y[0], x[1], x[0] };
     for (unsigned i = 0; i < 2; i++) {
-        uint32_t t = ch(s[4], s[5], s[6]) + sum1(s[4]) + c.v->u32[i] + s[7], u = maj(s[0], s[1], s[2]) + sum0(s[0]);
+        uint32_t t = ch(s[4], s[5], s[6]) + sum1(s[4]) + c.v->u32[i] + s[7];
+        uint32_t u = maj(s[0], s[1], s[2]) + sum0(s[0]);
         for (unsigned n = 7; n; n--)
             s[n] = s[n - 1];
         s[4] += t;
@@ -163,7 +166,8 @@ HOST_FN(SHA256RNDS2)
 HOST_FN(SHA256MSG1)
 {
     const uint32_t *x = a.v->u32;
-    *d = (V128){ .u32 = { x[0] + sig0(x[1]), x[1] + sig0(x[2]), x[2] + sig0(x[3]), x[3] + sig0(b.v->u32[0]) } };
+    *d = (V128){ .u32 = { x[0] + sig0(x[1]), x[1] + sig0(x[2]), x[2] + sig0(x[3]),
+                          x[3] + sig0(b.v->u32[0]) } };
     return 0;
 }
 

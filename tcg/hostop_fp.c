@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Portable functions of the floating-point rows of hostop.def, lane by lane from scalar primitives.  Intel SDM vol. 1
- * chapter 11 and appendix E (NaNs: the first operand's, quietened, unless only the second is one), vol. 2. */
+ * Portable functions of the floating-point rows of hostop.def, lane by lane from scalar primitives.  Intel
+ * SDM vol. 1 chapter 11 and appendix E (NaNs: the first operand's, quietened, unless only the second is
+ * one), vol. 2. */
 #include "tcg/hostop_int.h"
 #include "tcg/x86_64/hostfp.h"
 
@@ -80,17 +81,17 @@ static bool cmp_holds(unsigned pred, unsigned fl)
     return r ^ (pred >> 2 & 1);
 }
 
-#define FP_CMP(name, f, u, n) HOST_FN(name)                                                                     \
-{                                                                                                               \
-    V128 r = *a.v;                                                                                              \
-    for (unsigned i = 0; i < n; i++) {                                                                          \
-        __auto_type x = a.v->f[i];                                                                              \
-        __auto_type y = b.v->f[i];                                                                              \
-        unsigned fl = cmp_signals(imm) ? f##_comi(x, y, mxcsr) : f##_ucomi(x, y, mxcsr);                        \
-        r.u[i] = -(int64_t)cmp_holds(imm, fl);                                                                  \
-    }                                                                                                           \
-    *d = r;                                                                                                     \
-    return 0;                                                                                                   \
+#define FP_CMP(name, f, u, n) HOST_FN(name)                                                                  \
+{                                                                                                            \
+    V128 r = *a.v;                                                                                           \
+    for (unsigned i = 0; i < n; i++) {                                                                       \
+        __auto_type x = a.v->f[i];                                                                           \
+        __auto_type y = b.v->f[i];                                                                           \
+        unsigned fl = cmp_signals(imm) ? f##_comi(x, y, mxcsr) : f##_ucomi(x, y, mxcsr);                     \
+        r.u[i] = -(int64_t)cmp_holds(imm, fl);                                                               \
+    }                                                                                                        \
+    *d = r;                                                                                                  \
+    return 0;                                                                                                \
 }
 FP_CMP(CMPPS, f32, u32, 4)
 FP_CMP(CMPPD, f64, u64, 2)
@@ -129,7 +130,7 @@ FP_FROM_INT(CVTSI2SD, f64)
 
 #define FP_TO_INT(name, m, how) HOST_FN(name)                                                   \
 {                                                                                               \
-    return gsize == 8 ? (uint64_t)m##how##i64(a.v->m[0], mxcsr) : (uint32_t)m##how##i32(a.v->m[0], mxcsr);     \
+    return gsize == 8 ? (uint64_t)m##how##i64(a.v->m[0], mxcsr) : (uint32_t)m##how##i32(a.v->m[0], mxcsr);   \
 }
 FP_TO_INT(CVTSS2SI,  f32, _to_)
 FP_TO_INT(CVTSD2SI,  f64, _to_)
@@ -189,29 +190,30 @@ static float sum4(const float *p, uint32_t *mxcsr)
 FP_DOT(DPPS, f32, 4, sum4(p.f32, mxcsr))
 FP_DOT(DPPD, f64, 2, f64_add(p.f64[0], p.f64[1], mxcsr))
 
-/* ROUNDxx: imm[2] set: rounding of MXCSR, else imm[1:0]; imm[3]: inexact is not told.  Denormals raise nothing. */
-#define FP_ROUND(fn, type, utype, fbits, to_int)                                                                \
-    static type fn(type v, unsigned imm, uint32_t *mxcsr)                                                       \
-    {                                                                                                           \
-        union { type f; utype u; } x = { v }, r;                                                                \
-        const utype sign = (utype)1 << (sizeof(type) * 8 - 1), top = (utype)1 << fbits;                         \
-        utype mag = x.u & ~sign, inf = (~(utype)0 >> 1) & ~(top - 1);                                           \
-        if (mag > inf) {                                                                                        \
-            if (!(mag & top >> 1))                                                                              \
-                *mxcsr |= MX_IE;                                                                                \
-            x.u |= top >> 1;                                                                                    \
-            return x.f;                                                                                         \
-        }                                                                                                       \
-        if (mag < top && *mxcsr & MX_DAZ)                                                                       \
-            x.u &= sign;                                                                                        \
-        if (mag >> fbits >= (inf >> fbits >> 1) + fbits)        /* all such values are integers */              \
-            return x.f;                                                                                         \
-        uint32_t mode = imm & 4 ? *mxcsr : (*mxcsr & ~MX_RC) | (imm & 3) << MX_RC_SHIFT;                        \
-        r.f = to_int(x.f, &mode);                                                                               \
-        r.u |= x.u & sign;                                                                                      \
-        if (r.u != x.u && !(imm & 8))                                                                           \
-            *mxcsr |= MX_PE;                                                                                    \
-        return r.f;                                                                                             \
+/* ROUNDxx: imm[2] set: rounding of MXCSR, else imm[1:0]; imm[3]: inexact is not told.  Denormals raise
+ * nothing. */
+#define FP_ROUND(fn, type, utype, fbits, to_int)                                                             \
+    static type fn(type v, unsigned imm, uint32_t *mxcsr)                                                    \
+    {                                                                                                        \
+        union { type f; utype u; } x = { v }, r;                                                             \
+        const utype sign = (utype)1 << (sizeof(type) * 8 - 1), top = (utype)1 << fbits;                      \
+        utype mag = x.u & ~sign, inf = (~(utype)0 >> 1) & ~(top - 1);                                        \
+        if (mag > inf) {                                                                                     \
+            if (!(mag & top >> 1))                                                                           \
+                *mxcsr |= MX_IE;                                                                             \
+            x.u |= top >> 1;                                                                                 \
+            return x.f;                                                                                      \
+        }                                                                                                    \
+        if (mag < top && *mxcsr & MX_DAZ)                                                                    \
+            x.u &= sign;                                                                                     \
+        if (mag >> fbits >= (inf >> fbits >> 1) + fbits)        /* all such values are integers */           \
+            return x.f;                                                                                      \
+        uint32_t mode = imm & 4 ? *mxcsr : (*mxcsr & ~MX_RC) | (imm & 3) << MX_RC_SHIFT;                     \
+        r.f = to_int(x.f, &mode);                                                                            \
+        r.u |= x.u & sign;                                                                                   \
+        if (r.u != x.u && !(imm & 8))                                                                        \
+            *mxcsr |= MX_PE;                                                                                 \
+        return r.f;                                                                                          \
     }
 FP_ROUND(f32_round, float, uint32_t, 23, f32_to_i64)
 FP_ROUND(f64_round, double, uint64_t, 52, f64_to_i64)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * The portable functions of hostop.def's rows: h_NAME, spread over hostop_simd.c, hostop_fp.c, hostop_crypto.c. */
+ * The portable functions of hostop.def's rows: h_NAME, spread over hostop_simd.c, hostop_fp.c,
+ * hostop_crypto.c. */
 #ifndef RHEA_TCG_HOSTOP_INT_H
 #define RHEA_TCG_HOSTOP_INT_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Portable functions of the integer, bitwise and shuffling rows of hostop.def.  Intel SDM vol. 2, each instruction's
- * "Operation" section.  A result may overlie an operand, hence the local r. */
+ * Portable functions of the integer, bitwise and shuffling rows of hostop.def.  Intel SDM vol. 2, each
+ * instruction's "Operation" section.  A result may overlie an operand, hence the local r. */
 #include <string.h>
 #include "tcg/hostop_int.h"
 
@@ -103,7 +103,8 @@ LANES(PSIGND, u32, 4, (int32_t)y < 0 ? -x : y ? x : 0)
 GATHER(PABSB, u8, 16, va->s8[i] < 0 ? -va->s8[i] : va->s8[i])
 GATHER(PABSW, u16, 8, va->s16[i] < 0 ? -va->s16[i] : va->s16[i])
 GATHER(PABSD, u32, 4, va->s32[i] < 0 ? -va->u32[i] : va->u32[i])
-GATHER(PMADDWD, u32, 4, (uint32_t)(va->s16[2 * i] * vb->s16[2 * i]) + (uint32_t)(va->s16[2 * i + 1] * vb->s16[2 * i + 1]))
+GATHER(PMADDWD, u32, 4, (uint32_t)(va->s16[2 * i] * vb->s16[2 * i]) +
+                        (uint32_t)(va->s16[2 * i + 1] * vb->s16[2 * i + 1]))
 GATHER(PMADDUBSW, s16, 8, sat_s16(va->u8[2 * i] * vb->s8[2 * i] + va->u8[2 * i + 1] * vb->s8[2 * i + 1]))
 
 static unsigned abs_diff(unsigned x, unsigned y)
@@ -163,15 +164,15 @@ PAIRS(PHSUBSW, s16, 8, sat_s16(x - y))
 
 /* --- shifts: k, the count, is the low quadword of b or the immediate */
 
-#define SHIFT(name, m, n, expr)                                                                                 \
-    static void shift_##name(V128 *d, const V128 *v, uint64_t k)                                                \
-    {                                                                                                           \
-        for (unsigned i = 0; i < n; i++) {                                                                      \
-            __auto_type x = v->m[i];                                                                            \
-            d->m[i] = (expr);                                                                                   \
-        }                                                                                                       \
-    }                                                                                                           \
-    HOST_FN(name)    { shift_##name(d, a.v, b.v->u64[0]); return 0; }                                           \
+#define SHIFT(name, m, n, expr)                                                                              \
+    static void shift_##name(V128 *d, const V128 *v, uint64_t k)                                             \
+    {                                                                                                        \
+        for (unsigned i = 0; i < n; i++) {                                                                   \
+            __auto_type x = v->m[i];                                                                         \
+            d->m[i] = (expr);                                                                                \
+        }                                                                                                    \
+    }                                                                                                        \
+    HOST_FN(name)    { shift_##name(d, a.v, b.v->u64[0]); return 0; }                                        \
     HOST_FN(name##I) { shift_##name(d, a.v, imm); return 0; }
 SHIFT(PSRLW, u16, 8, k < 16 ? x >> k : 0)
 SHIFT(PSRLD, u32, 4, k < 32 ? x >> k : 0)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * SSE instructions that generated code does not do itself: the checked way of floating point when exceptions are
- * unmasked, string compares, masked stores, MXCSR.  Sources: Intel SDM vol. 1, 11.5; vol. 2, 4.1 (PCMPxSTRx). */
+ * SSE instructions that generated code does not do itself: the checked way of floating point when
+ * exceptions are unmasked, string compares, masked stores, MXCSR.  Sources: Intel SDM vol. 1, 11.5; vol.
+ * 2, 4.1 (PCMPxSTRx). */
 #include <string.h>
 #include "target/x86/sse.h"
 #include "target/x86/x87.h"
@@ -9,7 +10,8 @@
 enum { MX_FLAGS = 0x3f, MX_PRE = 7 /* IE DE ZE */, MX_OE = 8, MX_UE = 0x10, MX_PE = 0x20, MX_UM = 0x800,
        MX_FTZ = 0x8000, MX_MASK_SHIFT = 7, MX_RC_SHIFT = 13, MX_VALID = 0xffff };
 
-/* Lanes of the result that arithmetic writes, told from the name: the result of xxxPS is floats.  0: not such a row. */
+/* Lanes of the result that arithmetic writes, told from the name: the result of xxxPS is floats.  0: not
+ * such a row. */
 static unsigned result_lanes(const HostRow *row, bool *single)
 {
     size_t n = strlen(row->name);
@@ -22,8 +24,8 @@ static unsigned result_lanes(const HostRow *row, bool *single)
     return scalar ? 1 : *single ? 4 : 2;
 }
 
-/* A lane that arithmetic has written is denormal.  Unmasked underflow is raised for those even when they are exact
- * (SDM vol. 1, 4.9.1.5). */
+/* A lane that arithmetic has written is denormal.  Unmasked underflow is raised for those even when they
+ * are exact (SDM vol. 1, 4.9.1.5). */
 static bool tiny_result(const HostRow *row, const V128 *d)
 {
     bool single = false;
@@ -36,7 +38,8 @@ static bool tiny_result(const HostRow *row, const V128 *d)
     return false;
 }
 
-/* With unmasked overflow or underflow PE tells of the result with unbounded exponent (SDM vol. 1, 4.9.1.4, 4.9.1.5). */
+/* With unmasked overflow or underflow PE tells of the result with unbounded exponent (SDM vol. 1, 4.9.1.4,
+ * 4.9.1.5). */
 static uint32_t inexact(const HostRow *row, const V128 *a, const V128 *b, uint32_t mxcsr, uint32_t pe)
 {
     enum { CVT = 0x5a, ADDSUB = 0xd0, HADD = 0x7c, HSUB = 0x7d, ADD = 0x58, SUB = 0x5c };
@@ -74,7 +77,7 @@ static bool run_checked(X86Cpu *c, const HostRow *row, const Operands *o, V128 *
 {
     uint32_t old = x86_mxcsr(c), mxcsr = old & ~MX_FLAGS;
     if (!(old & MX_UM))
-        mxcsr &= ~MX_FTZ;                       /* flush-to-zero counts only with underflow masked (SDM vol. 1, 10.2.3.3) */
+        mxcsr &= ~MX_FTZ;         /* flush-to-zero counts only with underflow masked (SDM vol. 1, 10.2.3.3) */
     *ret = row->fn(d, o->a, o->b, o->c, o->imm, &mxcsr, o->gsize);
     uint32_t raised = mxcsr & MX_FLAGS, unmasked = ~(old >> MX_MASK_SHIFT) & MX_FLAGS;
     if (!(old & MX_UM) && tiny_result(row, d))
@@ -90,10 +93,12 @@ static bool run_checked(X86Cpu *c, const HostRow *row, const Operands *o, V128 *
     return false;
 }
 
-/* DPPS, DPPD: products, then sums of pairs; each step has its exceptions before the next (SDM vol. 2, DPPS). */
+/* DPPS, DPPD: products, then sums of pairs; each step has its exceptions before the next (SDM vol. 2,
+ * DPPS). */
 static bool dot_checked(X86Cpu *c, bool single, const V128 *a, const V128 *b, unsigned imm, V128 *d)
 {
-    const HostRow *mul = &host_rows[single ? HOP_MULPS : HOP_MULPD], *add = &host_rows[single ? HOP_HADDPS : HOP_HADDPD];
+    const HostRow *mul = &host_rows[single ? HOP_MULPS : HOP_MULPD];
+    const HostRow *add = &host_rows[single ? HOP_HADDPS : HOP_HADDPD];
     V128 x = *a, y = *b, p;
     uint64_t ret;
     for (unsigned i = 0; i < 4; i++)            /* what is not selected counts as 0 */
@@ -202,9 +207,11 @@ static bool equal_ordered(const StrOp *o, unsigned j)
 }
 
 /* IntRes2, one bit per element of b; flags at their EFLAGS places. */
-static unsigned compare_strings(X86Cpu *c, uint32_t word, uint64_t eax, uint64_t edx, unsigned *n, uint32_t *flags)
+static unsigned compare_strings(X86Cpu *c, uint32_t word, uint64_t eax, uint64_t edx, unsigned *n,
+                                uint32_t *flags)
 {
-    static bool (*const aggregate[4])(const StrOp *, unsigned) = { equal_any, in_ranges, equal_each, equal_ordered };
+    static bool (*const aggregate[4])(const StrOp *, unsigned) = { equal_any, in_ranges, equal_each,
+                                                                   equal_ordered };
     const V128 *a = &c->xmm[word >> STR_A & 15], *b = &c->xmm_tmp;
     unsigned format = word & 3, polarity = word >> 4 & 3, res = 0;
     bool wide = word & STR_WIDE;
@@ -222,7 +229,8 @@ static unsigned compare_strings(X86Cpu *c, uint32_t word, uint64_t eax, uint64_t
     if (polarity == 3)
         res ^= (1u << o.len_b) - 1;
     *n = o.n;
-    *flags = (res ? FL_CF : 0) | (o.len_b < o.n ? FL_ZF : 0) | (o.len_a < o.n ? FL_SF : 0) | (res & 1 ? FL_OF : 0);
+    *flags = (res ? FL_CF : 0) | (o.len_b < o.n ? FL_ZF : 0) | (o.len_a < o.n ? FL_SF : 0) |
+             (res & 1 ? FL_OF : 0);
     return res;
 }
 

@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * The x87 FPU by the host's x87.  Sources: Intel SDM vol. 1, chapter 8 (stack, exceptions, their order), vol. 2.
+ * The x87 FPU by the host's x87.  Sources: Intel SDM vol. 1, chapter 8 (stack, exceptions, their order),
+ * vol. 2.
  *
- * Arithmetic runs on the host FPU under the guest's own control word, masks included: an unmasked exception then
- * gives the guest's result too (nothing stored, or a biased exponent).  The host's #MF never comes: the status word
- * is read and cleared by non-waiting instructions before the next waiting one.  Outside these few instructions the
- * host's register stack is empty and its control word the ABI's, 0x37f.
+ * Arithmetic runs on the host FPU under the guest's own control word, masks included: an unmasked
+ * exception then gives the guest's result too (nothing stored, or a biased exponent).  The host's #MF
+ * never comes: the status word is read and cleared by non-waiting instructions before the next waiting
+ * one.  Outside these few instructions the host's register stack is empty and its control word the ABI's,
+ * 0x37f.
  *
  * The register stack (tags, TOP, stack faults) is kept in C, so the host never sees an empty register. */
 #include <string.h>
 #include "target/x86/x87.h"
 
 enum {
-    SW_IE = 1, SW_DE = 2, SW_ZE = 4, SW_OE = 8, SW_UE = 0x10, SW_PE = 0x20, SW_SF = 0x40, SW_ES = 0x80, SW_C0 = 0x100,
-    SW_C1 = 0x200, SW_C2 = 0x400, SW_TOP = 0x3800, SW_C3 = 0x4000, SW_B = 0x8000,
+    SW_IE = 1, SW_DE = 2, SW_ZE = 4, SW_OE = 8, SW_UE = 0x10, SW_PE = 0x20, SW_SF = 0x40, SW_ES = 0x80,
+    SW_C0 = 0x100, SW_C1 = 0x200, SW_C2 = 0x400, SW_TOP = 0x3800, SW_C3 = 0x4000, SW_B = 0x8000,
     SW_EXC = 0x3f, SW_CC = SW_C0 | SW_C1 | SW_C2 | SW_C3,
     SW_PRE = SW_IE | SW_DE | SW_ZE,             /* unmasked: the operands stay as they were */
     SW_NO_STORE = SW_PRE | SW_OE | SW_UE,       /* unmasked: memory stays as it was */
@@ -28,32 +30,34 @@ static const X86Fpr indefinite = { { 0xc000000000000000, 0xffff } };
 
 typedef uint16_t Binary(X86Fpr *r, const X86Fpr *a, const void *b, uint16_t cw);
 
-#define BINARY_ST(name, insn)                                                                                   \
-    static uint16_t name(X86Fpr *r, const X86Fpr *a, const void *b, uint16_t cw)                                \
-    {                                                                                                           \
-        uint16_t sw;                                                                                            \
-        asm volatile("fnclex\n\tfldcw %[cw]\n\tfldt %[b]\n\tfldt %[a]\n\t" insn "\n\tfnstsw %[sw]\n\t"          \
-                     "fnclex\n\tfldcw %[host]\n\tfstpt %[r]\n\temms"                                            \
-                     : [r] "=m"(*r), [sw] "=a"(sw)                                                              \
-                     : [a] "m"(*a), [b] "m"(*(const X86Fpr *)b), [cw] "m"(cw), [host] "m"(host_cw) : X87_CLOBBERS);    \
-        return sw;                                                                                              \
+#define BINARY_ST(name, insn)                                                                                \
+    static uint16_t name(X86Fpr *r, const X86Fpr *a, const void *b, uint16_t cw)                             \
+    {                                                                                                        \
+        uint16_t sw;                                                                                         \
+        asm volatile("fnclex\n\tfldcw %[cw]\n\tfldt %[b]\n\tfldt %[a]\n\t" insn "\n\tfnstsw %[sw]\n\t"       \
+                     "fnclex\n\tfldcw %[host]\n\tfstpt %[r]\n\temms"                                         \
+                     : [r] "=m"(*r), [sw] "=a"(sw)                                                           \
+                     : [a] "m"(*a), [b] "m"(*(const X86Fpr *)b), [cw] "m"(cw), [host] "m"(host_cw)           \
+                     : X87_CLOBBERS);                                                                        \
+        return sw;                                                                                           \
     }
-#define BINARY_MEM(name, insn, type)                                                                            \
-    static uint16_t name(X86Fpr *r, const X86Fpr *a, const void *b, uint16_t cw)                                \
-    {                                                                                                           \
-        uint16_t sw;                                                                                            \
-        asm volatile("fnclex\n\tfldcw %[cw]\n\tfldt %[a]\n\t" insn " %[b]\n\tfnstsw %[sw]\n\t"                  \
-                     "fnclex\n\tfldcw %[host]\n\tfstpt %[r]"                                                    \
-                     : [r] "=m"(*r), [sw] "=a"(sw)                                                              \
-                     : [a] "m"(*a), [b] "m"(*(const type *)b), [cw] "m"(cw), [host] "m"(host_cw) : X87_CLOBBERS);      \
-        return sw;                                                                                              \
+#define BINARY_MEM(name, insn, type)                                                                         \
+    static uint16_t name(X86Fpr *r, const X86Fpr *a, const void *b, uint16_t cw)                             \
+    {                                                                                                        \
+        uint16_t sw;                                                                                         \
+        asm volatile("fnclex\n\tfldcw %[cw]\n\tfldt %[a]\n\t" insn " %[b]\n\tfnstsw %[sw]\n\t"               \
+                     "fnclex\n\tfldcw %[host]\n\tfstpt %[r]"                                                 \
+                     : [r] "=m"(*r), [sw] "=a"(sw)                                                           \
+                     : [a] "m"(*a), [b] "m"(*(const type *)b), [cw] "m"(cw), [host] "m"(host_cw)             \
+                     : X87_CLOBBERS);                                                                        \
+        return sw;                                                                                           \
     }
 /* One operation with each kind of second operand. */
-#define BINARY(op)                                                                                              \
-    BINARY_ST(op##_st, "f" #op " %%st(1), %%st")                                                                \
-    BINARY_MEM(op##_f32, "f" #op "s", uint32_t)                                                                 \
-    BINARY_MEM(op##_i32, "fi" #op "l", uint32_t)                                                                \
-    BINARY_MEM(op##_f64, "f" #op "l", uint64_t)                                                                 \
+#define BINARY(op)                                                                                           \
+    BINARY_ST(op##_st, "f" #op " %%st(1), %%st")                                                             \
+    BINARY_MEM(op##_f32, "f" #op "s", uint32_t)                                                              \
+    BINARY_MEM(op##_i32, "fi" #op "l", uint32_t)                                                             \
+    BINARY_MEM(op##_f64, "f" #op "l", uint64_t)                                                              \
     BINARY_MEM(op##_i16, "fi" #op "s", uint16_t)
 BINARY(add)
 BINARY(mul)
@@ -82,15 +86,15 @@ static Binary *const binary_mem[8][4] = {
 
 /* Operations on ST(0): r[0] the new ST(0), r[1] what is ST(1) after a push. */
 typedef uint16_t Unary(X86Fpr *r, const X86Fpr *a, uint16_t cw);
-#define UNARY(name, insn)                                                                                       \
-    static uint16_t name(X86Fpr *r, const X86Fpr *a, uint16_t cw)                                               \
-    {                                                                                                           \
-        uint16_t sw;                                                                                            \
-        asm volatile("fnclex\n\tfldcw %[cw]\n\tfldt %[a]\n\t" insn "\n\tfnstsw %[sw]\n\t"                       \
-                     "fnclex\n\tfldcw %[host]\n\tfstpt %[r0]\n\tfstpt %[r1]\n\tfnclex\n\temms"                  \
-                     : [r0] "=m"(r[0]), [r1] "=m"(r[1]), [sw] "=a"(sw)                                          \
-                     : [a] "m"(*a), [cw] "m"(cw), [host] "m"(host_cw) : X87_CLOBBERS);                          \
-        return sw;                                                                                              \
+#define UNARY(name, insn)                                                                                    \
+    static uint16_t name(X86Fpr *r, const X86Fpr *a, uint16_t cw)                                            \
+    {                                                                                                        \
+        uint16_t sw;                                                                                         \
+        asm volatile("fnclex\n\tfldcw %[cw]\n\tfldt %[a]\n\t" insn "\n\tfnstsw %[sw]\n\t"                    \
+                     "fnclex\n\tfldcw %[host]\n\tfstpt %[r0]\n\tfstpt %[r1]\n\tfnclex\n\temms"               \
+                     : [r0] "=m"(r[0]), [r1] "=m"(r[1]), [sw] "=a"(sw)                                       \
+                     : [a] "m"(*a), [cw] "m"(cw), [host] "m"(host_cw) : X87_CLOBBERS);                       \
+        return sw;                                                                                           \
     }
 UNARY(f2xm1,   "f2xm1")
 UNARY(fsqrt,   "fsqrt")
@@ -104,15 +108,15 @@ UNARY(fsincos, "fsincos")
 UNARY(fptan,   "fptan")
 
 /* Loads: no first operand. */
-#define LOADER(name, insn, type)                                                                                \
-    static uint16_t name(X86Fpr *r, const void *b, uint16_t cw)                                                 \
-    {                                                                                                           \
-        uint16_t sw;                                                                                            \
-        asm volatile("fnclex\n\tfldcw %[cw]\n\t" insn "\n\tfnstsw %[sw]\n\t"                                    \
-                     "fnclex\n\tfldcw %[host]\n\tfstpt %[r]\n\tfnclex\n\temms"                                  \
-                     : [r] "=m"(*r), [sw] "=a"(sw)                                                              \
-                     : [b] "m"(*(const type *)b), [cw] "m"(cw), [host] "m"(host_cw) : X87_CLOBBERS);            \
-        return sw;                                                                                              \
+#define LOADER(name, insn, type)                                                                             \
+    static uint16_t name(X86Fpr *r, const void *b, uint16_t cw)                                              \
+    {                                                                                                        \
+        uint16_t sw;                                                                                         \
+        asm volatile("fnclex\n\tfldcw %[cw]\n\t" insn "\n\tfnstsw %[sw]\n\t"                                 \
+                     "fnclex\n\tfldcw %[host]\n\tfstpt %[r]\n\tfnclex\n\temms"                               \
+                     : [r] "=m"(*r), [sw] "=a"(sw)                                                           \
+                     : [b] "m"(*(const type *)b), [cw] "m"(cw), [host] "m"(host_cw) : X87_CLOBBERS);         \
+        return sw;                                                                                           \
     }
 typedef uint16_t Loader(X86Fpr *r, const void *b, uint16_t cw);
 LOADER(ld_f32, "flds %[b]", uint32_t)
@@ -128,20 +132,21 @@ LOADER(ld_pi,  "fldpi", X86Fpr)
 LOADER(ld_lg2, "fldlg2", X86Fpr)
 LOADER(ld_ln2, "fldln2", X86Fpr)
 LOADER(ld_z,   "fldz", X86Fpr)
-static Loader *const loaders[] = { [X87_F32] = ld_f32, [X87_I32] = ld_i32, [X87_F64] = ld_f64, [X87_I16] = ld_i16,
+static Loader *const loaders[] = { [X87_F32] = ld_f32, [X87_I32] = ld_i32, [X87_F64] = ld_f64,
+                                   [X87_I16] = ld_i16,
                                    [X87_I64] = ld_i64, [X87_BCD] = ld_bcd };
 static Loader *const constants[] = { ld_1, ld_l2t, ld_l2e, ld_pi, ld_lg2, ld_ln2, ld_z };
 
 /* Stores. */
-#define STORER(name, insn)                                                                                      \
-    static uint16_t name(X86Fpr *r, const X86Fpr *a, uint16_t cw)                                               \
-    {                                                                                                           \
-        uint16_t sw;                                                                                            \
-        asm volatile("fnclex\n\tfldcw %[cw]\n\tfldt %[a]\n\t" insn " %[r]\n\tfnstsw %[sw]\n\t"                  \
-                     "fnclex\n\tfldcw %[host]\n\temms"                                                          \
-                     : [r] "+m"(*r), [sw] "=a"(sw)                                                              \
-                     : [a] "m"(*a), [cw] "m"(cw), [host] "m"(host_cw) : X87_CLOBBERS);                          \
-        return sw;                                                                                              \
+#define STORER(name, insn)                                                                                   \
+    static uint16_t name(X86Fpr *r, const X86Fpr *a, uint16_t cw)                                            \
+    {                                                                                                        \
+        uint16_t sw;                                                                                         \
+        asm volatile("fnclex\n\tfldcw %[cw]\n\tfldt %[a]\n\t" insn " %[r]\n\tfnstsw %[sw]\n\t"               \
+                     "fnclex\n\tfldcw %[host]\n\temms"                                                       \
+                     : [r] "+m"(*r), [sw] "=a"(sw)                                                           \
+                     : [a] "m"(*a), [cw] "m"(cw), [host] "m"(host_cw) : X87_CLOBBERS);                       \
+        return sw;                                                                                           \
     }
 typedef uint16_t Storer(X86Fpr *r, const X86Fpr *a, uint16_t cw);
 STORER(st_f32, "fsts")
@@ -150,7 +155,8 @@ STORER(st_i16, "fists")
 STORER(st_i32, "fistl")
 STORER(st_i64, "fistpll")
 STORER(st_bcd, "fbstp")
-static Storer *const storers[] = { [X87_F32] = st_f32, [X87_I32] = st_i32, [X87_F64] = st_f64, [X87_I16] = st_i16,
+static Storer *const storers[] = { [X87_F32] = st_f32, [X87_I32] = st_i32, [X87_F64] = st_f64,
+                                   [X87_I16] = st_i16,
                                    [X87_I64] = st_i64, [X87_BCD] = st_bcd };
 
 /* --- the register stack */
@@ -184,7 +190,8 @@ static uint16_t summary(uint16_t fsw, uint16_t fcw)
     return fsw & ~fcw & SW_EXC ? fsw | SW_ES | SW_B : fsw;
 }
 
-/* Merges the exceptions of sw and the condition codes named by cc.  False: one of `fatal` among them is unmasked. */
+/* Merges the exceptions of sw and the condition codes named by cc.  False: one of `fatal` among them is
+ * unmasked. */
 static bool merge(X86Cpu *c, uint16_t sw, uint16_t cc, uint16_t fatal)
 {
     c->fsw = summary((c->fsw & ~cc) | (sw & (cc | SW_EXC | SW_SF)), c->fcw);
@@ -199,7 +206,8 @@ static bool stack_fault(X86Cpu *c, bool overflow)
 
 /* --- one function per form; true: completed, so that a popping form pops */
 
-/* Instructions that say "not yet" or "out of range" in C2 clear it when they fault or give a NaN; C0 and C3 stay. */
+/* Instructions that say "not yet" or "out of range" in C2 clear it when they fault or give a NaN; C0 and
+ * C3 stay. */
 static uint16_t faulting_cc(uint16_t cc)
 {
     return SW_C1 | (cc & SW_C2);
@@ -255,8 +263,8 @@ static bool one_to_two(X86Cpu *c, Unary *fn, uint16_t cc)
     return true;
 }
 
-/* The condition codes say "unordered" after an unmasked #I as well; only the pops are left out then (so AMD's hardware
- * does it; SDM vol. 2, FCOM, leaves them undefined). */
+/* The condition codes say "unordered" after an unmasked #I as well; only the pops are left out then (so
+ * AMD's hardware does it; SDM vol. 2, FCOM, leaves them undefined). */
 static bool compared(X86Cpu *c, uint16_t sw)
 {
     return merge(c, sw, SW_CC, SW_PRE);
@@ -287,7 +295,8 @@ static bool load_converted(X86Cpu *c, Loader *fn, const void *b)
     X86Fpr r;
     if (!empty(c, 7))
         return load(c, indefinite);
-    if (!merge(c, fn(&r, b, c->fcw), SW_C1, SW_IE))         /* an unmasked #D lets the load complete (AMD's hardware) */
+    /* an unmasked #D lets the load complete (AMD's hardware) */
+    if (!merge(c, fn(&r, b, c->fcw), SW_C1, SW_IE))
         return false;
     push(c, r);
     return true;
@@ -382,7 +391,8 @@ static bool run(X86Cpu *c, uint32_t w)
     X87Op op = x87_op(w);
     switch (op) {
     case X87_ADD: case X87_MUL: case X87_SUB: case X87_SUBR: case X87_DIV: case X87_DIVR:
-        return w & X87W_TO ? two_operands(c, ops[op], i, i, 0, SW_C1) : two_operands(c, ops[op], 0, 0, i, SW_C1);
+        return w & X87W_TO ? two_operands(c, ops[op], i, i, 0, SW_C1)
+                           : two_operands(c, ops[op], 0, 0, i, SW_C1);
     case X87_COM: case X87_COMP: return compare(c, com_st, st(c, i), empty(c, i));
     case X87_UCOM:   return compare(c, ucom_st, st(c, i), empty(c, i));
     case X87_TST:    return test_zero(c);
@@ -530,13 +540,15 @@ int x87_mem(CpuState *s, uint32_t w, uint64_t pc, uint64_t addr, uint64_t value,
 /* What FST gives for an empty register. */
 static X86Fpr indefinite_of(X87Kind kind)
 {
-    static const uint64_t low[] = { [X87_F32] = 0xffc00000, [X87_I32] = 0x80000000, [X87_F64] = 0xfff8000000000000,
-                                    [X87_I16] = 0x8000, [X87_I64] = 0x8000000000000000, [X87_F80] = 0xc000000000000000,
-                                    [X87_BCD] = 0xc000000000000000 };
+    static const uint64_t low[] = {
+        [X87_F32] = 0xffc00000, [X87_F64] = 0xfff8000000000000, [X87_I16] = 0x8000, [X87_I32] = 0x80000000,
+        [X87_I64] = 0x8000000000000000, [X87_F80] = 0xc000000000000000, [X87_BCD] = 0xc000000000000000,
+    };
     return (X86Fpr){ { low[kind], 0xffff } };
 }
 
-static const uint8_t kind_size[] = { [X87_F32] = 4, [X87_I32] = 4, [X87_F64] = 8, [X87_I16] = 2, [X87_I64] = 8,
+static const uint8_t kind_size[] = { [X87_F32] = 4, [X87_I32] = 4, [X87_F64] = 8, [X87_I16] = 2,
+                                     [X87_I64] = 8,
                                      [X87_F80] = 10, [X87_BCD] = 10 };
 
 /* An unmasked exception lets memory as it is: the store that follows then writes back what was there. */
@@ -639,7 +651,8 @@ uint16_t x87_full_tags(const X86Cpu *c)
     for (unsigned i = 0; i < 8; i++) {
         unsigned exp = c->fpr[i].exp & 0x7fff;
         uint64_t mant = c->fpr[i].mant;
-        unsigned tag = exp == 0 && !mant ? ZERO : exp == 0 || exp == 0x7fff || !(mant >> 63) ? SPECIAL : VALID;
+        bool special = exp == 0 || exp == 0x7fff || !(mant >> 63);
+        unsigned tag = exp == 0 && !mant ? ZERO : special ? SPECIAL : VALID;
         tags |= (c->fpu_empty >> i & 1 ? EMPTY : tag) << 2 * i;
     }
     return tags;
@@ -649,7 +662,8 @@ uint16_t x87_full_tags(const X86Cpu *c)
 static unsigned env_make(const X86Cpu *c, uint32_t w, uint8_t *out)
 {
     enum { ONES = 0xffff0000u };
-    uint32_t v[7] = { ONES | c->fcw, ONES | x87_fsw(c), ONES | x87_full_tags(c), c->fip, c->fcs | (uint32_t)c->fop << 16,
+    uint32_t v[7] = { ONES | c->fcw, ONES | x87_fsw(c), ONES | x87_full_tags(c), c->fip,
+                      c->fcs | (uint32_t)c->fop << 16,
                       c->fdp, ONES | c->fds };
     if (w & X87W_REAL) {
         uint32_t ip = c->fip + ((uint32_t)c->fcs << 4), dp = c->fdp + ((uint32_t)c->fds << 4);
@@ -671,7 +685,8 @@ static void env_take(X86Cpu *c, uint32_t w, const uint8_t *in)
     bool small = w & X87W_TO;
     uint32_t v[7];
     for (unsigned i = 0; i < 7; i++)
-        v[i] = small ? in[2 * i] | (uint32_t)in[2 * i + 1] << 8 : in[4 * i] | in[4 * i + 1] << 8 | in[4 * i + 2] << 16 |
+        v[i] = small ? in[2 * i] | (uint32_t)in[2 * i + 1] << 8 : in[4 * i] | in[4 * i + 1] << 8 |
+               in[4 * i + 2] << 16 |
                (uint32_t)in[4 * i + 3] << 24;
     x87_load_words(c, v[0], v[1]);
     c->fpu_empty = 0;

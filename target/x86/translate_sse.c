@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * SSE to SSE4.2, AES, PCLMULQDQ, SHA and MMX rows.  Nearly every SSE instruction is one row of tcg/hostop.def on
- * V128 values (tr_host); XMM registers are slots.  MMX instructions take their registers from the x87 file by helper
- * and run as the host row of the XMM form on the low half.
- * Encodings and operands: Intel SDM vol. 2, appendix A; alignment: table 22-4ff of vol. 1 (16-byte legacy operands). */
+ * SSE to SSE4.2, AES, PCLMULQDQ, SHA and MMX rows.  Nearly every SSE instruction is one row of
+ * tcg/hostop.def on V128 values (tr_host); XMM registers are slots.  MMX instructions take their registers
+ * from the x87 file by helper and run as the host row of the XMM form on the low half. Encodings and
+ * operands: Intel SDM vol. 2, appendix A; alignment: table 22-4ff of vol. 1 (16-byte legacy operands). */
 #include "tcg/hostop.h"
 #include "target/x86/sse.h"
 #include "target/x86/translate.h"
@@ -18,7 +18,8 @@ static const IrHelper
     h_maskmov = { "sse_maskmov", sse_maskmov, T_NONE, 5, HF_FAULTS, SET(0), SET(0) },
     h_stri    = { "sse_pcmpstri", sse_pcmpstri, I32, 3, 0, SET(SLOTS_XMM), SET(RET) },
     h_strm    = { "sse_pcmpstrm", sse_pcmpstrm, I32, 3, 0, SET(SLOTS_XMM), SET(SLOT_BIT(X_XMM0)) },
-    h_stmxcsr = { "sse_get_mxcsr", sse_get_mxcsr, I32, 0, HF_FP, SET(SLOT_BIT(X_MXCSR)), SET(SLOT_BIT(X_MXCSR)) },
+    h_stmxcsr = { "sse_get_mxcsr", sse_get_mxcsr, I32, 0, HF_FP, SET(SLOT_BIT(X_MXCSR)),
+                  SET(SLOT_BIT(X_MXCSR)) },
     h_ldmxcsr = { "sse_set_mxcsr", sse_set_mxcsr, T_NONE, 1, HF_FAULTS | HF_FP, SET(SLOT_BIT(X_MXCSR)),
                   SET(SLOT_BIT(X_MXCSR) | SLOT_BIT(X_SYS)) },
     h_check   = { "x87_check", x87_check, T_NONE, 0, HF_FAULTS, SET(FPU), SET(0) },
@@ -66,7 +67,8 @@ static Val by_helper(X86Trans *t, IrType type, unsigned row, Val a, Val b, Val c
     const HostRow *r = &host_rows[row];
     Val g = is_general(r, 0) ? a : is_general(r, 1) ? b : VAL_NONE, zero = ir_imm(t->b, I64, 0);
     bool wide = type == I64 || (g && val_type(t->b, g) == I64);
-    Val args[5] = { ir_imm(t->b, I32, row | imm << 16 | (wide ? 8u : 4u) << 24), zero, zero, zero, zero }, v[2] = { a, b };
+    Val args[5] = { ir_imm(t->b, I32, row | imm << 16 | (wide ? 8u : 4u) << 24), zero, zero, zero, zero };
+    Val v[2] = { a, b };
     for (unsigned i = 0; i < 2; i++) {
         if (!v[i])
             continue;
@@ -201,7 +203,8 @@ static Val di_address(X86Trans *t)
 
 static bool tr_maskmov(X86Trans *t, X86Args *a)
 {
-    Val at = di_address(t), lo = low64(t, a->dst), hi = high64(t, a->dst), mlo = low64(t, a->src), mhi = high64(t, a->src);
+    Val at = di_address(t), lo = low64(t, a->dst), hi = high64(t, a->dst), mlo = low64(t, a->src),
+        mhi = high64(t, a->src);
     ir_call(t->b, &h_maskmov, at, lo, hi, mlo, mhi);
     return true;
 }
@@ -210,7 +213,8 @@ static bool tr_maskmov(X86Trans *t, X86Args *a)
 static bool tr_pcmpstr(X86Trans *t, X86Args *a)
 {
     bool mask = a->row->arg & 1;
-    uint32_t w = a->imm8 | (uint32_t)a->reg << STR_A | (a->row->arg & STR_EXPLICIT) | (t->opsize == 8 ? STR_WIDE : 0);
+    uint32_t w = a->imm8 | (uint32_t)a->reg << STR_A | (a->row->arg & STR_EXPLICIT) |
+                 (t->opsize == 8 ? STR_WIDE : 0);
     Val word = ir_imm(t->b, I32, w), eax = x86_get_reg(t, RAX, 8), edx = x86_get_reg(t, RDX, 8);
     ir_put(t->b, X_XMM_TMP, a->src);
     Val flags = ir_call(t->b, mask ? &h_strm : &h_stri, word, eax, edx);
@@ -240,7 +244,7 @@ static bool tr_ldmxcsr(X86Trans *t, X86Args *a)
 /* How the XMM form gives the MMX result in its low half; above the row in arg. */
 enum {
     M_LANES = 0,            /* as it is */
-    M_BOTH = 1 << 16,       /* both operands side by side in one register, given twice: packs, horizontal adds */
+    M_BOTH = 1 << 16,    /* both operands side by side in one register, given twice: packs, horizontal adds */
     M_HIGH = 2 << 16,       /* the upper half of the "low" unpack */
     M_SHUFB = 3 << 16,      /* indices of three bits */
     M_ALIGN = 4 << 16,      /* palignr */
@@ -341,7 +345,8 @@ static bool tr_pinsrw_mm(X86Trans *t, X86Args *a)
 static bool tr_mmx_to_gpr(X86Trans *t, X86Args *a)
 {
     ir_call(t->b, &h_check);
-    Val v = mm_get(t, a->rm), r = ir_host(t->b, I32, a->row->arg, v, VAL_NONE, VAL_NONE, a->row->arg == HOP_PEXTRW ? a->imm8 & 3 : 0);
+    unsigned imm = a->row->arg == HOP_PEXTRW ? a->imm8 & 3 : 0;
+    Val v = mm_get(t, a->rm), r = ir_host(t->b, I32, a->row->arg, v, VAL_NONE, VAL_NONE, imm);
     ir_call(t->b, &h_mmenter);
     a->dst = r;
     return true;
@@ -365,14 +370,15 @@ static bool tr_movdq2q(X86Trans *t, X86Args *a)
 static bool tr_maskmovq(X86Trans *t, X86Args *a)
 {
     ir_call(t->b, &h_check);
-    Val at = di_address(t), zero = ir_imm(t->b, I64, 0), v = low64(t, mm_get(t, a->reg)), mask = low64(t, mm_get(t, a->rm));
+    Val at = di_address(t), zero = ir_imm(t->b, I64, 0), v = low64(t, mm_get(t, a->reg)),
+        mask = low64(t, mm_get(t, a->rm));
     ir_call(t->b, &h_maskmov, at, v, zero, mask, zero);
     ir_call(t->b, &h_mmenter);
     return true;
 }
 
-/* CVTPI2PS, CVTPI2PD.  From memory they do not touch the x87 state (SDM for CVTPI2PD; AMD's hardware for both).
- * Otherwise MMX has begun even if they end in #XM (AMD's hardware). */
+/* CVTPI2PS, CVTPI2PD.  From memory they do not touch the x87 state (SDM for CVTPI2PD; AMD's hardware for
+ * both). Otherwise MMX has begun even if they end in #XM (AMD's hardware). */
 static bool tr_cvt_from_mm(X86Trans *t, X86Args *a)
 {
     unsigned row = a->row->arg;
@@ -417,21 +423,21 @@ enum {
 #define H(name) tr_host, HOP_##name
 
 /* The four arithmetic forms of one opcode. */
-#define FP4(opcode, name)                                                                                       \
-    { "0F " opcode " /r",    "Vx Wx",  H(name##PS), SF, X86F_SSE },                                             \
-    { "66 0F " opcode " /r", "Vx Wx",  H(name##PD), SF, X86F_SSE2 },                                            \
-    { "F3 0F " opcode " /r", "Vx Wss", H(name##SS), SF, X86F_SSE },                                             \
+#define FP4(opcode, name)                                                                                    \
+    { "0F " opcode " /r",    "Vx Wx",  H(name##PS), SF, X86F_SSE },                                          \
+    { "66 0F " opcode " /r", "Vx Wx",  H(name##PD), SF, X86F_SSE2 },                                         \
+    { "F3 0F " opcode " /r", "Vx Wss", H(name##SS), SF, X86F_SSE },                                          \
     { "F2 0F " opcode " /r", "Vx Wsd", H(name##SD), SF, X86F_SSE2 }
 
 /* An integer instruction in its XMM and its MMX form. */
-#define INT2(opcode, name, form, mm_feature)                                                                    \
-    { "66 0F " opcode " /r", "Vx Wx", H(name), S, X86F_SSE2 },                                                  \
+#define INT2(opcode, name, form, mm_feature)                                                                 \
+    { "66 0F " opcode " /r", "Vx Wx", H(name), S, X86F_SSE2 },                                               \
     { "NP 0F " opcode " /r", "Pq Qq", tr_mmx, HOP_##name | form, MM, X86F_##mm_feature }
-#define SSSE3(opcode, name, form, flags)                                                                        \
-    { "66 0F 38 " opcode " /r", "Vx Wx", H(name), flags, X86F_SSSE3 },                                          \
+#define SSSE3(opcode, name, form, flags)                                                                     \
+    { "66 0F 38 " opcode " /r", "Vx Wx", H(name), flags, X86F_SSSE3 },                                       \
     { "NP 0F 38 " opcode " /r", "Pq Qq", tr_mmx, HOP_##name | form, MM, X86F_SSSE3 }
-#define SHIFT(opcode, name)                                                                                     \
-    { "66 0F " opcode " ib", "Ux Ib", H(name), S, X86F_SSE2 },                                                  \
+#define SHIFT(opcode, name)                                                                                  \
+    { "66 0F " opcode " ib", "Ux Ib", H(name), S, X86F_SSE2 },                                               \
     { "NP 0F " opcode " ib", "Nq Ib", tr_mmx_shift, HOP_##name, MM, X86F_MMX }
 #define SSE41(opcode, name, src) { "66 0F 38 " opcode " /r", "Vx " src, H(name), S, X86F_SSE41 }
 #define SSE41_VV(opcode, name, src) { "66 0F 38 " opcode " /r", "Vx " src, H(name), SW, X86F_SSE41 }
@@ -458,7 +464,7 @@ const X86Row x86_rows_sse[] = {
     { "F3 0F 16 /r", "Vx Wx",   H(MOVSHDUP), SW, X86F_SSE3 },
     { "0F 13 /r",    "Msd Vx",  tr_mov, 0, LOAD, X86F_SSE },
     { "66 0F 13 /r", "Msd Vx",  tr_mov, 0, LOAD, X86F_SSE2 },
-    { "0F 16 /r",    "Vx Wsd",  H(MOVLHPS), S, X86F_SSE },                      /* movhps from memory as well */
+    { "0F 16 /r",    "Vx Wsd",  H(MOVLHPS), S, X86F_SSE },                    /* movhps from memory as well */
     { "66 0F 16 /r", "Vx Wsd",  H(MOVLHPS), S | R_MEMONLY, X86F_SSE2 },
     { "0F 17 /r",    "Msd Vx",  tr_high, 0, LOAD, X86F_SSE },
     { "66 0F 17 /r", "Msd Vx",  tr_high, 0, LOAD, X86F_SSE2 },
@@ -620,8 +626,9 @@ const X86Row x86_rows_sse[] = {
     { "66 0F 38 32 /r", "Vx Mw", tr_extend2, HOP_PMOVZXBQ, SW, X86F_SSE41 },
     SSE41_VV("33", PMOVZXWD, "Wsd"), SSE41_VV("34", PMOVZXWQ, "Wss"), SSE41_VV("35", PMOVZXDQ, "Wsd"),
     SSE41("28", PMULDQ, "Wx"), SSE41("29", PCMPEQQ, "Wx"), SSE41("2B", PACKUSDW, "Wx"),
-    SSE41("38", PMINSB, "Wx"), SSE41("39", PMINSD, "Wx"), SSE41("3A", PMINUW, "Wx"), SSE41("3B", PMINUD, "Wx"),
-    SSE41("3C", PMAXSB, "Wx"), SSE41("3D", PMAXSD, "Wx"), SSE41("3E", PMAXUW, "Wx"), SSE41("3F", PMAXUD, "Wx"),
+    SSE41("38", PMINSB, "Wx"), SSE41("39", PMINSD, "Wx"), SSE41("3A", PMINUW, "Wx"),
+    SSE41("3B", PMINUD, "Wx"), SSE41("3C", PMAXSB, "Wx"), SSE41("3D", PMAXSD, "Wx"),
+    SSE41("3E", PMAXUW, "Wx"), SSE41("3F", PMAXUD, "Wx"),
     SSE41("40", PMULLD, "Wx"), SSE41_VV("41", PHMINPOSUW, "Wx"),
     { "66 0F 3A 0C /r ib", "Vx Wx Ib",  H(BLENDPS), S, X86F_SSE41 },
     { "66 0F 3A 0D /r ib", "Vx Wx Ib",  H(BLENDPD), S, X86F_SSE41 },

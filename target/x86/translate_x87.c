@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * x87 rows: every instruction is a helper of helper_x87.c that is told which one by a word (x87.h).  Memory operands
- * are loaded and stored by generated code.  Encodings: Intel SDM vol. 2, appendix A, tables A-7 to A-22. */
+ * x87 rows: every instruction is a helper of helper_x87.c that is told which one by a word
+ * (x87.h).  Memory operands are loaded and stored by generated code.  Encodings: Intel SDM vol. 2,
+ * appendix A, tables A-7 to A-22. */
 #include "tcg/hostop.h"
 #include "target/x86/translate.h"
 #include "target/x86/x87.h"
@@ -10,7 +11,8 @@
 static const IrHelper
     h_reg    = { "x87_reg",    x87_reg,    T_NONE, 2, HF_FAULTS, SET(FPU), SET(FPU) },
     h_cmov   = { "x87_cmov",   x87_cmov,   T_NONE, 3, HF_FAULTS, SET(FPU), SET(FPU) },
-    h_comi   = { "x87_comi",   x87_comi,   T_NONE, 2, HF_FAULTS, SET(FPU), SET(FPU | SLOT_BIT(X_HELPER_RET)) },
+    h_comi   = { "x87_comi",   x87_comi,   T_NONE, 2, HF_FAULTS, SET(FPU),
+                 SET(FPU | SLOT_BIT(X_HELPER_RET)) },
     h_mem    = { "x87_mem",    x87_mem,    T_NONE, 5, HF_FAULTS, SET(FPU), SET(FPU) },
     h_store  = { "x87_store",  x87_store,  T_NONE, 2, HF_FAULTS, SET(FPU),
                  SET(SLOT_BIT(X_HELPER_RET) | SLOT_BIT(X_XMM_TMP)) },
@@ -57,8 +59,8 @@ static bool tr_comi(X86Trans *t, X86Args *a)
     return true;
 }
 
-/* A pending #MF comes before the faults of the memory operand (SDM vol. 3, table 6-2): hence the check in front of each
- * load here, and no load by the driver. */
+/* A pending #MF comes before the faults of the memory operand (SDM vol. 3, table 6-2): hence the check in
+ * front of each load here, and no load by the driver. */
 static Val checked_load(X86Trans *t, Val addr, unsigned size)
 {
     ir_call(t->b, &h_check);
@@ -69,7 +71,8 @@ static Val checked_load(X86Trans *t, Val addr, unsigned size)
 /* Loads, and arithmetic with an operand in memory. */
 static bool tr_mem(X86Trans *t, X86Args *a)
 {
-    Val w = word(t, a), pc = ir_pc(t->b, t->off), v = checked_load(t, a->addr, a->size), zero = ir_imm(t->b, I64, 0);
+    Val w = word(t, a), pc = ir_pc(t->b, t->off), v = checked_load(t, a->addr, a->size),
+        zero = ir_imm(t->b, I64, 0);
     ir_call(t->b, &h_mem, w, pc, a->addr, v, zero);
     return true;
 }
@@ -86,7 +89,8 @@ static bool tr_load10(X86Trans *t, X86Args *a)
 
 static bool tr_store(X86Trans *t, X86Args *a)
 {
-    static const uint8_t size[] = { [X87_F32] = 4, [X87_I32] = 4, [X87_F64] = 8, [X87_I16] = 2, [X87_I64] = 8 };
+    static const uint8_t size[] = { [X87_F32] = 4, [X87_I32] = 4, [X87_F64] = 8, [X87_I16] = 2,
+                                    [X87_I64] = 8 };
     unsigned n = size[x87_i(a->row->arg)];
     Val w = word(t, a), pc = ir_pc(t->b, t->off);
     ir_call(t->b, &h_store, w, a->addr);
@@ -97,14 +101,15 @@ static bool tr_store(X86Trans *t, X86Args *a)
     return true;
 }
 
-/* FSTP m80, FBSTP.  If the second part faults the first has been written; the instruction will be run again and write
- * the same there. */
+/* FSTP m80, FBSTP.  If the second part faults the first has been written; the instruction will be run
+ * again and write the same there. */
 static bool tr_store10(X86Trans *t, X86Args *a)
 {
     Val w = word(t, a), pc = ir_pc(t->b, t->off), none = VAL_NONE;
     ir_call(t->b, &h_store, w, a->addr);
     Val v = ir_get(t->b, X_XMM_TMP), at = ir_addi(t->b, a->addr, 8);
-    Val high = ir_host(t->b, I32, HOP_PEXTRW, v, none, none, 4), low = ir_host(t->b, I64, HOP_MOVDG, v, none, none, 0);
+    Val high = ir_host(t->b, I32, HOP_PEXTRW, v, none, none, 4),
+        low = ir_host(t->b, I64, HOP_MOVDG, v, none, none, 0);
     high = ir_ext(t->b, IR_TRUNC, I16, high);
     x86_store(t, at, 2, high);
     x86_store(t, a->addr, 8, low);
@@ -159,17 +164,18 @@ static bool tr_nop(X86Trans *t, X86Args *a)
 }
 
 #define MEM(op, kind) (X87_##op | X87_##kind << X87W_I)
-enum { F = R_FPU | R_KEEP, FM = F | R_WRITE /* the row accesses memory itself */, POP = X87W_POP, POP2 = X87W_POP2, TO = X87W_TO, CTL = X87W_CONTROL };
+enum { F = R_FPU | R_KEEP, FM = F | R_WRITE /* the row accesses memory itself */, POP = X87W_POP,
+       POP2 = X87W_POP2, TO = X87W_TO, CTL = X87W_CONTROL };
 
 /* The eight operations with one kind of memory operand. */
-#define GROUP(byte, operand, kind)                                                                              \
-    { byte " /0", operand, tr_mem, MEM(ADD, kind), FM },                                                        \
-    { byte " /1", operand, tr_mem, MEM(MUL, kind), FM },                                                        \
-    { byte " /2", operand, tr_mem, MEM(COM, kind), FM },                                                        \
-    { byte " /3", operand, tr_mem, MEM(COMP, kind) | POP, FM },                                                        \
-    { byte " /4", operand, tr_mem, MEM(SUB, kind), FM },                                                        \
-    { byte " /5", operand, tr_mem, MEM(SUBR, kind), FM },                                                        \
-    { byte " /6", operand, tr_mem, MEM(DIV, kind), FM },                                                        \
+#define GROUP(byte, operand, kind)                                                                           \
+    { byte " /0", operand, tr_mem, MEM(ADD, kind), FM },                                                     \
+    { byte " /1", operand, tr_mem, MEM(MUL, kind), FM },                                                     \
+    { byte " /2", operand, tr_mem, MEM(COM, kind), FM },                                                     \
+    { byte " /3", operand, tr_mem, MEM(COMP, kind) | POP, FM },                                              \
+    { byte " /4", operand, tr_mem, MEM(SUB, kind), FM },                                                     \
+    { byte " /5", operand, tr_mem, MEM(SUBR, kind), FM },                                                    \
+    { byte " /6", operand, tr_mem, MEM(DIV, kind), FM },                                                     \
     { byte " /7", operand, tr_mem, MEM(DIVR, kind), FM }
 
 const X86Row x86_rows_x87[] = {
@@ -210,9 +216,9 @@ const X86Row x86_rows_x87[] = {
     { "D8 F8+i", "", tr_reg, X87_DIVR, F },
     { "DC C0+i", "", tr_reg, X87_ADD | TO, F },
     { "DC C8+i", "", tr_reg, X87_MUL | TO, F },
-    { "DC D0+i", "", tr_reg, X87_COM, F },                      /* aliases that the manual lists as reserved */
+    { "DC D0+i", "", tr_reg, X87_COM, F },                     /* aliases that the manual lists as reserved */
     { "DC D8+i", "", tr_reg, X87_COM | POP, F },
-    { "DC E0+i", "", tr_reg, X87_SUBR | TO, F },                /* fsubr and fsub change places where ST(i) is written */
+    { "DC E0+i", "", tr_reg, X87_SUBR | TO, F },     /* fsubr and fsub change places where ST(i) is written */
     { "DC E8+i", "", tr_reg, X87_SUB | TO, F },
     { "DC F0+i", "", tr_reg, X87_DIVR | TO, F },
     { "DC F8+i", "", tr_reg, X87_DIV | TO, F },

@@ -27,7 +27,7 @@ enum {
     X87W_I = 8, X87W_SEG = 11, X87W_FOP = 16,
     X87W_POP = 1 << 27,         /* pops if it completes */
     X87W_POP2 = 1 << 28,        /* twice */
-    X87W_TO = 1 << 29,          /* the destination is ST(i);  FIST: chops (FISTTP);  environments: 16-bit format */
+    X87W_TO = 1 << 29,     /* the destination is ST(i);  FIST: chops (FISTTP);  environments: 16-bit format */
     X87W_CONTROL = 1 << 30,     /* does not touch FIP, FDP, FOP */
     X87W_REAL = 1u << 31,       /* environments: real-mode format */
 };
@@ -36,13 +36,14 @@ static inline unsigned x87_i(uint32_t w) { return w >> X87W_I & 7; }
 static inline unsigned x87_seg(uint32_t w) { return w >> X87W_SEG & 7; }
 static inline unsigned x87_fop(uint32_t w) { return w >> X87W_FOP & 0x7ff; }
 
-/* Helpers as generated code calls them; those that return int have HF_FAULTS: 1 when an exception has been recorded. */
+/* Helpers as generated code calls them; those that return int have HF_FAULTS: 1 when an exception has been
+ * recorded. */
 int      x87_reg(CpuState *s, uint32_t word, uint64_t pc);
 int      x87_cmov(CpuState *s, uint32_t word, uint64_t pc, uint32_t cond);
 int      x87_comi(CpuState *s, uint32_t word, uint64_t pc);             /* helper_ret: ZF PF CF */
 int      x87_mem(CpuState *s, uint32_t word, uint64_t pc, uint64_t addr, uint64_t value, uint64_t high);
-/* Stores: the first half computes helper_ret (and xmm_tmp: all of it) and changes nothing that the guest sees; the
- * second, after the store, does the rest. */
+/* Stores: the first half computes helper_ret (and xmm_tmp: all of it) and changes nothing that the guest
+ * sees; the second, after the store, does the rest. */
 int      x87_store(CpuState *s, uint32_t word, uint64_t addr);
 void     x87_stored(CpuState *s, uint32_t word, uint64_t pc, uint64_t addr);
 int      x87_env(CpuState *s, uint32_t word, uint64_t addr);
@@ -61,11 +62,12 @@ void     mmx_empty(CpuState *s);                                        /* EMMS 
 
 /* For FXSAVE and the like (helper_sys.c). */
 uint16_t x87_fsw(const X86Cpu *c);                                      /* with TOP */
-uint16_t x87_full_tags(const X86Cpu *c);                                /* two bits per register, as FSAVE has them */
+uint16_t x87_full_tags(const X86Cpu *c);                        /* two bits per register, as FSAVE has them */
 void     x87_load_words(X86Cpu *c, uint16_t fcw, uint16_t fsw);         /* sets TOP and what follows */
 
-/* Whether x op y (opcode: the SSE one, 58 59 5C 5E; y NULL: x itself) is inexact when rounded to a float's or double's
- * significand with unbounded exponent, by rounding control rc. */
-bool     x87_inexact(unsigned opcode, const void *x, const void *y, bool from_float, bool to_float, unsigned rc);
+/* Whether x op y (opcode: the SSE one, 58 59 5C 5E; y NULL: x itself) is inexact when rounded to a float's
+ * or double's significand with unbounded exponent, by rounding control rc. */
+bool     x87_inexact(unsigned opcode, const void *x, const void *y, bool from_float, bool to_float,
+                     unsigned rc);
 
 #endif

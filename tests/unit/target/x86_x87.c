@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * x87 rows against the host's FPU: each row's helper runs on a random FPU state, the host runs the same instruction
- * between FRSTOR and FNSAVE, and registers, status, control and tag words must agree.  Not compared: FIP, FDP, FOP
- * (hosts differ in when they save them). */
+ * x87 rows against the host's FPU: each row's helper runs on a random FPU state, the host runs the same
+ * instruction between FRSTOR and FNSAVE, and registers, status, control and tag words must agree.  Not
+ * compared: FIP, FDP, FOP (hosts differ in when they save them). */
 #include <glib.h>
 #include <stdbool.h>
 #include <string.h>
@@ -37,16 +37,21 @@ static void thunk_make(uint8_t *p, const uint8_t *insn, unsigned n)
 static X86Fpr random_value(GRand *r)
 {
     static const X86Fpr special[] = {
-        { { 0, 0 } }, { { 0x8000000000000000, 0x3fff } }, { { 0x8000000000000000, 0x7fff } }, { { 0xc000000000000000, 0x7fff } },
-        { { 0xd123456789abcdef, 0x7fff } }, { { 0x9123456789abcdef, 0x7fff } }, { { 0x8000000000000001, 0x7fff } },
-        { { 1, 0 } }, { { 0x7fffffffffffffff, 0 } }, { { 0x8000000000000000, 0 } } /* pseudo-denormal */,
-        { { 0x8000000000000000, 1 } }, { { 0xffffffffffffffff, 0x7ffe } }, { { 0x1234567812345678, 0x4000 } } /* unnormal */,
-        { { 0, 0x7fff } }, { { 0x4000000000000000, 0x7fff } }, { { 0x8000000000000000, 0x3ffe } }, { { 0xc000000000000000, 0x3fff } },
-        { { 0xffffffffffffffff, 0x3ffe } }, { { 0x8000000000000000, 0x403e } }, { { 0x8000000000000000, 0x401e } },
-        { { 0xfffffffe00000000, 0x401d } }, { { 0x8000000000000000, 0x400e } }, { { 0xb504f333f9de6484, 0x3ffd } },
-        { { 0x95f619980c433000, 0x3ffd } }, { { 0x8000000000000000, 0x43fe } }, { { 0xfffffffffffffc00, 0x43fe } },
-        { { 0x8000000000000000, 0x3c01 } }, { { 0x8000000000000400, 0x3c00 } }, { { 0x8000000000000000, 0x3f81 } },
-        { { 0x8000000000000000, 0x407e } }, { { 0xa123456789abcdef, 0x3f80 } }, { { 0x9abcdef012345678, 0x403d } },
+        { { 0, 0 } }, { { 0x8000000000000000, 0x3fff } }, { { 0x8000000000000000, 0x7fff } },
+        { { 0xc000000000000000, 0x7fff } }, { { 0xd123456789abcdef, 0x7fff } },
+        { { 0x9123456789abcdef, 0x7fff } }, { { 0x8000000000000001, 0x7fff } }, { { 1, 0 } },
+        { { 0x7fffffffffffffff, 0 } }, { { 0x8000000000000000, 0 } } /* pseudo-denormal */,
+        { { 0x8000000000000000, 1 } }, { { 0xffffffffffffffff, 0x7ffe } },
+        { { 0x1234567812345678, 0x4000 } } /* unnormal */, { { 0, 0x7fff } },
+        { { 0x4000000000000000, 0x7fff } }, { { 0x8000000000000000, 0x3ffe } },
+        { { 0xc000000000000000, 0x3fff } }, { { 0xffffffffffffffff, 0x3ffe } },
+        { { 0x8000000000000000, 0x403e } }, { { 0x8000000000000000, 0x401e } },
+        { { 0xfffffffe00000000, 0x401d } }, { { 0x8000000000000000, 0x400e } },
+        { { 0xb504f333f9de6484, 0x3ffd } }, { { 0x95f619980c433000, 0x3ffd } },
+        { { 0x8000000000000000, 0x43fe } }, { { 0xfffffffffffffc00, 0x43fe } },
+        { { 0x8000000000000000, 0x3c01 } }, { { 0x8000000000000400, 0x3c00 } },
+        { { 0x8000000000000000, 0x3f81 } }, { { 0x8000000000000000, 0x407e } },
+        { { 0xa123456789abcdef, 0x3f80 } }, { { 0x9abcdef012345678, 0x403d } },
     };
     X86Fpr v = { { ((uint64_t)g_rand_int(r) << 32 | g_rand_int(r)) | 1ull << 63, 0 } };
     switch (g_rand_int_range(r, 0, 5)) {
@@ -122,14 +127,19 @@ static bool encode(const X86Row *row, unsigned i, Case *k)
     return true;
 }
 
-static const uint8_t kind_bytes[] = { [X87_F32] = 4, [X87_I32] = 4, [X87_F64] = 8, [X87_I16] = 2, [X87_I64] = 8,
+static const uint8_t kind_bytes[] = { [X87_F32] = 4, [X87_I32] = 4, [X87_F64] = 8, [X87_I16] = 2,
+                                      [X87_I64] = 8,
                                       [X87_F80] = 10, [X87_BCD] = 10 };
 
 static void fill_memory(uint8_t *mem, X87Kind kind, GRand *r)
 {
-    static const uint32_t f32[] = { 0, 1, 0x7fffff, 0x3f800000, 0x7f800000, 0x7fc00000, 0x7f812345, 0xc0490fdb, 0x00800000 };
-    static const uint64_t f64[] = { 0, 1, 0xfffffffffffff, 0x3ff0000000000000, 0x7ff0000000000000, 0x7ff8000000000000,
-                                    0x7ff0000012345678, 0xc00921fb54442d18, 0x0010000000000000 };
+    static const uint32_t f32[] = {
+        0, 1, 0x7fffff, 0x3f800000, 0x7f800000, 0x7fc00000, 0x7f812345, 0xc0490fdb, 0x00800000,
+    };
+    static const uint64_t f64[] = {
+        0, 1, 0xfffffffffffff, 0x3ff0000000000000, 0x7ff0000000000000, 0x7ff8000000000000,
+        0x7ff0000012345678, 0xc00921fb54442d18, 0x0010000000000000,
+    };
     for (unsigned i = 0; i < MEM; i++)
         mem[i] = g_rand_int(r);
     X86Fpr v = random_value(r);
@@ -137,7 +147,8 @@ static void fill_memory(uint8_t *mem, X87Kind kind, GRand *r)
         memcpy(mem, v.b, 10);
     if (kind == X87_BCD)
         for (unsigned i = 0; i < 10; i++)
-            mem[i] = i == 9 ? g_rand_int(r) & 0x80 : (uint32_t)(g_rand_int_range(r, 0, 10) | g_rand_int_range(r, 0, 10) << 4);
+            mem[i] = i == 9 ? g_rand_int(r) & 0x80 : (uint32_t)(g_rand_int_range(r, 0, 10) |
+                                                                g_rand_int_range(r, 0, 10) << 4);
     if (kind == X87_F32 && g_rand_boolean(r))
         memcpy(mem, &f32[g_rand_int_range(r, 0, G_N_ELEMENTS(f32))], 4);
     if (kind == X87_F64 && g_rand_boolean(r))
@@ -178,14 +189,16 @@ static void print_image(const char *who, const uint8_t *image, const uint8_t *me
         memcpy(v.b, image + ENV32 + 10 * i, 10);
         g_string_append_printf(g, " %04x:%016lx", v.exp, v.mant);
     }
-    g_test_message("  %s cw %02x%02x sw %02x%02x tw %02x%02x%s mem %08x", who, image[1], image[0], image[5], image[4], image[9],
+    g_test_message("  %s cw %02x%02x sw %02x%02x tw %02x%02x%s mem %08x", who, image[1], image[0], image[5],
+                   image[4], image[9],
                    image[8], g->str, *(const uint32_t *)mem);
     g_string_free(g, true);
 }
 
 static bool same_image(const uint8_t *x, const uint8_t *y)
 {
-    return !memcmp(x, y, 2) && !memcmp(x + 4, y + 4, 2) && !memcmp(x + 8, y + 8, 2) && !memcmp(x + ENV32, y + ENV32, 80);
+    return !memcmp(x, y, 2) && !memcmp(x + 4, y + 4, 2) && !memcmp(x + 8, y + 8, 2) &&
+           !memcmp(x + ENV32, y + ENV32, 80);
 }
 
 /* Environments in memory, but for the pointers. */
@@ -269,7 +282,7 @@ static void control_words(void)
     x87_init(s);
     g_assert_cmphex(x87_get_fcw(s), ==, 0x37f);
     g_assert_cmphex(x87_full_tags(c), ==, 0xffff);
-    c->fsw = 4;                                         /* a masked zero divide becomes pending when unmasked */
+    c->fsw = 4;                                       /* a masked zero divide becomes pending when unmasked */
     x87_set_fcw(s, 0x37b);
     g_assert_cmphex(x87_get_fsw(s), ==, 0x8084);
     x87_set_fcw(s, 0xffff);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Each row of hostop.def: its portable function against the host's own instruction, encoded from the row (so the
- * encoding columns are tested as well), with random and special operands, immediates and MXCSR values. */
+ * Each row of hostop.def: its portable function against the host's own instruction, encoded from the row
+ * (so the encoding columns are tested as well), with random and special operands, immediates and MXCSR
+ * values. */
 #include <glib.h>
 #include <stdbool.h>
 #include <string.h>
@@ -27,7 +28,8 @@ static uint8_t *put(uint8_t *p, const char *bytes, size_t n)
 static void thunk_make(uint8_t *p, const HostRow *row, unsigned imm, unsigned gsize)
 {
     /* reg and rm per kind: VV VVV VVVV VG VVG GV FVV VSHI GGG */
-    static const uint8_t regs[][2] = { { 1, 2 }, { 1, 2 }, { 1, 2 }, { 1, 0 }, { 1, 1 }, { 0, 1 }, { 1, 2 }, { 0, 1 }, { 0, 1 } };
+    static const uint8_t regs[][2] = { { 1, 2 }, { 1, 2 }, { 1, 2 }, { 1, 0 }, { 1, 1 }, { 0, 1 }, { 1, 2 },
+                                       { 0, 1 }, { 0, 1 } };
     unsigned reg = regs[row->kind][0], rm = regs[row->kind][1];
     if (row->flags & HOF_STORE)
         reg = 1, rm = 0;
@@ -55,14 +57,20 @@ static void thunk_make(uint8_t *p, const HostRow *row, unsigned imm, unsigned gs
 
 static uint64_t special(GRand *r, bool f64)
 {
-    static const uint32_t top32[] = { 0, 0x80000000, 1, 0x007fffff, 0x00800000, 0x3f800000, 0x7f7fffff, 0x7f800000, 0x7f800001,
-        0x7fa12345, 0x7fc00000, 0xffc54321, 0x4b000000, 0x4effffff, 0x4f000000, 0x5f000000, 0xdf000000, 0x3f000000,
-        0x3effffff, 0x33800000, 0x7e800000, 0x0c000000, 0x20000000, 0xcf000000, 0xbf000000, 0x3fc00000, 0x40200000 };
-    static const uint64_t top64[] = { 0, 1, 0x000fffffffffffff, 0x0010000000000000, 0x3ff0000000000000, 0x7fefffffffffffff,
-        0x7ff0000000000000, 0x7ff0000000000001, 0x7ff4123412341234, 0x7ff8000000000000, 0x7ffc432143214321, 0x41dfffffffe00000,
-        0x41e0000000000000, 0x41dfffffffc00000, 0x43dfffffffffffff, 0x43e0000000000000, 0x47efffffffffffff, 0x36a0000000000000,
-        0x380fffffffffffff, 0x3810000000000000, 0x3690000000000000, 0x3fe0000000000000, 0x3fdfffffffffffff, 0x4330000000000000,
-        0x432fffffffffffff, 0x3ca0000000000000, 0x1ff0000000000000, 0x5fe0000000000000, 0x3ff8000000000000 };
+    static const uint32_t top32[] = {
+        0, 0x80000000, 1, 0x007fffff, 0x00800000, 0x3f800000, 0x7f7fffff, 0x7f800000, 0x7f800001,
+        0x7fa12345, 0x7fc00000, 0xffc54321, 0x4b000000, 0x4effffff, 0x4f000000, 0x5f000000, 0xdf000000,
+        0x3f000000, 0x3effffff, 0x33800000, 0x7e800000, 0x0c000000, 0x20000000, 0xcf000000, 0xbf000000,
+        0x3fc00000, 0x40200000,
+    };
+    static const uint64_t top64[] = {
+        0, 1, 0x000fffffffffffff, 0x0010000000000000, 0x3ff0000000000000, 0x7fefffffffffffff,
+        0x7ff0000000000000, 0x7ff0000000000001, 0x7ff4123412341234, 0x7ff8000000000000, 0x7ffc432143214321,
+        0x41dfffffffe00000, 0x41e0000000000000, 0x41dfffffffc00000, 0x43dfffffffffffff, 0x43e0000000000000,
+        0x47efffffffffffff, 0x36a0000000000000, 0x380fffffffffffff, 0x3810000000000000, 0x3690000000000000,
+        0x3fe0000000000000, 0x3fdfffffffffffff, 0x4330000000000000, 0x432fffffffffffff, 0x3ca0000000000000,
+        0x1ff0000000000000, 0x5fe0000000000000, 0x3ff8000000000000,
+    };
     uint64_t sign = (uint64_t)g_rand_boolean(r) << 63;
     if (f64)
         return top64[g_rand_int_range(r, 0, G_N_ELEMENTS(top64))] ^ sign;
@@ -80,7 +88,7 @@ static V128 random_vector(GRand *r, bool fp)
             v.u32[i] = special(r, false);
     for (unsigned i = 0; i < 2 && fp && how >= 4; i++)
         v.u64[i] = special(r, true);
-    for (unsigned i = 0; i < 2 && fp && how == 1; i++)          /* integers and halves: rounding to nearest even */
+    for (unsigned i = 0; i < 2 && fp && how == 1; i++)     /* integers and halves: rounding to nearest even */
         v.f64[i] = (int32_t)g_rand_int(r) / (g_rand_boolean(r) ? 2.0 : 65536.0);
     for (unsigned i = 0; i < 16 && !fp && how == 1; i++)        /* saturation's and comparison's corners */
         v.u8[i] = (const uint8_t[]){ 0, 0x7f, 0x80, 0xff }[g_rand_int_range(r, 0, 4)];
@@ -105,7 +113,8 @@ static void check_row(const HostRow *row, uint8_t *code, GRand *r)
             unsigned imm = row->flags & HOF_IMM ? k : 0;
             thunk_make(code, row, imm, gsize);
             for (unsigned i = 0; i < CASES / immediates + 20; i++) {
-                Frame f = { random_vector(r, fp), random_vector(r, fp), random_vector(r, fp), .rax = g_rand_int(r),
+                Frame f = { random_vector(r, fp), random_vector(r, fp), random_vector(r, fp),
+                            .rax = g_rand_int(r),
                             .rcx = (uint64_t)g_rand_int(r) << 32 | g_rand_int(r) };
                 if (g_rand_int_range(r, 0, 8) == 0)
                     f.v2 = f.v1;
@@ -129,9 +138,12 @@ static void check_row(const HostRow *row, uint8_t *code, GRand *r)
                           : row->kind == HK_FVV ? g == (f.flags & 0x8d5) : g == f.rax;
                 if (same && mxcsr == f.mxcsr)
                     continue;
-                g_test_message("%s imm %02x gsize %u mxcsr %04x: %016lx:%016lx %016lx:%016lx rax %lx rcx %lx", row->name, imm, gsize,
-                               in_mxcsr, in.v1.u64[1], in.v1.u64[0], in.v2.u64[1], in.v2.u64[0], in.rax, in.rcx);
-                g_test_message("  host %016lx:%016lx rax %lx flags %lx mxcsr %04x", f.v1.u64[1], f.v1.u64[0], f.rax,
+                g_test_message("%s imm %02x gsize %u mxcsr %04x: %016lx:%016lx %016lx:%016lx rax %lx rcx %lx",
+                               row->name, imm, gsize,
+                               in_mxcsr, in.v1.u64[1], in.v1.u64[0], in.v2.u64[1], in.v2.u64[0], in.rax,
+                               in.rcx);
+                g_test_message("  host %016lx:%016lx rax %lx flags %lx mxcsr %04x", f.v1.u64[1], f.v1.u64[0],
+                               f.rax,
                                f.flags & 0x8d5, f.mxcsr);
                 g_test_message("  ours %016lx:%016lx ret %lx mxcsr %04x", out->u64[1], out->u64[0], g, mxcsr);
                 g_test_fail();

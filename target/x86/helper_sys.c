@@ -5,6 +5,7 @@
 
 #include "target/x86/helper_sys.h"
 #include "target/x86/sys.h"
+#include "target/x86/x87.h"
 
 /* --- control, debug and model-specific registers */
 
@@ -312,7 +313,7 @@ static bool read_area(X86Cpu *c, uint64_t va, uint8_t *image, unsigned len)
 static void x87_to_image(const X86Cpu *c, uint8_t *b, bool wide)
 {
     put16(b, c->fcw);
-    put16(b + 2, (c->fsw & ~0x3800) | c->fpu_top << 11);
+    put16(b + 2, x87_fsw(c));
     b[4] = ~c->fpu_empty;               /* one bit per register: not empty */
     b[5] = 0;
     put16(b + 6, c->fop);
@@ -327,9 +328,7 @@ static void x87_to_image(const X86Cpu *c, uint8_t *b, bool wide)
 
 static void x87_from_image(X86Cpu *c, const uint8_t *b, bool wide)
 {
-    c->fcw = (get16(b) & 0x1f7f) | 0x40;
-    c->fsw = get16(b + 2) & ~0x3800;
-    c->fpu_top = b[3] >> 3 & 7;
+    x87_load_words(c, get16(b), get16(b + 2));
     c->fpu_empty = ~b[4];
     c->fop = get16(b + 6) & 0x7ff;
     c->fip = wide ? get64(b + 8) : get32(b + 8);
@@ -343,7 +342,7 @@ static void x87_from_image(X86Cpu *c, const uint8_t *b, bool wide)
     }
 }
 
-static void x87_init(X86Cpu *c)
+static void x87_clear(X86Cpu *c)
 {
     memset(c->fpr, 0, sizeof c->fpr);
     c->fcw = 0x37f;
@@ -462,7 +461,7 @@ static int xrstor(CpuState *s, uint64_t va, uint32_t wide)
         if (bv & 1)
             x87_from_image(c, b, wide);
         else
-            x87_init(c);
+            x87_clear(c);
     }
     if (rfbm & 2) {
         if (bv & 2)

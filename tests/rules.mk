@@ -23,7 +23,7 @@ test-y += tests/unit/target/x86_sys_mmu.o tests/unit/target/x86_sys_trap.o tests
 test-y += tests/fuzz/insn_x86.o
 
 # --- accel
-test-y += tests/unit/accel/run.o tests/unit/accel/smc.o tests/unit/accel/tlb.o
+test-y += tests/unit/accel/accel.o tests/unit/accel/run.o tests/unit/accel/smc.o tests/unit/accel/tlb.o
 
 # --- block, net
 

@@ -179,6 +179,7 @@ typedef struct X86Cpu {
 
     /* Derived: what the TLB was last told, and the page-walk cache. */
     uint32_t        cur_asid, cur_view; /* cur_view ~0: must be told again */
+    uint64_t        cur_base;           /* of code, when the context was selected: its jump cache is by EIP */
     uint32_t        walk_gen;
     X86Walk         walk[X86_WALKS];
 

@@ -47,8 +47,10 @@ static void select_tlb(X86Cpu *c)
     uint32_t view = c->cpl == 3                                          ? VIEW_USER
                     : (c->cr4 & CR4_SMAP) && !(*x86_flags(c) & FL_AC) ? VIEW_SMAP
                                                                          : VIEW_KERNEL;
-    if (asid == c->cur_asid && view == c->cur_view)
+    uint64_t base = x86_code64(c) ? 0 : c->s.hot[22 + CS];
+    if (asid == c->cur_asid && view == c->cur_view && base == c->cur_base)
         return;
+    c->cur_base = base;
     c->cur_asid = asid;
     c->cur_view = view;
     c->hooks->tlb_select(&c->s, asid, view);

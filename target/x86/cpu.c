@@ -155,6 +155,20 @@ void x86_reset(X86Cpu *c)
 
 enum { BOOT_CS = 0x10, BOOT_DS = 0x18 };
 
+/* Memory types as firmware leaves them: write-back, but uncached above 640 KiB and where devices are below 4 GiB.
+ * Kernels make no use of the PAT while the MTRRs are off. */
+static void boot_mtrrs(X86Cpu *c)
+{
+    enum { ENABLE = 0xc00, WB = 6, VALID = 0x800 };
+    const uint64_t wb = 0x0606060606060606, wp = 0x0505050505050505;
+    c->mtrr_fixed[0] = c->mtrr_fixed[1] = wb;           /* to 512 KiB, to 640 KiB; [2], video memory: uncached */
+    for (unsigned i = 3; i < 11; i++)
+        c->mtrr_fixed[i] = wp;
+    c->mtrr_var[0] = 0xc0000000;
+    c->mtrr_var[1] = ((UINT64_C(1) << c->model->phys_bits) - 0x40000000) | VALID;
+    c->mtrr_def = ENABLE | WB;
+}
+
 static void boot_segments(X86Cpu *c, uint32_t code_width, uint64_t gdt, uint16_t gdt_limit)
 {
     static const uint8_t data[] = { ES, SS, DS, FS, GS };
@@ -164,6 +178,8 @@ static void boot_segments(X86Cpu *c, uint32_t code_width, uint64_t gdt, uint16_t
     c->gdt = (X86Table){ gdt, gdt_limit };
     c->idt = (X86Table){ 0, 0 };
     c->cpl = 0;
+    if (x86_has(c, X86F_MTRR))
+        boot_mtrrs(c);
 }
 
 void x86_enter_long(X86Cpu *c, uint64_t rip, uint64_t rsi, uint64_t rsp, uint64_t cr3, uint64_t gdt, uint16_t gdt_limit)

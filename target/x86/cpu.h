@@ -177,7 +177,8 @@ typedef struct X86Cpu {
     uint64_t        pdpte[4];           /* legacy PAE: loaded with CR3 */
     uint64_t        tsc_adjust, mcg_status, debugctl;
 
-    /* Derived: what the TLB was last told, and the page-walk cache. */
+    /* Derived: the mode key's part that hangs on CR0, CR4, MXCSR; what the TLB was last told; the page-walk cache. */
+    uint32_t        key_control;
     uint32_t        cur_asid, cur_view; /* cur_view ~0: must be told again */
     uint64_t        cur_base;           /* of code, when the context was selected: its jump cache is by EIP */
     uint32_t        walk_gen;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * CPUID and the CPU models.  Sources: APM vol. 3, appendix E; SDM vol. 2, CPUID; features.def is the table of bits.
  *
- * Both models are AMD family 0Fh: a kernel then builds neither page-table isolation nor, with automatic IBRS, return
- * trampolines, which would guard against leaks that no translated code has. */
+ * Both models are AMD family 0Fh with automatic IBRS: a kernel then has neither page-table isolation nor return
+ * trampolines to set up.  Those protect nothing here: a translated return is an ordinary jump, however it was written. */
 #include <string.h>
 
 #include "target/x86/sys.h"
@@ -21,7 +21,8 @@ static const Feature features[X86F_N] = {
 static const uint8_t qemu64_features[] = {
     X86F_FPU, X86F_DE, X86F_PSE, X86F_TSC, X86F_MSR, X86F_PAE, X86F_MCE, X86F_CX8, X86F_APIC, X86F_SEP, X86F_MTRR, X86F_PGE,
     X86F_MCA, X86F_CMOV, X86F_PAT, X86F_PSE36, X86F_CLFLUSH, X86F_MMX, X86F_FXSR, X86F_SSE, X86F_SSE2, X86F_SSE3, X86F_CX16,
-    X86F_X2APIC, X86F_HYPERVISOR, X86F_SYSCALL, X86F_NX, X86F_LM, X86F_LAHF_LM, X86F_TSC_DEADLINE,
+    X86F_X2APIC, X86F_HYPERVISOR, X86F_SYSCALL, X86F_NX, X86F_LM, X86F_LAHF_LM, X86F_TSC_DEADLINE, X86F_INVTSC,
+    X86F_NULL_SEL_BASE, X86F_AUTO_IBRS,
 };
 
 typedef struct ModelRow {
@@ -32,7 +33,7 @@ typedef struct ModelRow {
 } ModelRow;
 
 static const ModelRow models[] = {
-    { { "qemu64", "AuthenticAMD", "Rhea Virtual CPU", 15, 107, 1, 0xd, 0x8000000a, 40, 48, { 0 } },
+    { { "qemu64", "AuthenticAMD", "Rhea Virtual CPU", 15, 107, 1, 0xd, 0x80000021, 40, 48, { 0 } },
       "baseline x86-64 with SSE3 and CX16", qemu64_features, sizeof qemu64_features },
     { { "max", "AuthenticAMD", "Rhea Virtual CPU, all features", 15, 107, 1, 0xd, 0x80000021, 40, 48, { 0 } },
       "everything that works", NULL, 0 },

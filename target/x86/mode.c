@@ -21,25 +21,34 @@ static uint32_t key_of_segments(const X86Cpu *c)
     return key;
 }
 
-uint32_t x86_mode_bits(const X86Cpu *c)
+/* What follows from CR0, CR4 and MXCSR. */
+static uint32_t key_of_control(const X86Cpu *c)
 {
-    uint64_t flags = c->s.hot[21];
-    uint32_t key = (uint32_t)c->cpl << MODE_CPL_SHIFT;
-    key |= x86_code64(c) ? (uint32_t)MODE_CS64 : key_of_segments(c);
-    if (flags & FL_TF)
-        key |= MODE_TF;
+    uint32_t key = 0;
     if (c->cr0 & (CR0_TS | CR0_EM))
         key |= MODE_FPU_NM;
     if (!(c->cr4 & CR4_OSFXSR) || (c->cr0 & CR0_EM))
         key |= MODE_SSE_UD;
     if ((c->mxcsr & 0x1f80) != 0x1f80)
         key |= MODE_FPEXC;
-    if (!(c->cr0 & CR0_PE) || (flags & FL_VM))
+    if (!(c->cr0 & CR0_PE))
         key |= MODE_REAL;
-    if (c->cpl <= (flags & FL_IOPL) >> 12)
-        key |= MODE_IOPL;
     return key;
 }
+
+/* What follows from flags, segments and privilege. */
+static inline uint32_t key_of_rest(const X86Cpu *c)
+{
+    uint64_t flags = c->s.hot[21];
+    uint32_t key = (uint32_t)c->cpl << MODE_CPL_SHIFT;
+    key |= G_LIKELY(x86_code64(c)) ? (uint32_t)MODE_CS64 : key_of_segments(c);
+    key |= flags & FL_TF ? MODE_TF : 0;
+    key |= flags & FL_VM ? MODE_REAL : 0;
+    key |= c->cpl <= (flags & FL_IOPL) >> 12 ? MODE_IOPL : 0;
+    return key;
+}
+
+uint32_t x86_mode_bits(const X86Cpu *c) { return key_of_control(c) | key_of_rest(c); }
 
 static void select_tlb(X86Cpu *c)
 {
@@ -58,7 +67,13 @@ static void select_tlb(X86Cpu *c)
 
 void x86_mode_changed(X86Cpu *c)
 {
-    c->s.mode_tag = (uint64_t)x86_mode_bits(c) << 48;
+    c->key_control = key_of_control(c);
+    x86_privilege_changed(c);
+}
+
+void x86_privilege_changed(X86Cpu *c)
+{
+    c->s.mode_tag = (uint64_t)(c->key_control | key_of_rest(c)) << 48;
     select_tlb(c);
     uint32_t pending = atomic_load_explicit(&c->port.pending, memory_order_relaxed);
     if (pending && ((*x86_flags(c) & FL_IF) || (pending & ~(uint32_t)PORT_INTR)))
@@ -68,7 +83,7 @@ void x86_mode_changed(X86Cpu *c)
 void x86_new_cpl(X86Cpu *c, unsigned cpl)
 {
     c->cpl = cpl;
-    x86_mode_changed(c);
+    x86_privilege_changed(c);
 }
 
 void x86_tlb_forget(X86Cpu *c)

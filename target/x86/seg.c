@@ -70,15 +70,6 @@ void x86_set_seg(X86Cpu *c, unsigned seg, uint16_t sel, X86Desc d)
     set_base(c, seg, desc_base(d));
 }
 
-void x86_set_seg_flat(X86Cpu *c, unsigned seg, uint16_t sel, uint32_t attr)
-{
-    X86Seg *g = &c->seg[seg];
-    g->sel = sel;
-    g->limit = UINT32_MAX;
-    g->attr = attr;
-    set_base(c, seg, 0);
-}
-
 /* The base becomes 0 as well, as processors say that have the CPUID bit null-sel-clr-base. */
 void x86_set_seg_null(X86Cpu *c, unsigned seg, uint16_t sel)
 {

@@ -71,7 +71,13 @@ bool x86_read_desc_high(X86Cpu *c, uint16_t sel, uint64_t *high);
 bool x86_mark_accessed(X86Cpu *c, uint16_t sel, X86Desc *d);
 /* Loads the hidden part; no checks.  Does not call x86_mode_changed(). */
 void x86_set_seg(X86Cpu *c, unsigned seg, uint16_t sel, X86Desc d);
-void x86_set_seg_flat(X86Cpu *c, unsigned seg, uint16_t sel, uint32_t attr);
+static inline void x86_set_seg_flat(X86Cpu *c, unsigned seg, uint16_t sel, uint32_t attr)
+{
+    c->seg[seg].sel = sel;
+    c->seg[seg].limit = UINT32_MAX;
+    c->seg[seg].attr = attr;
+    *x86_seg_base(c, seg) = 0;
+}
 void x86_set_seg_null(X86Cpu *c, unsigned seg, uint16_t sel);
 void x86_set_seg_real(X86Cpu *c, unsigned seg, uint16_t sel);      /* real mode: base only, the rest stays */
 /* Checks of a code segment that control is to be returned to, privilege = RPL of sel. */
@@ -118,6 +124,7 @@ bool x86_sysenter(X86Cpu *c);
 bool x86_sysexit(X86Cpu *c, unsigned opsize);
 
 /* mode.c */
+void x86_privilege_changed(X86Cpu *c);  /* x86_mode_changed() when only flags, segments and CPL are others */
 void x86_new_cpl(X86Cpu *c, unsigned cpl);
 bool x86_load_pdptes(X86Cpu *c, uint64_t cr3);
 /* cpu.c */

@@ -209,7 +209,7 @@ static bool deliver_real(X86Cpu *c, const Event *ev)
     x86_set_seg_real(c, CS, v >> 16);
     *x86_pc(c) = v & 0xffff;
     c->shadow = false;
-    x86_mode_changed(c);
+    x86_privilege_changed(c);
     return true;
 }
 
@@ -351,7 +351,7 @@ static bool take_event(X86Cpu *c)
             c->wait_sipi = c->halted = false;
             x86_set_seg_real(c, CS, (uint16_t)(c->port.sipi_vector << 8));
             *x86_pc(c) = 0;
-            x86_mode_changed(c);
+            x86_privilege_changed(c);
             return true;
         }
     }
@@ -403,6 +403,14 @@ bool x86_int_soft(X86Cpu *c, unsigned vector, unsigned kind, uint64_t ret)
 
 /* --- IRET */
 
+/* The whole register at once. */
+static void put_flags(X86Cpu *c, uint64_t v)
+{
+    *x86_flags(c) = (v & ~(uint64_t)FL_ARITH) | FL_1;
+    c->s.hot[17] = v & FL_ARITH;        /* X_CC_A */
+    *x86_cc_op(c) = CC_EFLAGS;
+}
+
 /* What the flags image may change, by privilege before the return. */
 static uint64_t iret_flags_mask(X86Cpu *c, unsigned opsize)
 {
@@ -427,7 +435,7 @@ static bool iret_real(X86Cpu *c, unsigned opsize)
     x86_set_seg_real(c, CS, cs);
     *x86_pc(c) = ip;
     c->nmi_blocked = false;
-    x86_mode_changed(c);
+    x86_privilege_changed(c);
     return true;
 }
 
@@ -479,7 +487,7 @@ bool x86_iret(X86Cpu *c, unsigned opsize)
         return x86_fault(c, EXC_GP, 0);
     if (!x86_mark_accessed(c, sel, &cs) || (with_ss && ssd.hi && !x86_mark_accessed(c, f[4], &ssd)))
         return false;
-    x86_set_eflags(c, f[2], mask);
+    put_flags(c, (f[2] & (mask | FL_ARITH)) | (*x86_flags(c) & ~mask));
     x86_set_seg(c, CS, sel, cs);
     *x86_pc(c) = to64 ? f[0] : f[0] & UINT32_MAX;
     if (with_ss) {
@@ -501,7 +509,7 @@ bool x86_iret(X86Cpu *c, unsigned opsize)
     c->cpl = rpl;
     if (outer)
         x86_drop_data_segs(c);
-    x86_mode_changed(c);
+    x86_privilege_changed(c);
     return true;
 }
 
@@ -526,7 +534,7 @@ bool x86_syscall(X86Cpu *c, uint64_t next)
         c->s.hot[RCX] = next;
         c->s.hot[R11] = flags;
         *x86_pc(c) = x86_code64(c) ? c->lstar : c->cstar;
-        x86_set_eflags(c, flags & ~c->sfmask, ~UINT64_C(0));
+        put_flags(c, flags & ~c->sfmask);
         flat_cs_ss(c, sel, SEG_L, sel + 8, 0);
     } else {
         c->s.hot[RCX] = (uint32_t)next;
@@ -547,7 +555,7 @@ bool x86_sysret(X86Cpu *c, unsigned opsize)
     uint16_t sel = c->star >> 48;
     uint32_t width = SEG_DB;
     if (x86_long(c)) {
-        x86_set_eflags(c, c->s.hot[R11], 0x3c7fd5);
+        put_flags(c, c->s.hot[R11] & 0x3c7fd5);
         if (opsize == 8) {
             width = SEG_L;
             *x86_pc(c) = c->s.hot[RCX];

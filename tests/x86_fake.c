@@ -281,7 +281,9 @@ static int slow_atomic(CpuState *s, uint64_t va, uint32_t flags)
 }
 static bool more(TransReq *req) { (void)req; return false; }
 
-int fake_step(Fake *f)
+int fake_step(Fake *f) { return fake_run(f, 1); }
+
+int fake_run(Fake *f, unsigned max_insns)
 {
     static const SlowOps ops = { slow_load, slow_store, slow_atomic, NULL };
     X86Cpu *c = f->c;
@@ -289,7 +291,7 @@ int fake_step(Fake *f)
     g_assert_cmphex(at, <, FAKE_RAM);
     Ir *ir = ir_new(&x86_slots);
     Interp *in = interp_new(&ops);
-    TransReq req = { .cpu = &c->s, .pc = pc, .mode = x86_target.mode_key(&c->s), .max_insns = 1, .code = f->ram + at,
+    TransReq req = { .cpu = &c->s, .pc = pc, .mode = x86_target.mode_key(&c->s), .max_insns = max_insns, .code = f->ram + at,
                      .first_len = 4096 - (at & 4095), .more = more };
     ir_reset(ir);
     x86_target.translate(ir, &req);

@@ -52,5 +52,7 @@ void  fake_desc(Fake *f, uint16_t sel, uint32_t base, uint32_t limit, uint32_t a
 /* Runs one instruction at the pc (identity mapped), translated and interpreted: vector of the exception that is then
  * recorded, or -1; f->exit is the region's exit. */
 int   fake_step(Fake *f);
+/* The same with a block of up to max_insns. */
+int   fake_run(Fake *f, unsigned max_insns);
 
 #endif

@@ -1,23 +1,55 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * ACPI fixed hardware: PM1 event and control blocks, PM timer, the reset register, and the PC's port 92h.
  * Source: ACPI 6.4, section 4.8 "ACPI Register Model"; port CF9h after the ICH data sheet. */
+#include <inttypes.h>
+
 #include "hw/core/device.h"
 #include "hw/core/machine.h"
 
 enum { PM_TIMER_HZ = 3579545 };
-enum { PM1_TMR = 1 << 0, PM1_PWRBTN = 1 << 8, PM1_RTC = 1 << 10, PM1_WAK = 1 << 15, PM1_EN_BITS = 0x0521, PM1_STS_BITS = 0x8731 };
+enum { PM1_TMR = 1 << 0, PM1_GBL = 1 << 5, PM1_PWRBTN = 1 << 8, PM1_EVENTS = PM1_TMR | PM1_GBL | PM1_PWRBTN };
 enum { CNT_SCI_EN = 1, CNT_SLP_TYP = 7 << 10, CNT_SLP_EN = 1 << 13, SLP_TYP_S5 = 5 };
-enum { RST_SYSTEM = 2, RST_CPU = 4 };
+enum { RST_SYSTEM = 2, RST_CPU = 4, P92_RESET = 1, P92_A20 = 2 };
 
 typedef struct AcpiPm {
     Device   dev;
     Line     sci;
     uint16_t sts, en, cnt;
     uint8_t  rst_cnt, port92;
+    uint64_t carries;                   /* of the timer, up to the last time that TMR_STS was cleared */
+    Timer    carry;
 } AcpiPm;
 
-/* ACPI is on from the start (FADT has no SMI command port), so SCI_EN reads as one. */
-static void settle(void *self) { AcpiPm *p = self; line_set(&p->sci, p->sts & p->en & (PM1_PWRBTN | PM1_RTC | PM1_TMR)); }
+static int64_t now(const AcpiPm *p) { return clock_now_ns(p->dev.machine->clock); }
+static uint64_t ticks(const AcpiPm *p) { return muldiv64(now(p), PM_TIMER_HZ, NS_PER_S); }
+
+/* 4.8.3.1.1: TMR_STS is set when the timer's highest bit, 23, changes. */
+static uint64_t carries(const AcpiPm *p) { return ticks(p) >> 23; }
+static uint64_t sts_value(const void *self)
+{
+    const AcpiPm *p = self;
+    return p->sts | (carries(p) != p->carries ? PM1_TMR : 0);
+}
+
+static void sts_write(void *self, uint64_t v)
+{
+    AcpiPm *p = self;
+    p->sts &= ~v;
+    if (v & PM1_TMR)
+        p->carries = carries(p);
+}
+
+static void settle(void *self)
+{
+    AcpiPm *p = self;
+    line_set(&p->sci, sts_value(p) & p->en);
+    if (p->en & PM1_TMR && carries(p) == p->carries)
+        timer_set_ns(&p->carry, (int64_t)muldiv64_up((p->carries + 1) << 23, NS_PER_S, PM_TIMER_HZ));
+    else
+        timer_cancel(&p->carry);
+}
+
+static void carried(void *self) { }     /* settle does it */
 
 static void power_button(void *self, unsigned n, bool level)
 {
@@ -26,12 +58,9 @@ static void power_button(void *self, unsigned n, bool level)
         p->sts |= PM1_PWRBTN;
 }
 
-static uint64_t timer_value(const void *self)
-{
-    const AcpiPm *p = self;
-    return muldiv64(clock_now_ns(p->dev.machine->clock), PM_TIMER_HZ, NS_PER_S) & 0xffffff;
-}
+static uint64_t timer_value(const void *self) { const AcpiPm *p = self; return ticks(p) & 0xffffff; }
 
+/* ACPI is on from the start (the FADT has no SMI command port), so SCI_EN reads as one. */
 static uint64_t cnt_value(const void *self) { const AcpiPm *p = self; return p->cnt | CNT_SCI_EN; }
 
 static void cnt_write(void *self, uint64_t v)
@@ -49,6 +78,7 @@ static void cnt_write(void *self, uint64_t v)
 static void rst_write(void *self, uint64_t v)
 {
     AcpiPm *p = self;
+    p->rst_cnt &= ~RST_CPU;             /* the rising edge resets; it reads as zero afterwards */
     if (v & RST_CPU)
         machine_request_reset(p->dev.machine, CAUSE_GUEST_RESET);
 }
@@ -56,13 +86,14 @@ static void rst_write(void *self, uint64_t v)
 static void port92_write(void *self, uint64_t v)
 {
     AcpiPm *p = self;
-    if (v & 1)
+    p->port92 &= ~P92_RESET;
+    if (v & P92_RESET)
         machine_request_reset(p->dev.machine, CAUSE_GUEST_RESET);
 }
 
 static const Reg evt_regs[] = {
-    { 0, "PM1_STS", REG(AcpiPm, sts), .w1c = PM1_STS_BITS },
-    { 2, "PM1_EN",  REG(AcpiPm, en), .mask = PM1_EN_BITS },
+    { 0, "PM1_STS", .value = sts_value, .on_write = sts_write, .w1c = PM1_EVENTS, .width = 2 },
+    { 2, "PM1_EN",  REG(AcpiPm, en), .mask = PM1_EVENTS },
     { 4, "PM1_CNT", .value = cnt_value, .on_write = cnt_write, .width = 2 },
     { 8, "PM_TMR",  .value = timer_value, .width = 4 },
     { 0 }
@@ -71,17 +102,32 @@ static const Reg rst_regs[] = {
     { 0, "RST_CNT", REG(AcpiPm, rst_cnt), .mask = RST_SYSTEM | RST_CPU, .on_write = rst_write }, { 0 }
 };
 static const Reg p92_regs[] = {
-    { 0, "PORT92", REG(AcpiPm, port92), .mask = 3, .reset = 2, .on_write = port92_write }, { 0 }
+    { 0, "PORT92", REG(AcpiPm, port92), .mask = P92_A20 | P92_RESET, .reset = P92_A20, .on_write = port92_write }, { 0 }
 };
 
-static void reset(void *self) { AcpiPm *p = self; p->cnt = 0; }
+static bool init(void *self, GError **err)
+{
+    AcpiPm *p = self;
+    device_timer_init(p, &p->carry, carried);
+    return true;
+}
+
+static void reset(void *self) { AcpiPm *p = self; p->carries = carries(p); }
+
+static bool restored(void *self, GError **err)
+{
+    AcpiPm *p = self;
+    return p->carries <= carries(p) || fail(err, "the timer has not carried %" PRIu64 " times", p->carries);
+}
 
 static const Field pins[] = { PIN(AcpiPm, sci, "sci"), PIN_IN("power-button", 1, power_button), { 0 } };
-static const Field state[] = { FIELD(AcpiPm, cnt), { 0 } };
+static const Field state[] = {
+    FIELD(AcpiPm, sts), FIELD(AcpiPm, cnt), FIELD(AcpiPm, carries), FIELD(AcpiPm, carry), { 0 }
+};
 
 const DeviceType acpi_pm_type = {
     .name = "acpi-pm", .help = "ACPI power management, reset register", .size = sizeof(AcpiPm),
     .windows = { { .span = 16, .regs = evt_regs, .width = 2 }, { .name = "reset", .span = 1, .regs = rst_regs },
                  { .name = "port92", .span = 1, .regs = p92_regs } },
-    .pins = pins, .state = state, .reset = reset, .settle = settle,
+    .pins = pins, .state = state, .init = init, .reset = reset, .settle = settle, .restored = restored,
 };

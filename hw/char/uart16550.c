@@ -9,7 +9,7 @@ enum {
     FCR_ENABLE = 1, FCR_CLEAR_RX = 2, FCR_CLEAR_TX = 4, FCR_TRIGGER = 0xc0,
     LCR_BREAK = 0x40, LCR_DLAB = 0x80,
     MCR_DTR = 1, MCR_RTS = 2, MCR_OUT1 = 4, MCR_OUT2 = 8, MCR_LOOP = 0x10,
-    LSR_RX = 1, LSR_OVERRUN = 2, LSR_BREAK = 0x10, LSR_THRE = 0x20, LSR_TEMT = 0x40, LSR_ERRORS = 0x1e,
+    LSR_RX = 1, LSR_OVERRUN = 2, LSR_BREAK = 0x10, LSR_THRE = 0x20, LSR_TEMT = 0x40, LSR_IN_FIFO = 0x80,
     MSR_DELTAS = 0xf, MSR_CTS = 0x10, MSR_DSR = 0x20, MSR_RI = 0x40, MSR_DCD = 0x80,
 };
 
@@ -97,11 +97,13 @@ static void data_write(void *self, uint64_t v)
         u->lsr_errors |= LSR_OVERRUN;
 }
 
+static uint64_t ier_value(const void *self) { const Uart *u = self; return u->ier; }
 static void ier_write(void *self, uint64_t v)
 {
     Uart *u = self;
-    if (v & IER_TX)
+    if (v & ~u->ier & IER_TX)
         u->tx_done = true;              /* enabling THRE while empty interrupts at once */
+    u->ier = v;
 }
 
 static uint64_t iir_value(const void *self)
@@ -122,17 +124,20 @@ static void fcr_write(void *self, uint64_t v)
     u->fcr = on ? v & (FCR_ENABLE | FCR_TRIGGER) : 0;
 }
 
+static uint64_t lcr_value(const void *self) { const Uart *u = self; return u->lcr; }
 static void lcr_write(void *self, uint64_t v)
 {
     Uart *u = self;
-    if (v & LCR_BREAK && !loop(u))
+    if (v & ~u->lcr & LCR_BREAK && !loop(u))
         stream_send_break(u->chr);
+    u->lcr = v;
 }
 
 static uint64_t lsr_value(const void *self)
 {
     const Uart *u = self;
-    return LSR_THRE | LSR_TEMT | u->lsr_errors | (fifo8_empty(&u->rx) ? 0 : LSR_RX);
+    bool in_fifo = u->fcr & FCR_ENABLE && u->lsr_errors & LSR_BREAK;
+    return LSR_THRE | LSR_TEMT | u->lsr_errors | (fifo8_empty(&u->rx) ? 0 : LSR_RX) | (in_fifo ? LSR_IN_FIFO : 0);
 }
 static void lsr_read(void *self) { Uart *u = self; u->lsr_errors = 0; }
 static uint64_t msr_value(const void *self) { const Uart *u = self; return modem(u) | u->msr_delta; }
@@ -142,9 +147,9 @@ static const Reg uart_regs[] = {
     { 0, "DLL",  REG(Uart, dll), .mask = 0xff, .reset = 12, .when = dlab },
     { 1, "DLM",  REG(Uart, dlm), .mask = 0xff, .when = dlab },
     { 0, "DATA", .value = data_value, .on_read = data_read, .on_write = data_write },
-    { 1, "IER",  REG(Uart, ier), .mask = 0x0f, .on_write = ier_write },
+    { 1, "IER",  .value = ier_value, .mask = 0x0f, .on_write = ier_write },
     { 2, "IIR",  .value = iir_value, .on_read = iir_read, .on_write = fcr_write },
-    { 3, "LCR",  REG(Uart, lcr), .mask = 0xff, .on_write = lcr_write },
+    { 3, "LCR",  .value = lcr_value, .mask = 0xff, .on_write = lcr_write },
     { 4, "MCR",  REG(Uart, mcr), .mask = 0x1f },
     { 5, "LSR",  .value = lsr_value, .on_read = lsr_read },
     { 6, "MSR",  .value = msr_value, .on_read = msr_read },
@@ -154,7 +159,7 @@ static const Reg uart_regs[] = {
 static const Field uart_props[] = { PROP(Uart, chr, "chardev", "where the bytes go"), { 0 } };
 static const Field uart_pins[] = { PIN(Uart, irq, "irq"), { 0 } };
 static const Field uart_state[] = {
-    FIELD(Uart, rx), FIELD(Uart, fcr), FIELD(Uart, lsr_errors), FIELD(Uart, msr_delta), FIELD(Uart, msr_old),
+    FIELD(Uart, rx), FIELD(Uart, ier), FIELD(Uart, lcr), FIELD(Uart, fcr), FIELD(Uart, lsr_errors), FIELD(Uart, msr_delta), FIELD(Uart, msr_old),
     FIELD(Uart, tx_done), FIELD(Uart, timeout), FIELD(Uart, wait), { 0 }
 };
 
@@ -162,8 +167,7 @@ static void event(void *self, StreamEvent ev)
 {
     Uart *u = self;
     if (ev == STREAM_BREAK && !loop(u)) {
-        fifo8_push(&u->rx, 0);
-        u->lsr_errors |= LSR_BREAK;
+        u->lsr_errors |= fifo8_push(&u->rx, 0) ? LSR_BREAK : LSR_BREAK | LSR_OVERRUN;
         uart_settle(u);
     }
 }
@@ -180,16 +184,21 @@ static bool uart_init(void *self, GError **err)
 static void uart_reset(void *self)
 {
     Uart *u = self;
-    fifo8_clear(&u->rx);
     fifo8_set_cap(&u->rx, 1);
-    u->fcr = u->lsr_errors = u->msr_delta = 0;
     u->msr_old = modem(u);
-    u->tx_done = u->timeout = false;
-    timer_cancel(&u->wait);
+}
+
+static bool uart_restored(void *self, GError **err)
+{
+    Uart *u = self;
+    unsigned cap = u->fcr & FCR_ENABLE ? 16 : 1;
+    if (fifo8_cap(&u->rx) != cap)
+        return fail(err, "a receive FIFO of %u bytes; FCR says %u", fifo8_cap(&u->rx), cap);
+    return true;
 }
 
 const DeviceType uart16550_type = {
     .name = "uart16550", .help = "16550A serial port", .compatible = "ns16550a", .size = sizeof(Uart), .span = 8,
     .props = uart_props, .pins = uart_pins, .regs = uart_regs, .state = uart_state,
-    .init = uart_init, .reset = uart_reset, .settle = uart_settle,
+    .init = uart_init, .reset = uart_reset, .settle = uart_settle, .restored = uart_restored,
 };

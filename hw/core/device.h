@@ -70,6 +70,13 @@ void device_reset(Device *d);
 /* A timer of the device: fn(self) runs under its lock and is followed by settle.  Call in init; freed with
  * the device. */
 void device_timer_init(void *self, Timer *t, void (*fn)(void *self));
+/* The time at which a timer that goes on by itself is to be set: at `at`, unless the guest chose a period so short
+ * that the host would do nothing else.  What falls in between is one tick. */
+enum { DEVICE_PERIOD_MIN_NS = 20000 };
+static inline int64_t device_period_at(int64_t at, int64_t period_ns, int64_t now)
+{
+    return period_ns < DEVICE_PERIOD_MIN_NS && at < now + DEVICE_PERIOD_MIN_NS ? now + DEVICE_PERIOD_MIN_NS : at;
+}
 
 /* Run-time changes of the memory map (region_map, region_enable, ...): fn(self) runs under the machine's
  * topology lock and the device's own, as soon as this thread holds no device lock, which is before its

@@ -121,7 +121,7 @@ void machine_pause(Machine *m)
     m->state = RUN_PAUSED;
 }
 
-void machine_reset(Machine *m)
+void machine_reset_devices(Machine *m)
 {
     /* Pins move when every state has been reset, and then each device learns which of its inputs are high. */
     for (guint i = 0; i < m->devices->len; i++)
@@ -130,6 +130,11 @@ void machine_reset(Machine *m)
         device_settle(m->devices->pdata[i]);
     for (guint i = 0; i < m->devices->len; i++)
         device_retell(m->devices->pdata[i]);
+}
+
+void machine_reset(Machine *m)
+{
+    machine_reset_devices(m);
     if (m->hooks && m->hooks->reset)
         m->hooks->reset(m->hooks_self);
 }
@@ -178,6 +183,7 @@ int machine_run(Machine *m)
  * text), version (32), length (32), fields. */
 
 enum { FORMAT = 1 };
+#define TIME_MAX (UINT64_C(1) << 61)    /* 73 years: devices may add times without overflow */
 
 static void put(GByteArray *out, uint64_t v, unsigned size)
 {
@@ -276,7 +282,7 @@ bool machine_restore(Machine *m, const uint8_t *bytes, size_t len, GError **err)
         return fail(err, "this is not a saved machine");
     if (format != FORMAT)
         return fail(err, "saved state has format %u; this program reads %d", (unsigned)format, FORMAT);
-    if ((int64_t)now < 0)
+    if (now > TIME_MAX)
         return fail(err, "saved state holds an impossible time");
     clock_set_ns(m->clock, (int64_t)now);
     g_autofree bool *seen = g_new0(bool, m->devices->len + 1);

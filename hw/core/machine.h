@@ -66,6 +66,7 @@ void machine_request_resume(Machine *m);
 
 /* The rest: on the loop's thread. */
 void machine_reset(Machine *m);         /* every device, in order, then the vCPUs; the machine is paused */
+void machine_reset_devices(Machine *m);
 void machine_start(Machine *m);         /* clock and vCPUs run */
 void machine_pause(Machine *m);
 /* Acts upon requests.  False: the machine has ended, m->exit_code and m->request_cause say how. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * 8259A interrupt controller; a PC has two.  Source: Intel 8259A data sheet; the edge/level register ELCR at 4D0h/4D1h
- * is from the PIIX data sheet.  Left out on purpose: 8080 mode, buffered mode and special fully nested mode (no PC
- * software uses them; their bits are kept). */
+ * is from the PIIX data sheet.  Left out on purpose: 8080 mode, buffered mode and special fully nested mode, which no PC
+ * software uses: their bits have no effect. */
 #include "hw/intc/i8259.h"
 
 enum { ICW1_INIT = 0x10, ICW1_ICW4 = 1, ICW1_SINGLE = 2, ICW1_LEVEL = 8, ICW4_AEOI = 2, OCW3 = 8 };
@@ -19,7 +19,7 @@ typedef struct I8259 {
     bool    need_icw4, single, aeoi, rotate_aeoi, read_isr, poll, special_mask, all_level;
 } I8259;
 
-/* 0 the highest; 8: none set */
+/* Priority of the first of some pins: 0 the highest; 8: none is set. */
 static unsigned best(const I8259 *p, uint8_t bits)
 {
     for (unsigned i = 0; i < 8; i++)
@@ -30,11 +30,14 @@ static unsigned best(const I8259 *p, uint8_t bits)
 
 static uint8_t pin_of(const I8259 *p, unsigned priority) { return (p->lowest + 1 + priority) & 7; }
 
+/* The special mask mode overlooks what is in service and masked, in the nesting and at a non-specific EOI. */
+static uint8_t serving(const I8259 *p) { return p->special_mask ? p->isr & ~p->imr : p->isr; }
+
+/* The pin that would be served now, or -1. */
 static int pending(const I8259 *p)
 {
     unsigned want = best(p, p->irr & ~p->imr);
-    uint8_t serving = p->special_mask ? p->isr & ~p->imr : p->isr;
-    return want < best(p, serving) ? pin_of(p, want) : -1;
+    return want < best(p, serving(p)) ? pin_of(p, want) : -1;
 }
 
 static void settle(void *self)
@@ -99,7 +102,7 @@ static void end_of_interrupt(I8259 *p, uint8_t v)
             p->rotate_aeoi = rotate;
         return;
     }
-    unsigned i = best(p, p->isr);
+    unsigned i = best(p, serving(p));
     if (!specific && i == 8)
         return;
     uint8_t n = specific ? v & 7 : pin_of(p, i);
@@ -162,7 +165,6 @@ static uint64_t io_read(void *self, uint64_t off, unsigned size)
         int n = pending(p);
         if (n >= 0)
             serve(p, n);
-        settle(p);
         return n < 0 ? 0 : 0x80 | n;
     }
     return off ? p->imr : p->read_isr ? p->isr : p->irr;
@@ -175,15 +177,16 @@ static void io_write(void *self, uint64_t off, uint64_t v, unsigned size)
         data(p, v);
     else
         command(p, v);
-    settle(p);
 }
 
 static uint64_t elcr_read(void *self, uint64_t off, unsigned size) { I8259 *p = self; return p->elcr; }
 static void elcr_write(void *self, uint64_t off, uint64_t v, unsigned size)
 {
     I8259 *p = self;
+    uint8_t changed = p->elcr;
     p->elcr = v & p->elcr_mask;
-    settle(p);
+    changed ^= p->elcr;
+    p->irr = (p->irr & ~changed) | (p->level & p->elcr);
 }
 
 static const RegionOps ops = { io_read, io_write, .min = 1, .max = 1 };
@@ -211,10 +214,16 @@ static const Field state[] = {
     FIELD(I8259, special_mask), FIELD(I8259, all_level), { 0 }
 };
 
-/* A saved state from elsewhere: what is used as an index or step is made legal. */
+static bool init(void *self, GError **err)
+{
+    I8259 *p = self;
+    return !p->slave || p->slave->type == &i8259_type || fail(err, "slave: %s is not an 8259", p->slave->id);
+}
+
 static bool restored(void *self, GError **err)
 {
     I8259 *p = self;
+    p->elcr &= p->elcr_mask;
     if (p->lowest > 7 || p->init_step > 4 || p->init_step == 1)
         return fail(err, "8259 state out of range (lowest %u, step %u)", p->lowest, p->init_step);
     return true;
@@ -223,5 +232,6 @@ static bool restored(void *self, GError **err)
 const DeviceType i8259_type = {
     .name = "i8259", .help = "interrupt controller", .size = sizeof(I8259),
     .windows = { { .span = 2, .ops = &ops }, { .name = "elcr", .span = 1, .ops = &elcr_ops } },
-    .props = props, .pins = pins, .state = state, .reset = reset, .settle = settle, .restored = restored,
+    .props = props, .pins = pins, .state = state, .init = init,
+    .reset = reset, .settle = settle, .restored = restored,
 };

@@ -14,28 +14,32 @@ typedef struct Ioapic {
     uint32_t id;
     uint8_t  select;
     uint32_t level;                     /* of the inputs, active high inside */
-    uint32_t irr;                       /* edges not yet delivered */
     uint64_t rte[IOAPIC_PINS];
 } Ioapic;
+
+/* SMI, NMI, INIT and ExtINT are edges whatever the trigger mode says: nobody would end them. */
+static bool is_level(uint64_t rte)
+{
+    unsigned mode = rte >> 8 & 7;
+    return rte & RTE_LEVEL && (mode == DM_FIXED || mode == DM_LOWEST);
+}
 
 static void send(Ioapic *p, unsigned n)
 {
     uint64_t r = p->rte[n];
-    bool level = r & RTE_LEVEL;
-    if (r & RTE_MASKED || (level && r & RTE_REMOTE_IRR))
-        return;
-    if (level)
+    if (is_level(r))
         p->rte[n] |= RTE_REMOTE_IRR;
-    p->irr &= ~(1u << n);
     lapic_deliver(p->dev.machine, &(ApicMessage){
-        .dest = r >> 56, .vector = r, .mode = r >> 8 & 7, .logical = r & RTE_LOGICAL, .level = level, .assert = true });
+        .dest = apic_dest8(r >> 56, r & RTE_LOGICAL), .vector = r, .mode = r >> 8 & 7, .logical = r & RTE_LOGICAL,
+        .level = is_level(r), .assert = true });
 }
 
+/* Level-triggered inputs that are high and that nobody is serving. */
 static void settle(void *self)
 {
     Ioapic *p = self;
     for (unsigned n = 0; n < IOAPIC_PINS; n++)
-        if (p->rte[n] & RTE_LEVEL ? p->level >> n & 1 : p->irr >> n & 1)
+        if (p->level >> n & 1 && is_level(p->rte[n]) && !(p->rte[n] & (RTE_MASKED | RTE_REMOTE_IRR)))
             send(p, n);
 }
 
@@ -43,10 +47,11 @@ static void input(void *self, unsigned n, bool level)
 {
     Ioapic *p = self;
     uint32_t bit = 1u << n;
-    /* An edge while masked is lost, as in the data sheet's mask bit. */
-    if (level && !(p->level & bit) && !(p->rte[n] & (RTE_LEVEL | RTE_MASKED)))
-        p->irr |= bit;
+    bool edge = level && !(p->level & bit);
     p->level = level ? p->level | bit : p->level & ~bit;
+    /* An edge while masked is lost: data sheet, "Interrupt Mask". */
+    if (edge && !is_level(p->rte[n]) && !(p->rte[n] & RTE_MASKED))
+        send(p, n);
 }
 
 void ioapic_eoi(Device *d, uint8_t vector)
@@ -82,10 +87,10 @@ static void write_reg(Ioapic *p, uint32_t v)
         uint64_t *r = &p->rte[(p->select - REG_REDTBL) / 2];
         const uint64_t ro = RTE_STATUS | RTE_REMOTE_IRR;
         if (p->select & 1)
-            *r = (uint32_t)*r | (uint64_t)v << 32;
+            *r = (uint32_t)*r | (uint64_t)(v & 0xff000000) << 32;
         else
             *r = (*r & ~UINT64_C(0xffffffff)) | (*r & ro) | (v & ~ro & 0x1ffff);
-        if (!(*r & RTE_LEVEL))                      /* an edge pin has none; kernels clear a stuck one this way */
+        if (!is_level(*r))                 /* an edge pin has none; kernels clear a stuck one this way */
             *r &= ~(uint64_t)RTE_REMOTE_IRR;
     }
 }
@@ -105,7 +110,6 @@ static void mmio_write(void *self, uint64_t off, uint64_t v, unsigned size)
         write_reg(p, v);
     else if (off == 0x40)
         ioapic_eoi(&p->dev, v);
-    settle(p);
 }
 
 static const RegionOps ops = { mmio_read, mmio_write, .min = 4, .max = 4 };
@@ -113,17 +117,24 @@ static const RegionOps ops = { mmio_read, mmio_write, .min = 4, .max = 4 };
 static void reset(void *self)
 {
     Ioapic *p = self;
-    p->id = p->select = p->irr = 0;
     for (unsigned n = 0; n < IOAPIC_PINS; n++)
         p->rte[n] = RTE_MASKED;
 }
 
 static const Field pins[] = { PIN_IN("in", IOAPIC_PINS, input), { 0 } };
 static const Field state[] = {
-    FIELD(Ioapic, id), FIELD(Ioapic, select), FIELD(Ioapic, level), FIELD(Ioapic, irr), FIELD(Ioapic, rte), { 0 }
+    FIELD(Ioapic, id), FIELD(Ioapic, select), FIELD(Ioapic, level), FIELD(Ioapic, rte), { 0 }
 };
+
+static bool restored(void *self, GError **err)
+{
+    Ioapic *p = self;
+    p->id &= 0xf;
+    p->level &= (1u << IOAPIC_PINS) - 1;
+    return true;
+}
 
 const DeviceType ioapic_type = {
     .name = "ioapic", .help = "I/O APIC", .size = sizeof(Ioapic), .span = 0x1000, .ops = &ops,
-    .pins = pins, .state = state, .reset = reset, .settle = settle,
+    .pins = pins, .state = state, .reset = reset, .settle = settle, .restored = restored,
 };

@@ -17,7 +17,9 @@ enum {
     LVT_TIMER_MODE = 3 << 17, TIMER_ONESHOT = 0, TIMER_PERIODIC = 1 << 17, TIMER_DEADLINE = 2 << 17,
     ESR_SEND_ILLEGAL = 1 << 5, ESR_RECV_ILLEGAL = 1 << 6, ESR_ILLEGAL_REG = 1 << 7,
     VERSION = 0x14 | 5 << 16,           /* 6 LVT entries; no EOI-broadcast suppression */
+    ICR_BITS = 0xccfff, ICR2_XAPIC = 0xff000000u, DCR_BITS = 0xb, SVR_BITS = 0x1ff,
 };
+#define BASE_ADDR UINT64_C(0xffffff000)     /* 36 bits: every x86-64 processor has them */
 enum { MSR_APICBASE = 0x1b, MSR_TSC_DEADLINE = 0x6e0, MSR_X2APIC = 0x800 };
 enum { LVT_TIMER, LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ERROR, N_LVT };
 /* Register offsets / 16 */
@@ -36,7 +38,7 @@ typedef struct Lapic {
     uint64_t  base;                     /* IA32_APIC_BASE */
     uint32_t  xid, tpr, ldr, dfr, svr, esr, esr_new, icr, icr2, dcr, ict;
     uint32_t  lvt[N_LVT];
-    uint32_t  isr[8], irr[8], tmr[8];
+    uint32_t  isr[8], irr[8], tmr[8];   /* tmr: level-triggered */
     bool      lint[2];                  /* levels of the LINT0 and LINT1 pins */
     int64_t   timer_start;              /* guest ns at which the initial count was loaded */
     uint64_t  deadline;                 /* TSC; 0: not armed */
@@ -45,7 +47,8 @@ typedef struct Lapic {
 
 static bool enabled(const Lapic *a) { return a->base & APICBASE_EN; }
 static bool x2(const Lapic *a) { return (a->base & (APICBASE_EN | APICBASE_X2)) == (APICBASE_EN | APICBASE_X2); }
-static bool soft_enabled(const Lapic *a) { return enabled(a) && a->svr & SVR_ENABLE; }
+static bool soft_on(const Lapic *a) { return a->svr & SVR_ENABLE; }
+static bool soft_enabled(const Lapic *a) { return enabled(a) && soft_on(a); }
 static uint32_t apic_id(const Lapic *a) { return x2(a) ? a->id : a->xid >> 24; }
 
 static void set_bit(uint32_t *r, unsigned n) { r[n / 32] |= 1u << n % 32; }
@@ -77,10 +80,11 @@ static bool extint(const Lapic *a)
     return (a->lvt[LVT_LINT0] & (LVT_MASKED | 7 << 8)) == DM_EXTINT << 8;
 }
 
-static bool wants_cpu(const Lapic *a)
+/* The vector of the APIC's own that is due, or -1. */
+static int due(const Lapic *a)
 {
     int v = highest(a->irr);
-    return extint(a) || (soft_enabled(a) && v >= 0 && (unsigned)(v & 0xf0) > (ppr(a) & 0xf0));
+    return soft_enabled(a) && v >= 0 && (unsigned)(v & 0xf0) > (ppr(a) & 0xf0) ? v : -1;
 }
 
 static void lapic_settle(void *self)
@@ -88,13 +92,19 @@ static void lapic_settle(void *self)
     Lapic *a = self;
     if (!a->port)
         return;
-    if (wants_cpu(a))
+    if (extint(a) || due(a) >= 0)
         port_set(a->port, PORT_INTR);
     else
         port_clear(a->port, PORT_INTR);
 }
 
 static void lvt_fire(Lapic *a, unsigned n);
+
+static void signal_cpu(Lapic *a, uint32_t bits)
+{
+    if (a->port)
+        port_set(a->port, bits);
+}
 
 static void error(Lapic *a, uint32_t bit)
 {
@@ -119,6 +129,11 @@ static void accept(Lapic *a, uint8_t vector, bool level)
         clear_bit(a->tmr, vector);
 }
 
+static bool level_pin(const Lapic *a, unsigned n)
+{
+    return (n == LVT_LINT0 || n == LVT_LINT1) && (a->lvt[n] & (LVT_LEVEL | 7 << 8)) == (LVT_LEVEL | DM_FIXED << 8);
+}
+
 static void lvt_fire(Lapic *a, unsigned n)
 {
     uint32_t lvt = a->lvt[n];
@@ -126,17 +141,27 @@ static void lvt_fire(Lapic *a, unsigned n)
         return;
     switch (lvt >> 8 & 7) {
     case DM_FIXED:
-        accept(a, lvt, (n == LVT_LINT0 || n == LVT_LINT1) && lvt & LVT_LEVEL);
+        if (level_pin(a, n))
+            a->lvt[n] |= LVT_REMOTE_IRR;
+        accept(a, lvt, level_pin(a, n));
         break;
     case DM_NMI:
-        if (a->port)
-            port_set(a->port, PORT_NMI);
+        signal_cpu(a, PORT_NMI);
         break;
     case DM_SMI:
-        if (a->port)
-            port_set(a->port, PORT_SMI);
+        signal_cpu(a, PORT_SMI);
+        break;
+    case DM_INIT:
+        signal_cpu(a, PORT_INIT);
         break;
     }
+}
+
+/* Level-triggered local pins: high, and not in service. */
+static void sample_pin(Lapic *a, unsigned n)
+{
+    if (enabled(a) && a->lint[n - LVT_LINT0] && level_pin(a, n) && !(a->lvt[n] & LVT_REMOTE_IRR))
+        lvt_fire(a, n);
 }
 
 static void lint_input(void *self, unsigned n, bool level)
@@ -144,8 +169,14 @@ static void lint_input(void *self, unsigned n, bool level)
     Lapic *a = self;
     bool rise = level && !a->lint[n];
     a->lint[n] = level;
-    if (rise && enabled(a))
-        lvt_fire(a, LVT_LINT0 + n);                 /* ExtINT follows from the level, see extint() */
+    if (!enabled(a)) {
+        if (rise && n == 1)
+            signal_cpu(a, PORT_NMI);                /* LINT1 is the NMI pin then, LINT0 is INTR: see extint() */
+    } else if (level_pin(a, LVT_LINT0 + n)) {
+        sample_pin(a, LVT_LINT0 + n);
+    } else if (rise) {
+        lvt_fire(a, LVT_LINT0 + n);
+    }
 }
 
 /* --- timer */
@@ -172,20 +203,30 @@ static uint32_t current_count(const Lapic *a)
     return a->ict - gone / divide(a);
 }
 
+/* The guest time at which the TSC gets to the deadline; TIME_NEVER if that is beyond what the clock can say. */
+static int64_t deadline_ns(const Lapic *a, int64_t now)
+{
+    if (a->deadline <= a->port->tsc_at(a->port, now))
+        return now;
+    uint64_t ns = a->port->ns_of_tsc(a->port, a->deadline);
+    return ns < (uint64_t)now || ns > INT64_MAX ? TIME_NEVER : (int64_t)ns;
+}
+
 static void timer_arm(Lapic *a)
 {
-    timer_cancel(&a->timer);
     uint32_t mode = a->lvt[LVT_TIMER] & LVT_TIMER_MODE;
+    int64_t now = clock_now_ns(a->dev.machine->clock), at = TIME_NEVER;
     if (mode == TIMER_DEADLINE) {
         if (a->deadline && a->port)
-            timer_set_ns(&a->timer, a->port->ns_of_tsc(a->port, a->deadline));
+            at = deadline_ns(a, now);
     } else if (a->ict) {
-        int64_t now = clock_now_ns(a->dev.machine->clock), next = a->timer_start + period(a);
-        if (mode == TIMER_PERIODIC && next <= now)
-            next = now + period(a) - (now - a->timer_start) % period(a);
-        if (mode == TIMER_PERIODIC || next > now)
-            timer_set_ns(&a->timer, next);
+        at = a->timer_start + period(a);
+        if (mode == TIMER_PERIODIC && at <= now)    /* late: once for all that were missed */
+            at = now + period(a) - (now - a->timer_start) % period(a);
+        if (mode == TIMER_PERIODIC)
+            at = device_period_at(at, period(a), now);
     }
+    timer_set_ns(&a->timer, at);
 }
 
 static void timer_fired(void *self)
@@ -217,31 +258,31 @@ static bool is_for(const Lapic *a, const ApicMessage *m)
     return (mda >> 4 == ldr >> 4 || mda >> 4 == 0xf) && mda & ldr & 0xf;
 }
 
+static void reset_registers(Lapic *a);
+
 static void take(Lapic *a, const ApicMessage *m)
 {
-    CpuPort *p = a->port;
+    if (m->level && !m->assert)                     /* a message that a level went; INIT's is for APICs of the Pentium */
+        return;
     switch (m->mode) {
     case DM_FIXED:
     case DM_LOWEST:
         accept(a, m->vector, m->level);
         break;
     case DM_SMI:
-        if (p)
-            port_set(p, PORT_SMI);
+        signal_cpu(a, PORT_SMI);
         break;
     case DM_NMI:
-        if (p)
-            port_set(p, PORT_NMI);
+        signal_cpu(a, PORT_NMI);
         break;
     case DM_INIT:
-        if (p && (m->assert || !m->level))          /* the de-assert message is for APICs of the Pentium */
-            port_set(p, PORT_INIT);
+        reset_registers(a);                         /* SDM "Local APIC State After It Receives an INIT-Deassert IPI" */
+        signal_cpu(a, PORT_INIT);
         break;
     case DM_SIPI:
-        if (p) {
-            p->sipi_vector = m->vector;
-            port_set(p, PORT_SIPI);
-        }
+        if (a->port)
+            a->port->sipi_vector = m->vector;
+        signal_cpu(a, PORT_SIPI);
         break;
     }
     lapic_settle(a);
@@ -270,7 +311,7 @@ void lapic_deliver(Machine *m, const ApicMessage *msg)
 static void msi_message(void *self, uint64_t addr, uint32_t data)
 {
     lapic_deliver(self, &(ApicMessage){
-        .dest = addr >> 12 & 0xff, .logical = addr >> 2 & 1, .vector = data, .mode = data >> 8 & 7,
+        .dest = apic_dest8(addr >> 12, addr >> 2 & 1), .logical = addr >> 2 & 1, .vector = data, .mode = data >> 8 & 7,
         .level = data >> 15 & 1, .assert = data >> 14 & 1 });
 }
 
@@ -287,7 +328,7 @@ static void send_ipi(Lapic *a)
         error(a, ESR_SEND_ILLEGAL);
         return;
     }
-    if (fixed)
+    if (msg.mode != DM_INIT)
         msg.level = false;                          /* IPIs are edges whatever the trigger bit says */
     switch (a->icr >> 18 & 3) {
     case 0:
@@ -313,6 +354,12 @@ static void eoi(Lapic *a)
     clear_bit(a->isr, v);
     if (!test_bit(a->tmr, v))
         return;
+    for (unsigned n = LVT_LINT0; n <= LVT_LINT1; n++) {
+        if (!level_pin(a, n) || (uint8_t)a->lvt[n] != v)
+            continue;
+        a->lvt[n] &= ~LVT_REMOTE_IRR;
+        sample_pin(a, n);
+    }
     for (unsigned i = 0; i < a->dev.machine->devices->len; i++) {
         Device *d = g_ptr_array_index(a->dev.machine->devices, i);
         if (d->type == &ioapic_type)
@@ -350,85 +397,125 @@ static bool reg_read(Lapic *a, unsigned r, uint32_t *v)
     return false;
 }
 
+/* Bits that can be written. */
+static const uint32_t lvt_bits[N_LVT] = { 0x700ff, 0x107ff, 0x107ff, 0x1a7ff, 0x1a7ff, 0x100ff };
+
 static void lvt_write(Lapic *a, unsigned n, uint32_t v)
 {
-    static const uint32_t mask[N_LVT] = { 0x700ff, 0x107ff, 0x107ff, 0x1a7ff, 0x1a7ff, 0x100ff };
     uint32_t old = a->lvt[n];
-    a->lvt[n] = v & mask[n];
-    if (!(a->svr & SVR_ENABLE))
-        a->lvt[n] |= LVT_MASKED;
+    a->lvt[n] = (v & lvt_bits[n]) | (soft_on(a) ? 0 : LVT_MASKED);
+    if (level_pin(a, n))
+        a->lvt[n] |= old & LVT_REMOTE_IRR;
     if (n == LVT_TIMER && (old ^ v) & LVT_TIMER_MODE) {
         a->deadline = 0;                            /* SDM: the timer is disarmed when the mode changes */
         a->ict = 0;
         timer_arm(a);
     }
+    if (n == LVT_LINT0 || n == LVT_LINT1)
+        sample_pin(a, n);
 }
 
+static void svr_write(Lapic *a, uint32_t v)
+{
+    a->svr = v & SVR_BITS;
+    for (unsigned i = 0; i < N_LVT && !soft_on(a); i++)
+        a->lvt[i] |= LVT_MASKED;
+}
+
+/* The count goes on from where it stands at the new rate. */
+static void dcr_write(Lapic *a, uint32_t v)
+{
+    uint32_t count = current_count(a);
+    bool armed = timer_armed(&a->timer);
+    a->dcr = v & DCR_BITS;
+    if (!a->ict)
+        return;
+    a->timer_start = clock_now_ns(a->dev.machine->clock) - (int64_t)(a->ict - count) * divide(a);
+    if (armed)
+        timer_arm(a);
+}
+
+static void ict_write(Lapic *a, uint32_t v)
+{
+    if ((a->lvt[LVT_TIMER] & LVT_TIMER_MODE) == TIMER_DEADLINE)
+        return;                                     /* ignored in this mode */
+    a->ict = v;
+    a->timer_start = clock_now_ns(a->dev.machine->clock);
+    timer_arm(a);
+}
+
+/* False: no such register, or read-only. */
 static bool reg_write(Lapic *a, unsigned r, uint32_t v)
 {
+    bool x = !x2(a);                                /* registers that x2APIC mode has not, or has read-only */
     switch (r) {
     case R_ID:
-        a->xid = v & 0xff000000;
-        return !x2(a);
+        a->xid = x ? v & 0xff000000 : a->xid;
+        return x;
     case R_TPR:
         a->tpr = v & 0xff;
         return true;
     case R_EOI:
-        if (x2(a) && v)
-            return false;
         eoi(a);
         return true;
     case R_LDR:
-        a->ldr = v & 0xff000000;
-        return !x2(a);
+        a->ldr = x ? v & 0xff000000 : a->ldr;
+        return x;
     case R_DFR:
-        a->dfr = v | 0x0fffffff;
-        return !x2(a);
+        a->dfr = x ? v | 0x0fffffff : a->dfr;
+        return x;
     case R_SVR:
-        a->svr = v & 0x1ff;
-        if (!(v & SVR_ENABLE))
-            for (unsigned i = 0; i < N_LVT; i++)
-                a->lvt[i] |= LVT_MASKED;
+        svr_write(a, v);
         return true;
     case R_ESR:
-        if (x2(a) && v)
-            return false;
         a->esr = a->esr_new;                        /* a write latches what has gathered */
         a->esr_new = 0;
         return true;
     case R_ICR:
-        a->icr = v & 0xccfff;
+        a->icr = v & ICR_BITS;
         send_ipi(a);
         return true;
     case R_ICR2:
-        a->icr2 = v & 0xff000000;
-        return !x2(a);
+        a->icr2 = x ? v & ICR2_XAPIC : a->icr2;
+        return x;
     case R_LVT ... R_LVT + N_LVT - 1:
         lvt_write(a, r - R_LVT, v);
         return true;
     case R_TIMER_ICT:
-        if ((a->lvt[LVT_TIMER] & LVT_TIMER_MODE) == TIMER_DEADLINE)
-            return true;                            /* ignored in this mode */
-        a->ict = v;
-        a->timer_start = clock_now_ns(a->dev.machine->clock);
-        timer_arm(a);
+        ict_write(a, v);
         return true;
-    case R_TIMER_DCR: {
-        uint32_t count = current_count(a);
-        a->dcr = v & 0xb;
-        if (a->ict) {                               /* the count goes on from where it stands at the new rate */
-            a->timer_start = clock_now_ns(a->dev.machine->clock) - (int64_t)(a->ict - count) * divide(a);
-            timer_arm(a);
-        }
+    case R_TIMER_DCR:
+        dcr_write(a, v);
         return true;
-    }
     case R_SELF_IPI:
-        if (!x2(a))
-            return false;
-        accept(a, v, false);
-        return true;
+        if (!x)
+            take(a, &(ApicMessage){ .vector = v });
+        return !x;
     }
     return false;
+}
+
+/* x2APIC: a bit that must be zero and is not is a #GP. */
+static bool x2_bits_ok(unsigned r, uint64_t v)
+{
+    switch (r) {
+    case R_EOI:
+    case R_ESR:
+        return v == 0;
+    case R_TPR:
+    case R_SELF_IPI:
+        return v <= 0xff;
+    case R_SVR:
+        return !(v & ~(uint64_t)(SVR_BITS | 1 << 9));       /* bit 9, focus checking, is on older APICs */
+    case R_ICR:
+        return !((uint32_t)v & ~(ICR_BITS | 1u << 12));     /* bit 12, delivery status, is no longer there */
+    case R_LVT ... R_LVT + N_LVT - 1:
+        return !(v & ~(uint64_t)(lvt_bits[r - R_LVT] | 1 << 12 | LVT_REMOTE_IRR));      /* these two are read-only */
+    case R_TIMER_DCR:
+        return !(v & ~(uint64_t)DCR_BITS);
+    default:
+        return v <= UINT32_MAX;
+    }
 }
 
 static uint64_t mmio_read(void *self, uint64_t off, unsigned size)
@@ -438,7 +525,6 @@ static uint64_t mmio_read(void *self, uint64_t off, unsigned size)
     if (off & 15 || !reg_read(a, off >> 4, &v)) {
         log_guest_dev(a, "read of reserved register 0x%" PRIx64, off);
         error(a, ESR_ILLEGAL_REG);
-        lapic_settle(a);
     }
     return v;
 }
@@ -450,7 +536,6 @@ static void mmio_write(void *self, uint64_t off, uint64_t v, unsigned size)
         log_guest_dev(a, "write of reserved register 0x%" PRIx64, off);
         error(a, ESR_ILLEGAL_REG);
     }
-    lapic_settle(a);
 }
 
 static const RegionOps mmio_ops = { mmio_read, mmio_write, .min = 4, .max = 4 };
@@ -460,12 +545,11 @@ static const RegionOps mmio_ops = { mmio_read, mmio_write, .min = 4, .max = 4 };
 static int acknowledge(void *self)
 {
     Lapic *a = self;
-    int v = -1;
     domain_enter(a->dev.domain);
+    int v = due(a);
     if (extint(a) && a->pic) {
         v = i8259_acknowledge(a->pic);
-    } else if (wants_cpu(a)) {
-        v = highest(a->irr);
+    } else if (v >= 0) {
         clear_bit(a->irr, v);
         set_bit(a->isr, v);
     }
@@ -478,15 +562,17 @@ static void lapic_map(void *self)
 {
     Lapic *a = self;
     Region *window = &a->dev.windows[0];
-    if (window->parent)
-        region_enable(window, enabled(a) && !x2(a));
+    if (!window->parent)
+        return;
+    region_enable(window, enabled(a) && !x2(a));
+    region_move(window, a->base & BASE_ADDR);
 }
 
 static bool base_write(Lapic *a, uint64_t v)
 {
     uint64_t old = a->base;
     bool to_x2 = v & APICBASE_X2;
-    if (v & ~UINT64_C(0xffffff000) & ~(uint64_t)(APICBASE_BSP | APICBASE_EN | APICBASE_X2))
+    if (v & ~(BASE_ADDR | APICBASE_BSP | APICBASE_EN | APICBASE_X2))
         return false;
     if (to_x2 && !(v & APICBASE_EN))
         return false;
@@ -494,8 +580,10 @@ static bool base_write(Lapic *a, uint64_t v)
         return false;
     if (!(old & APICBASE_EN) && to_x2)
         return false;
+    if (old & APICBASE_EN && !(v & APICBASE_EN))
+        reset_registers(a);                         /* SDM "Enabling or Disabling the Local APIC" */
     a->base = v;
-    if ((old ^ v) & (APICBASE_EN | APICBASE_X2))
+    if (old != v)
         device_remap(a, lapic_map);
     return true;
 }
@@ -533,12 +621,12 @@ static bool msr_write(void *self, uint32_t msr, uint64_t v)
             a->deadline = v;
             timer_arm(a);
         }
-    } else if (x2(a) && msr == MSR_X2APIC + R_ICR) {
-        a->icr2 = v >> 32;
-        ok = reg_write(a, R_ICR, v);
     } else {
-        ok = x2(a) && msr >= MSR_X2APIC && msr < MSR_X2APIC + 0x40 && msr != MSR_X2APIC + R_ICR2 && !(v >> 32) &&
-             reg_write(a, msr - MSR_X2APIC, v);
+        unsigned r = msr - MSR_X2APIC;
+        ok = x2(a) && msr >= MSR_X2APIC && r < 0x40 && r != R_ICR2 && x2_bits_ok(r, v);
+        if (ok && r == R_ICR)
+            a->icr2 = v >> 32;
+        ok = ok && reg_write(a, r, v);
     }
     lapic_settle(a);
     domain_leave(a->dev.domain);
@@ -551,7 +639,7 @@ static void set_cr8(void *self, unsigned v)
 {
     Lapic *a = self;
     domain_enter(a->dev.domain);
-    a->tpr = v << 4;
+    a->tpr = (v & 15) << 4;
     lapic_settle(a);
     domain_leave(a->dev.domain);
 }
@@ -570,13 +658,12 @@ static bool lapic_init(void *self, GError **err)
 {
     Lapic *a = self;
     device_timer_init(a, &a->timer, timer_fired);
-    return true;
+    return !a->pic || a->pic->type == &i8259_type || fail(err, "pic: %s is not an 8259", a->pic->id);
 }
 
-static void lapic_reset(void *self)
+/* All but the base address and the levels of the pins. */
+static void reset_registers(Lapic *a)
 {
-    Lapic *a = self;
-    a->base = LAPIC_BASE | APICBASE_EN | (a->id == 0 ? APICBASE_BSP : 0);
     a->xid = a->id << 24;
     a->tpr = a->ldr = a->esr = a->esr_new = a->icr = a->icr2 = a->dcr = a->ict = 0;
     a->dfr = 0xffffffff;
@@ -586,12 +673,44 @@ static void lapic_reset(void *self)
     memset(a->isr, 0, sizeof(a->isr));
     memset(a->irr, 0, sizeof(a->irr));
     memset(a->tmr, 0, sizeof(a->tmr));
+    a->timer_start = 0;
     a->deadline = 0;
     timer_cancel(&a->timer);
+}
+
+static void lapic_reset(void *self)
+{
+    Lapic *a = self;
+    reset_registers(a);
+    a->base = LAPIC_BASE | APICBASE_EN | (a->id == 0 ? APICBASE_BSP : 0);
     device_remap(a, lapic_map);
 }
 
-static bool lapic_restored(void *self, GError **err) { device_remap(self, lapic_map); return true; }
+void lapic_virtual_wire(Device *d)
+{
+    Lapic *a = lapic_of(d);
+    domain_enter(d->domain);
+    svr_write(a, SVR_ENABLE | 0xff);
+    lvt_write(a, LVT_LINT0, DM_EXTINT << 8);
+    lvt_write(a, LVT_LINT1, DM_NMI << 8);
+    lapic_settle(a);
+    domain_leave(d->domain);
+}
+
+static bool lapic_restored(void *self, GError **err)
+{
+    Lapic *a = self;
+    int64_t now = clock_now_ns(a->dev.machine->clock);
+    if (a->timer_start > now || a->timer_start < -((INT64_C(1) << 32) * 128))       /* a full count, slowest */
+        return fail(err, "its timer started at an impossible time");
+    for (unsigned i = 0; i < N_LVT; i++)
+        a->lvt[i] &= lvt_bits[i] | (level_pin(a, i) ? LVT_REMOTE_IRR : 0);
+    a->base &= BASE_ADDR | APICBASE_BSP | APICBASE_EN | APICBASE_X2;
+    a->svr &= SVR_BITS;
+    a->tpr &= 0xff;
+    device_remap(a, lapic_map);
+    return true;
+}
 
 static const Field lapic_props[] = {
     PROP(Lapic, id, "id-number", "initial APIC id"),

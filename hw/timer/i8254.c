@@ -1,21 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * 8254 programmable interval timer with the PC's port 61h (gate and output of counter 2).  Source: Intel 8254 data
- * sheet.  Counters are not stepped: what a read shows follows from the clock. */
+ * sheet.  Counters are not stepped: what a read shows follows from the clock.  Simplified: a count is loaded at once
+ * and not at the next tick; a new count in mode 3 waits for the end of the period, not of its half. */
 #include "hw/core/device.h"
 #include "hw/core/machine.h"
-#include "util/bits.h"
 
 enum { PIT_HZ = 1193182 };
 enum { RW_LATCH, RW_LOW, RW_HIGH, RW_BOTH };
-enum { PORT_B_GATE2 = 1, PORT_B_SPEAKER = 2, PORT_B_REFRESH = 0x10, PORT_B_OUT2 = 0x20 };
+enum { READ_BACK = 3, BACK_NO_COUNT = 0x20, BACK_NO_STATUS = 0x10 };
+enum { PORT_B_GATE2 = 1, PORT_B_WRITABLE = 0x0f, PORT_B_REFRESH = 0x10, PORT_B_OUT2 = 0x20 };
 
 typedef struct Counter {
-    uint16_t reload, latched;
-    uint8_t  mode, access, latch_left, status, status_latched;     /* latch_left: latched bytes not yet read */
-    bool     bcd, read_high, write_high, gate, loaded;
+    uint16_t written, active, latched;  /* the count register, the count in use, what a read will get */
+    uint8_t  mode, access, latch_left, status;      /* latch_left: latched bytes not yet read */
+    bool     bcd, read_high, write_high, gate, running, null, status_latched;
     uint8_t  low;                       /* first byte of a two-byte write */
-    int64_t  start;                     /* guest ns at which counting began; a stopped gate: see held */
-    uint32_t held;                      /* ticks that had passed when the gate went low */
+    uint64_t start;                     /* tick at which `active` was loaded */
+    uint64_t held;                      /* ticks that had passed when the gate went low */
+    uint64_t switch_at;                 /* tick at which `written` is loaded; 0: never */
 } Counter;
 
 typedef struct I8254 {
@@ -23,29 +25,48 @@ typedef struct I8254 {
     Line    out0;
     Counter ch[3];
     uint8_t port_b;
-    Timer   timer;
+    Timer   timer;                      /* the next rising edge of counter 0's output */
 } I8254;
 
 static int64_t now(const I8254 *p) { return clock_now_ns(p->dev.machine->clock); }
+static uint64_t tick(const I8254 *p) { return muldiv64(now(p), PIT_HZ, NS_PER_S); }
+static int64_t ns_of(uint64_t tick) { return (int64_t)muldiv64_up(tick, NS_PER_S, PIT_HZ); }
+
 static uint32_t divisor(const Counter *c)
 {
-    uint32_t full = c->bcd ? 10000 : 0x10000, v = c->reload;
+    uint32_t v = c->active;
     if (c->bcd)
         v = (v & 15) + 10 * (v >> 4 & 15) + 100 * (v >> 8 & 15) + 1000 * (v >> 12);
-    return v ? v : full;
+    return v ? v : c->bcd ? 10000 : 0x10000;
 }
 
-static uint64_t ticks(const I8254 *p, const Counter *c)
+/* Modes 1 and 5 are triggered by the gate's rising edge and do not look at its level. */
+static bool triggered(const Counter *c) { return c->mode == 1 || c->mode == 5; }
+static bool periodic(const Counter *c) { return c->mode == 2 || c->mode == 3; }
+
+static void load(I8254 *p, Counter *c, uint64_t at)
 {
-    bool stopped = !c->gate && c->mode != 1 && c->mode != 5;
-    return stopped ? c->held : c->held + muldiv64(now(p) - c->start, PIT_HZ, NS_PER_S);
+    c->active = c->written;
+    c->start = at;
+    c->held = c->switch_at = 0;
+    c->running = true;
+    c->null = false;
 }
 
-static bool output(const I8254 *p, const Counter *c)
+/* Ticks since the count was loaded. */
+static uint64_t elapsed(I8254 *p, Counter *c)
 {
-    if (!c->loaded)
+    uint64_t t = tick(p);
+    if (c->switch_at && t >= c->switch_at)
+        load(p, c, c->switch_at);
+    return c->gate || triggered(c) ? t - c->start : c->held;
+}
+
+static bool output(I8254 *p, Counter *c)
+{
+    if (!c->running)
         return c->mode != 0;
-    uint64_t t = ticks(p, c), n = divisor(c);
+    uint64_t t = elapsed(p, c), n = divisor(c);
     switch (c->mode) {
     case 0:
     case 1:
@@ -59,88 +80,65 @@ static bool output(const I8254 *p, const Counter *c)
     }
 }
 
-static uint16_t count(const I8254 *p, const Counter *c)
+static uint16_t count(I8254 *p, Counter *c)
 {
-    uint64_t t = ticks(p, c), n = divisor(c);
-    uint32_t v;
-    switch (c->mode) {
-    case 2:
+    uint64_t t = c->running ? elapsed(p, c) : 0, n = divisor(c), half = (n + 1) / 2, wrap = c->bcd ? 10000 : 0x10000;
+    uint64_t v;
+    if (c->mode == 2)
         v = n - t % n;
-        break;
-    case 3:
-        v = n - 2 * t % n;              /* counts by two, in each half */
-        break;
-    default:
-        v = n - t;
-    }
-    if (!c->bcd)
-        return v;
-    v %= 10000;
-    return v % 10 | v / 10 % 10 << 4 | v / 100 % 10 << 8 | v / 1000 << 12;
+    else if (c->mode == 3)              /* twice a period from the even number below the count, by two */
+        v = (n & ~UINT64_C(1)) - 2 * (t % n < half ? t % n : t % n - half);
+    else
+        v = n + wrap - t % wrap;        /* goes on past zero */
+    v %= wrap;
+    return c->bcd ? v % 10 | v / 10 % 10 << 4 | v / 100 % 10 << 8 | v / 1000 << 12 : v;
 }
 
-/* The next change of counter 0's output, which is all that anybody is told of. */
+/* Counter 0's pin, on whose rising edge the interrupt controllers act.  In mode 0 it is the output.  In modes 2 to 5 it
+ * is high and goes down and up again when the output rises: the low half of mode 3 is not shown, so that an interrupt
+ * request stays until it is taken and the host need not wake for falling edges. */
+static void settle(void *self)
+{
+    I8254 *p = self;
+    line_set(&p->out0, p->ch[0].mode != 0 || output(p, &p->ch[0]));
+}
+
 static void arm(I8254 *p)
 {
     Counter *c = &p->ch[0];
-    if (!c->loaded) {
-        timer_cancel(&p->timer);
-        return;
-    }
-    uint64_t t = ticks(p, c), n = divisor(c), next;
-    switch (c->mode) {
-    case 2:
-        next = t - t % n + (t % n < n - 1 ? n - 1 : n);
-        break;
-    case 3:
-        next = t - t % n + (t % n < (n + 1) / 2 ? (n + 1) / 2 : n);
-        break;
-    case 0:
-    case 1:
-        next = n;
-        break;
-    default:
-        next = t < n ? n : n + 1;
-    }
-    if (next > t && next >= c->held)
-        timer_set_ns(&p->timer, c->start + (int64_t)muldiv64_up(next - c->held, NS_PER_S, PIT_HZ));
+    uint64_t t = elapsed(p, c), n = divisor(c);
+    if (c->running && periodic(c))
+        timer_set_ns(&p->timer, device_period_at(ns_of(c->start + t - t % n + n), ns_of(n), now(p)));
+    else if (c->running && c->mode == 0 && t < n)
+        timer_set_ns(&p->timer, ns_of(c->start + n));
+    else if (c->running && c->mode == 4 && t <= n)
+        timer_set_ns(&p->timer, ns_of(c->start + n + 1));
     else
         timer_cancel(&p->timer);
 }
 
-static void settle(void *self) { I8254 *p = self; line_set(&p->out0, output(p, &p->ch[0])); }
-
 static void fired(void *self)
 {
     I8254 *p = self;
-    /* Modes 2 and 3 with a late host: the rising edge must not be missed. */
-    if (p->ch[0].mode == 2) {
+    if (p->ch[0].mode != 0)
         line_set(&p->out0, false);
-        line_set(&p->out0, true);
-    }
     arm(p);
-}
-
-static void start(I8254 *p, Counter *c)
-{
-    c->start = now(p);
-    c->held = 0;
-    c->loaded = true;
-    if (c == &p->ch[0])
-        arm(p);
 }
 
 static void set_gate(I8254 *p, Counter *c, bool gate)
 {
     if (c->gate == gate)
         return;
-    if (c->mode == 0 || c->mode == 4) {
-        c->held = c->gate ? ticks(p, c) : c->held;
-        c->start = now(p);
-    }
+    uint64_t t = elapsed(p, c);
     c->gate = gate;
-    if (gate && c->mode != 0 && c->mode != 4 && c->loaded)
-        start(p, c);                    /* the rising edge starts anew */
+    if (!gate) {
+        c->held = t;
+        c->switch_at = 0;               /* the rising edge loads it */
+    } else if (c->mode == 0 || c->mode == 4) {
+        c->start = tick(p) - c->held;
+    } else if (c->running || (triggered(c) && c->null)) {
+        load(p, c, tick(p));
+    }
 }
 
 static void latch_count(I8254 *p, Counter *c)
@@ -151,80 +149,85 @@ static void latch_count(I8254 *p, Counter *c)
     c->latch_left = c->access == RW_BOTH ? 2 : 1;
 }
 
+static void latch_status(I8254 *p, Counter *c)
+{
+    if (c->status_latched)
+        return;
+    bool out = output(p, c);
+    c->status = out << 7 | c->null << 6 | c->access << 4 | c->mode << 1 | c->bcd;
+    c->status_latched = true;
+}
+
 static void control(I8254 *p, uint8_t v)
 {
-    if (v >> 6 == 3) {                  /* read-back */
-        for (unsigned i = 0; i < 3; i++) {
-            Counter *c = &p->ch[i];
-            if (!(v >> (i + 1) & 1))
-                continue;
-            if (!(v & 0x20))
-                latch_count(p, c);
-            if (!(v & 0x10) && !c->status_latched) {
-                c->status = output(p, c) << 7 | !c->loaded << 6 | c->access << 4 | c->mode << 1 | c->bcd;
-                c->status_latched = 1;
-            }
-        }
-        return;
+    unsigned which = v >> 6, access = v >> 4 & 3;
+    for (unsigned i = 0; which == READ_BACK && i < 3; i++) {
+        if (!(v >> (i + 1) & 1))
+            continue;
+        if (!(v & BACK_NO_COUNT))
+            latch_count(p, &p->ch[i]);
+        if (!(v & BACK_NO_STATUS))
+            latch_status(p, &p->ch[i]);
     }
-    Counter *c = &p->ch[v >> 6];
-    if ((v >> 4 & 3) == RW_LATCH) {
+    if (which == READ_BACK)
+        return;
+    Counter *c = &p->ch[which];
+    if (access == RW_LATCH) {
         latch_count(p, c);
         return;
     }
-    c->access = v >> 4 & 3;
-    c->mode = v >> 1 & 7;
-    if (c->mode > 5)
-        c->mode &= 3;                   /* 6 and 7 are 2 and 3 */
-    c->bcd = v & 1;
-    c->read_high = c->write_high = c->loaded = false;
-    c->latch_left = c->status_latched = 0;
-    if (c == &p->ch[0])
-        arm(p);
+    unsigned mode = v >> 1 & 7;
+    *c = (Counter){ .access = access, .mode = mode > 5 ? mode & 3 : mode, .bcd = v & 1, .gate = c->gate, .null = true,
+                    .active = c->active };
+}
+
+static void set_count(I8254 *p, Counter *c, uint16_t v)
+{
+    c->written = v;
+    c->null = true;
+    if (triggered(c))
+        return;
+    if (!periodic(c) || !c->running) {
+        load(p, c, tick(p));
+    } else if (c->gate) {               /* at the end of the period */
+        uint64_t t = elapsed(p, c), n = divisor(c);
+        c->switch_at = c->start + t - t % n + n;
+    }
 }
 
 static void write_count(I8254 *p, Counter *c, uint8_t v)
 {
-    switch (c->access) {
-    case RW_LOW:
-        c->reload = v;
-        break;
-    case RW_HIGH:
-        c->reload = v << 8;
-        break;
-    default:
-        c->write_high = !c->write_high;
-        if (c->write_high) {
-            c->low = v;
-            if (c->mode == 0)
-                c->loaded = false;      /* counting stops between the two bytes */
-            return;
-        }
-        c->reload = c->low | v << 8;
+    if (c->access == RW_LOW) {
+        set_count(p, c, v);
+    } else if (c->access == RW_HIGH) {
+        set_count(p, c, v << 8);
+    } else if (c->write_high) {
+        c->write_high = false;
+        set_count(p, c, c->low | v << 8);
+    } else {
+        c->write_high = true;
+        c->low = v;
+        if (c->mode == 0)
+            c->running = false;         /* counting stops between the two bytes */
     }
-    if ((c->mode == 2 || c->mode == 3) && c->loaded) {
-        /* takes effect at the end of the period; starting at once is what software can't tell apart but by a glitch */
-        start(p, c);
-        return;
-    }
-    start(p, c);
 }
 
 static uint8_t read_count(I8254 *p, Counter *c)
 {
     if (c->status_latched) {
-        c->status_latched = 0;
+        c->status_latched = false;
         return c->status;
     }
-    uint16_t v = c->latch_left ? c->latched : count(p, c);
-    bool high;
+    bool high = c->access == RW_HIGH;
+    uint16_t v;
     if (c->latch_left) {
-        high = c->access == RW_HIGH || (c->access == RW_BOTH && c->latch_left == 1);
+        v = c->latched;
+        high |= c->access == RW_BOTH && c->latch_left == 1;
         c->latch_left--;
     } else {
-        high = c->access == RW_HIGH || (c->access == RW_BOTH && c->read_high);
-        if (c->access == RW_BOTH)
-            c->read_high = !c->read_high;
+        v = count(p, c);
+        high |= c->access == RW_BOTH && c->read_high;
+        c->read_high = !c->read_high;
     }
     return high ? v >> 8 : v;
 }
@@ -242,7 +245,8 @@ static void io_write(void *self, uint64_t off, uint64_t v, unsigned size)
         control(p, v);
     else
         write_count(p, &p->ch[off], v);
-    settle(p);
+    if (off == 0 || (off == 3 && v >> 6 == 0))
+        arm(p);
 }
 
 static uint64_t b_read(void *self, uint64_t off, unsigned size)
@@ -255,7 +259,7 @@ static uint64_t b_read(void *self, uint64_t off, unsigned size)
 static void b_write(void *self, uint64_t off, uint64_t v, unsigned size)
 {
     I8254 *p = self;
-    p->port_b = v & 0xf;
+    p->port_b = v & PORT_B_WRITABLE;
     set_gate(p, &p->ch[2], v & PORT_B_GATE2);
 }
 
@@ -269,29 +273,34 @@ static bool init(void *self, GError **err)
     return true;
 }
 
+/* The data sheet leaves the state after power-up open; the gates of counters 0 and 1 are tied high. */
 static void reset(void *self)
 {
     I8254 *p = self;
     for (unsigned i = 0; i < 3; i++)
-        p->ch[i] = (Counter){ .mode = 3, .access = RW_BOTH, .gate = i != 2 };
-    p->port_b = 0;
-    timer_cancel(&p->timer);
+        p->ch[i] = (Counter){ .mode = 3, .access = RW_BOTH, .gate = i != 2, .null = true };
 }
 
 static bool restored(void *self, GError **err)
 {
     I8254 *p = self;
-    for (unsigned i = 0; i < 3; i++)
-        if (p->ch[i].mode > 5 || p->ch[i].access > RW_BOTH || p->ch[i].start > now(p))
-            return fail(err, "counter %u: state out of range", i);
+    uint64_t t = tick(p);
+    for (unsigned i = 0; i < 3; i++) {
+        const Counter *c = &p->ch[i];
+        bool gate = i < 2 || p->port_b & PORT_B_GATE2;
+        if (c->mode > 5 || c->access < RW_LOW || c->access > RW_BOTH || c->latch_left > 2 || c->gate != gate ||
+            c->start > t || c->held > t || c->switch_at > t + 0x10000)
+            return fail(err, "counter %u is in an impossible state", i);
+    }
     return true;
 }
 
 static const Field counter_state[] = {
-    FIELD(Counter, reload), FIELD(Counter, latched), FIELD(Counter, mode), FIELD(Counter, access),
-    FIELD(Counter, latch_left), FIELD(Counter, status), FIELD(Counter, status_latched), FIELD(Counter, bcd),
-    FIELD(Counter, read_high), FIELD(Counter, write_high), FIELD(Counter, gate), FIELD(Counter, loaded),
-    FIELD(Counter, low), FIELD(Counter, start), FIELD(Counter, held), { 0 }
+    FIELD(Counter, written), FIELD(Counter, active), FIELD(Counter, latched), FIELD(Counter, mode),
+    FIELD(Counter, access), FIELD(Counter, latch_left), FIELD(Counter, status), FIELD(Counter, status_latched),
+    FIELD(Counter, bcd), FIELD(Counter, read_high), FIELD(Counter, write_high), FIELD(Counter, gate),
+    FIELD(Counter, running), FIELD(Counter, null), FIELD(Counter, low), FIELD(Counter, start), FIELD(Counter, held),
+    FIELD(Counter, switch_at), { 0 }
 };
 static const Field pins[] = { PIN(I8254, out0, "out"), { 0 } };
 static const Field state[] = {

@@ -1,16 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * MC146818A real-time clock and its CMOS RAM.  Source: Motorola MC146818A data sheet; the century byte at 32h is where
- * ACPI's FADT says it is.  Bit 7 of the index port (NMI mask) is kept and has no effect. */
+ * ACPI's FADT says it is.  Bit 7 of the index port (NMI mask) is kept and has no effect.
+ *
+ * Time and flags follow from the clock when somebody looks; timers run only for interrupts that are enabled. */
 #include <time.h>
 
 #include "hw/core/device.h"
 #include "hw/core/machine.h"
-#include "util/bits.h"
 
-enum { SECONDS, SECONDS_ALARM, MINUTES, MINUTES_ALARM, HOURS, HOURS_ALARM, WEEKDAY, DAY, MONTH, YEAR, REG_A, REG_B, REG_C,
-       REG_D, CENTURY = 0x32 };
-enum { A_UIP = 0x80, A_DIVIDER = 0x70, A_RATE = 0x0f, B_SET = 0x80, B_PIE = 0x40, B_AIE = 0x20, B_UIE = 0x10, B_BINARY = 4, B_24H = 2,
-       C_IRQF = 0x80, C_PF = 0x40, C_AF = 0x20, C_UF = 0x10, D_VRT = 0x80 };
+enum {
+    SECONDS, SECONDS_ALARM, MINUTES, MINUTES_ALARM, HOURS, HOURS_ALARM, WEEKDAY, DAY, MONTH, YEAR, REG_A, REG_B, REG_C,
+    REG_D, CENTURY = 0x32
+};
+enum {
+    A_UIP = 0x80, A_DIVIDER_RESET = 0x60, A_RATE = 0x0f,
+    B_SET = 0x80, B_PIE = 0x40, B_AIE = 0x20, B_UIE = 0x10, B_SQWE = 8, B_BINARY = 4, B_24H = 2,
+    C_IRQF = 0x80, C_PF = 0x40, C_AF = 0x20, C_UF = 0x10, D_VRT = 0x80, ALARM_ANY = 0xc0,
+};
+enum { UPDATE_NS = 244000, DAY_S = 86400 };
+#define CALENDAR_MAX (INT64_C(1) << 40)     /* seconds; what the registers can say is less */
 
 typedef struct Rtc {
     Device  dev;
@@ -18,17 +26,20 @@ typedef struct Rtc {
     char   *base;                       /* property: utc, localtime, or a date */
     uint8_t index;
     uint8_t ram[128];
-    int64_t offset_ns;                  /* calendar time (ns since 1970) minus guest time */
-    int64_t stopped_at;                 /* calendar seconds while SET or a stopped divider hold the clock */
-    int64_t period_at;                  /* guest ns of the next periodic tick */
+    /* The calendar: seconds since 1970 at guest time base_ns, which is one of the times at which the seconds change.
+     * While SET or a stopped divider hold it, base_s alone. */
+    int64_t base_s, base_ns;
+    int64_t seen_s;                     /* calendar up to which UF and AF have been looked after */
+    uint64_t seen_period;               /* periodic ticks, the same for PF */
     Timer   second, periodic;
 } Rtc;
 
 static int64_t guest_now(const Rtc *r) { return clock_now_ns(r->dev.machine->clock); }
-static bool held(const Rtc *r) { return r->ram[REG_B] & B_SET || (r->ram[REG_A] & 0x60) == 0x60; }
+static bool divider_held(const Rtc *r) { return (r->ram[REG_A] & A_DIVIDER_RESET) == A_DIVIDER_RESET; }
+static bool held(const Rtc *r) { return r->ram[REG_B] & B_SET || divider_held(r); }
 static int64_t calendar(const Rtc *r)
 {
-    return held(r) ? r->stopped_at : (guest_now(r) + r->offset_ns) / NS_PER_S;
+    return held(r) ? r->base_s : r->base_s + (guest_now(r) - r->base_ns) / NS_PER_S;
 }
 
 static uint8_t encode(const Rtc *r, unsigned v) { return r->ram[REG_B] & B_BINARY ? v : v / 10 << 4 | v % 10; }
@@ -56,55 +67,91 @@ static void show(Rtc *r)
     time_t t = calendar(r);
     struct tm tm;
     gmtime_r(&t, &tm);
+    int year = tm.tm_year + 1900;
     r->ram[SECONDS] = encode(r, tm.tm_sec);
     r->ram[MINUTES] = encode(r, tm.tm_min);
     r->ram[HOURS] = encode_hour(r, tm.tm_hour);
     r->ram[WEEKDAY] = encode(r, tm.tm_wday + 1);
     r->ram[DAY] = encode(r, tm.tm_mday);
     r->ram[MONTH] = encode(r, tm.tm_mon + 1);
-    r->ram[YEAR] = encode(r, tm.tm_year % 100);
-    r->ram[CENTURY] = encode(r, (tm.tm_year + 1900) / 100);
+    r->ram[YEAR] = encode(r, year < 0 ? 0 : year % 100);
+    r->ram[CENTURY] = encode(r, year < 0 ? 0 : year / 100 % 100);
 }
 
 /* Takes the calendar from the time registers.  Nonsense dates are normalised by the arithmetic of timegm(). */
 static int64_t registers_time(const Rtc *r)
 {
     struct tm tm = {
-        .tm_sec = decode(r, r->ram[SECONDS]), .tm_min = decode(r, r->ram[MINUTES]), .tm_hour = decode_hour(r, r->ram[HOURS]),
-        .tm_mday = decode(r, r->ram[DAY]), .tm_mon = (int)decode(r, r->ram[MONTH]) - 1,
+        .tm_sec = decode(r, r->ram[SECONDS]), .tm_min = decode(r, r->ram[MINUTES]),
+        .tm_hour = decode_hour(r, r->ram[HOURS]), .tm_mday = decode(r, r->ram[DAY]),
+        .tm_mon = (int)decode(r, r->ram[MONTH]) - 1,
         .tm_year = (int)(decode(r, r->ram[CENTURY]) * 100 + decode(r, r->ram[YEAR])) - 1900,
     };
     return timegm(&tm);
 }
 
-static void arm_second(Rtc *r)
+static bool alarm_field(const Rtc *r, unsigned alarm, uint8_t v)
 {
-    if (held(r))
-        timer_cancel(&r->second);
-    else
-        timer_set_ns(&r->second, (calendar(r) + 1) * NS_PER_S - r->offset_ns);
+    return r->ram[alarm] >= ALARM_ANY || r->ram[alarm] == v;
 }
 
-static int64_t rate_ns(const Rtc *r)
+static bool alarm_at(const Rtc *r, int64_t t)
+{
+    unsigned s = ((t % DAY_S) + DAY_S) % DAY_S;
+    return alarm_field(r, SECONDS_ALARM, encode(r, s % 60)) && alarm_field(r, MINUTES_ALARM, encode(r, s / 60 % 60)) &&
+           alarm_field(r, HOURS_ALARM, encode_hour(r, s / 3600));
+}
+
+/* 32768 Hz divided by powers of two; rates 1 and 2 are those of 8 and 9 with this time base.  0: none. */
+static unsigned period_hz(const Rtc *r)
 {
     unsigned rate = r->ram[REG_A] & A_RATE;
-    if (!rate || (r->ram[REG_A] & 0x60) == 0x60)
-        return 0;
-    if (rate <= 2)
-        rate += 7;                      /* 256 Hz and 128 Hz with the 32 kHz time base */
-    return ((int64_t)NS_PER_S << (rate - 1)) / 32768;
+    return !rate || divider_held(r) ? 0 : 32768u >> (rate <= 2 ? rate + 6 : rate - 1);
 }
 
-static void arm_periodic(Rtc *r)
+static uint64_t periods(const Rtc *r) { return muldiv64(guest_now(r), period_hz(r), NS_PER_S); }
+
+/* Raises the flags for what has happened since the last look. */
+static void catch_up(Rtc *r)
 {
-    int64_t step = rate_ns(r);
-    /* Nobody sees PF without PIE but by polling, which starts from a read of register C. */
-    if (!step || !(r->ram[REG_B] & B_PIE)) {
-        timer_cancel(&r->periodic);
-        return;
+    int64_t t = calendar(r);
+    if (t > r->seen_s) {
+        r->ram[REG_C] |= C_UF;
+        for (int64_t s = MAX(r->seen_s, t - DAY_S) + 1; s <= t && !(r->ram[REG_C] & C_AF); s++)
+            if (alarm_at(r, s))
+                r->ram[REG_C] |= C_AF;
     }
-    r->period_at = guest_now(r) / step * step + step;
-    timer_set_ns(&r->periodic, r->period_at);
+    r->seen_s = t;
+    if (periods(r) > r->seen_period)
+        r->ram[REG_C] |= C_PF;
+    r->seen_period = periods(r);
+}
+
+/* A new rate, or a calendar that was set: nothing has happened yet. */
+static void restart(Rtc *r)
+{
+    r->seen_s = calendar(r);
+    r->seen_period = periods(r);
+}
+
+static void arm(Rtc *r)
+{
+    uint8_t b = r->ram[REG_B];
+    if (!held(r) && b & (B_UIE | B_AIE))
+        timer_set_ns(&r->second, r->base_ns + (r->seen_s - r->base_s + 1) * NS_PER_S);
+    else
+        timer_cancel(&r->second);
+    if (period_hz(r) && b & B_PIE)
+        timer_set_ns(&r->periodic, (int64_t)muldiv64_up(r->seen_period + 1, NS_PER_S, period_hz(r)));
+    else
+        timer_cancel(&r->periodic);
+}
+
+static void fired(void *self)
+{
+    Rtc *r = self;
+    catch_up(r);
+    arm(r);
 }
 
 static void settle(void *self)
@@ -115,26 +162,20 @@ static void settle(void *self)
     line_set(&r->irq, on);
 }
 
-static bool alarm_hit(const Rtc *r, unsigned reg, unsigned alarm)
+static uint8_t read_flags(Rtc *r)
 {
-    return r->ram[alarm] >= 0xc0 || r->ram[alarm] == r->ram[reg];
+    catch_up(r);
+    settle(r);
+    uint8_t v = r->ram[REG_C];
+    r->ram[REG_C] = 0;
+    arm(r);
+    return v;
 }
 
-static void second_fired(void *self)
+/* UIP for the 244 microseconds before an update, data sheet figure "Update-ended and periodic interrupt". */
+static bool updating(const Rtc *r)
 {
-    Rtc *r = self;
-    show(r);
-    r->ram[REG_C] |= C_UF;
-    if (alarm_hit(r, SECONDS, SECONDS_ALARM) && alarm_hit(r, MINUTES, MINUTES_ALARM) && alarm_hit(r, HOURS, HOURS_ALARM))
-        r->ram[REG_C] |= C_AF;
-    arm_second(r);
-}
-
-static void periodic_fired(void *self)
-{
-    Rtc *r = self;
-    r->ram[REG_C] |= C_PF;
-    arm_periodic(r);
+    return !held(r) && (guest_now(r) - r->base_ns) % NS_PER_S >= NS_PER_S - UPDATE_NS;
 }
 
 static uint64_t io_read(void *self, uint64_t off, unsigned size)
@@ -151,48 +192,46 @@ static uint64_t io_read(void *self, uint64_t off, unsigned size)
     case CENTURY:
         show(r);
         return r->ram[i];
-    case REG_A: {
-        /* UIP for the 244 microseconds before an update, data sheet figure "Update-ended and periodic interrupt" */
-        int64_t part = (guest_now(r) + r->offset_ns) % NS_PER_S;
-        return r->ram[i] | (!held(r) && part >= NS_PER_S - 244000 ? A_UIP : 0);
-    }
-    case REG_C: {
-        uint8_t v = r->ram[i];
-        r->ram[i] = 0;
-        settle(r);
-        return v;
-    }
+    case REG_A:
+        return r->ram[i] | (updating(r) ? A_UIP : 0);
+    case REG_C:
+        return read_flags(r);
     case REG_D:
         return D_VRT;
     }
     return r->ram[i];
 }
 
-static void set_control(Rtc *r, unsigned i, uint8_t v)
+/* The calendar says t from now on; the seconds go on changing when they did. */
+static void set_calendar(Rtc *r, int64_t t)
 {
-    int64_t t = calendar(r);
-    bool was_held = held(r), was_set = r->ram[REG_B] & B_SET;
-    show(r);
-    r->ram[i] = i == REG_A ? v & ~A_UIP : v;
-    if (i == REG_B && v & B_SET)
-        r->ram[REG_B] &= ~B_UIE;        /* data sheet: SET clears UIE */
-    if (was_set && !(r->ram[REG_B] & B_SET))
-        t = registers_time(r);
-    r->stopped_at = t;
-    if (was_held && !held(r))
-        r->offset_ns = t * NS_PER_S - guest_now(r);
-    arm_second(r);
-    arm_periodic(r);
+    r->base_s = t;
+    r->base_ns += (guest_now(r) - r->base_ns) / NS_PER_S * NS_PER_S;
+    r->seen_s = t;
 }
 
-static void io_write(void *self, uint64_t off, uint64_t v, unsigned size)
+static void set_control(Rtc *r, unsigned i, uint8_t v)
 {
-    Rtc *r = self;
-    if (off == 0) {
-        r->index = v;
-        return;
-    }
-    unsigned i = r->index & 0x7f;
+    catch_up(r);
+    int64_t t = calendar(r);
+    bool was_set = r->ram[REG_B] & B_SET, divider_was_held = divider_held(r);
+    uint8_t rate = r->ram[REG_A];
+    show(r);
+    r->ram[i] = i == REG_A ? v & ~A_UIP : v;
+    if (r->ram[REG_B] & B_SET)
+        r->ram[REG_B] &= ~B_UIE;        /* data sheet: SET clears UIE */
+    else if (was_set)
+        t = registers_time(r);
+    if (divider_was_held && !divider_held(r))
+        r->base_ns = guest_now(r) - NS_PER_S / 2;       /* data sheet: the first update comes half a second later */
+    set_calendar(r, t);
+    if (rate != r->ram[REG_A])
+        restart(r);
+    arm(r);
+}
+
+static void write_reg(Rtc *r, unsigned i, uint8_t v)
+{
     switch (i) {
     case SECONDS:
     case MINUTES:
@@ -202,11 +241,15 @@ static void io_write(void *self, uint64_t off, uint64_t v, unsigned size)
         show(r);
         r->ram[i] = v;
         if (!(r->ram[REG_B] & B_SET)) {
-            int64_t t = registers_time(r);
-            r->stopped_at = t;
-            r->offset_ns = t * NS_PER_S - guest_now(r);
-            arm_second(r);
+            set_calendar(r, registers_time(r));
+            arm(r);
         }
+        break;
+    case SECONDS_ALARM:
+    case MINUTES_ALARM:
+    case HOURS_ALARM:
+        catch_up(r);
+        r->ram[i] = v;
         break;
     case REG_A:
     case REG_B:
@@ -218,36 +261,51 @@ static void io_write(void *self, uint64_t off, uint64_t v, unsigned size)
     default:
         r->ram[i] = v;
     }
-    settle(r);
+}
+
+static void io_write(void *self, uint64_t off, uint64_t v, unsigned size)
+{
+    Rtc *r = self;
+    if (off == 0)
+        r->index = v;
+    else
+        write_reg(r, r->index & 0x7f, v);
 }
 
 static const RegionOps ops = { io_read, io_write, .min = 1, .max = 1 };
 
+static bool start_time(const Rtc *r, struct timespec *t, GError **err)
+{
+    clock_gettime(CLOCK_REALTIME, t);
+    if (!r->base || strcmp(r->base, "utc") == 0)
+        return true;
+    if (strcmp(r->base, "localtime") == 0) {
+        struct tm tm;
+        localtime_r(&t->tv_sec, &tm);
+        t->tv_sec = timegm(&tm);
+        return true;
+    }
+    g_autoptr(GTimeZone) utc = g_time_zone_new_utc();
+    g_autoptr(GDateTime) d = g_date_time_new_from_iso8601(r->base, utc);
+    if (!d)
+        return fail(err, "base: '%s' is neither utc, localtime nor a date like 2026-01-31T12:00:00", r->base);
+    *t = (struct timespec){ .tv_sec = g_date_time_to_unix(d) };
+    return true;
+}
+
 static bool init(void *self, GError **err)
 {
     Rtc *r = self;
-    int64_t t = time(NULL);
-    device_timer_init(r, &r->second, second_fired);
-    device_timer_init(r, &r->periodic, periodic_fired);
-    if (!r->base || strcmp(r->base, "utc") == 0) {
-    } else if (strcmp(r->base, "localtime") == 0) {
-        time_t now = t;
-        struct tm tm;
-        localtime_r(&now, &tm);
-        t = timegm(&tm);
-    } else {
-        GDateTime *d = NULL;
-        GTimeZone *utc = g_time_zone_new_utc();
-        d = g_date_time_new_from_iso8601(r->base, utc);
-        g_time_zone_unref(utc);
-        if (!d)
-            return fail(err, "base: '%s' is neither utc, localtime nor a date like 2026-01-31T12:00:00", r->base);
-        t = g_date_time_to_unix(d);
-        g_date_time_unref(d);
-    }
-    r->offset_ns = t * NS_PER_S - guest_now(r);
+    struct timespec t;
+    device_timer_init(r, &r->second, fired);
+    device_timer_init(r, &r->periodic, fired);
+    if (!start_time(r, &t, err))
+        return false;
+    r->base_s = t.tv_sec;
+    r->base_ns = guest_now(r) - t.tv_nsec;
     r->ram[REG_A] = 0x26;               /* 32 kHz, 1024 Hz: what a PC's firmware sets */
     r->ram[REG_B] = B_24H;
+    restart(r);
     return true;
 }
 
@@ -255,21 +313,30 @@ static bool init(void *self, GError **err)
 static void reset(void *self)
 {
     Rtc *r = self;
-    r->ram[REG_B] &= ~(B_PIE | B_AIE | B_UIE | 8);
+    r->ram[REG_B] &= ~(B_PIE | B_AIE | B_UIE | B_SQWE);
     r->ram[REG_C] = 0;
-    r->index = 0;
-    arm_second(r);
-    arm_periodic(r);
+    restart(r);
+    arm(r);
+}
+
+static bool restored(void *self, GError **err)
+{
+    Rtc *r = self;
+    int64_t now = guest_now(r);
+    if (r->base_ns > now || r->base_ns < -NS_PER_S || r->base_s < -CALENDAR_MAX || r->base_s > CALENDAR_MAX ||
+        r->seen_s < r->base_s || r->seen_s > calendar(r) || r->seen_period > periods(r))
+        return fail(err, "the clock stands at an impossible time");
+    return true;
 }
 
 static const Field props[] = { PROP(Rtc, base, "base", "utc, localtime, or a date"), { 0 } };
 static const Field pins[] = { PIN(Rtc, irq, "irq"), { 0 } };
 static const Field state[] = {
-    FIELD(Rtc, index), FIELD_KEEP(Rtc, ram), FIELD_KEEP(Rtc, offset_ns), FIELD_KEEP(Rtc, stopped_at), FIELD(Rtc, period_at),
-    FIELD(Rtc, second), FIELD(Rtc, periodic), { 0 }
+    FIELD(Rtc, index), FIELD_KEEP(Rtc, ram), FIELD_KEEP(Rtc, base_s), FIELD_KEEP(Rtc, base_ns), FIELD(Rtc, seen_s),
+    FIELD(Rtc, seen_period), FIELD(Rtc, second), FIELD(Rtc, periodic), { 0 }
 };
 
 const DeviceType mc146818_type = {
     .name = "mc146818", .help = "real-time clock and CMOS RAM", .size = sizeof(Rtc), .span = 2, .ops = &ops,
-    .props = props, .pins = pins, .state = state, .init = init, .reset = reset, .settle = settle,
+    .props = props, .pins = pins, .state = state, .init = init, .reset = reset, .settle = settle, .restored = restored,
 };

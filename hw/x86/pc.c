@@ -18,7 +18,7 @@ struct Pc {
     PcConfig    config;
     Accel      *accel;
     X86Cpu     *cpu[PC_MAX_CPUS];
-    Region      ram, low, below_hole, above_hole, high, rom, rom_low;
+    Region      ram, below_hole, above_hole, high, rom, rom_low;
     uint64_t    low_len;
     BootImage  *boot;
     GByteArray *tables;
@@ -142,12 +142,15 @@ Pc *pc_new(Machine *m, const PcConfig *config, GError **err)
     pc->m = m;
     pc->config = *config;
     m->board = pc;
-    if (add_ram(pc, err) && add_devices(pc, err) && (config->kernel ? open_kernel(pc, err) : add_firmware(pc, err))) {
-        pc->tables = acpi_tables(&(AcpiInfo){ config->n_cpus, count_serial(config) }, TABLES_AT);
+    pc->tables = acpi_tables(&(AcpiInfo){ config->n_cpus, count_serial(config) }, TABLES_AT);
+    bool ok = add_ram(pc, err) && add_devices(pc, err);
+    if (ok && config->kernel)
+        ok = open_kernel(pc, err);
+    else if (ok && config->bios)
+        ok = add_firmware(pc, err);
+    if (ok)
         return pc;
-    }
-    g_free(pc);
-    m->board = NULL;
+    pc_free(pc);
     return NULL;
 }
 
@@ -158,7 +161,11 @@ void pc_free(Pc *pc)
             x86_cpu_free(pc->cpu[i]);
     if (pc->boot)
         boot_image_free(pc->boot);
+    Region *regions[] = { &pc->rom_low, &pc->rom, &pc->high, &pc->above_hole, &pc->below_hole, &pc->ram };
+    for (unsigned i = 0; i < ARRAY_LEN(regions); i++)
+        region_destroy(regions[i]);
     g_byte_array_free(pc->tables, TRUE);
+    pc->m->board = NULL;
     g_free(pc);
 }
 
@@ -174,6 +181,7 @@ static bool load(Pc *pc, GError **err)
     if (!boot_image_load(pc->boot, pc->m->mem, &e, err))
         return false;
     space_write(pc->m->mem, TABLES_AT, pc->tables->data, pc->tables->len);
+    lapic_virtual_wire(machine_find(pc->m, "lapic0"));
     if (e.long_mode)
         x86_enter_long(pc->cpu[0], e.pc, e.arg, 0, e.cr3, e.gdt, e.gdt_limit);
     else
@@ -217,8 +225,7 @@ bool pc_add_cpus(Pc *pc, Accel *accel, GError **err)
 
 bool pc_power_on(Pc *pc, GError **err)
 {
-    for (unsigned i = 0; i < pc->m->devices->len; i++)
-        device_reset(g_ptr_array_index(pc->m->devices, i));
+    machine_reset_devices(pc->m);
     if (!load(pc, err))
         return false;
     accel_reset(pc->accel);

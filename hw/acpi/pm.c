@@ -7,7 +7,8 @@
 #include "hw/core/machine.h"
 
 enum { PM_TIMER_HZ = 3579545 };
-enum { PM1_TMR = 1 << 0, PM1_GBL = 1 << 5, PM1_PWRBTN = 1 << 8, PM1_EVENTS = PM1_TMR | PM1_GBL | PM1_PWRBTN };
+enum { PM1_TMR = 1 << 0, PM1_GBL = 1 << 5, PM1_PWRBTN = 1 << 8, PM1_RTC = 1 << 10 };
+#define PM1_EVENTS (PM1_TMR | PM1_GBL | PM1_PWRBTN | PM1_RTC)
 enum { CNT_SCI_EN = 1, CNT_SLP_TYP = 7 << 10, CNT_SLP_EN = 1 << 13, SLP_TYP_S5 = 5 };
 enum { RST_SYSTEM = 2, RST_CPU = 4, P92_RESET = 1, P92_A20 = 2 };
 
@@ -56,6 +57,13 @@ static void power_button(void *self, unsigned n, bool level)
     AcpiPm *p = self;
     if (level)
         p->sts |= PM1_PWRBTN;
+}
+
+static void rtc_alarm(void *self, unsigned n, bool level)
+{
+    AcpiPm *p = self;
+    if (level)
+        p->sts |= PM1_RTC;
 }
 
 static uint64_t timer_value(const void *self) { const AcpiPm *p = self; return ticks(p) & 0xffffff; }
@@ -120,7 +128,8 @@ static bool restored(void *self, GError **err)
     return p->carries <= carries(p) || fail(err, "the timer has not carried %" PRIu64 " times", p->carries);
 }
 
-static const Field pins[] = { PIN(AcpiPm, sci, "sci"), PIN_IN("power-button", 1, power_button), { 0 } };
+static const Field pins[] = { PIN(AcpiPm, sci, "sci"), PIN_IN("power-button", 1, power_button),
+                              PIN_IN("rtc", 1, rtc_alarm), { 0 } };
 static const Field state[] = {
     FIELD(AcpiPm, sts), FIELD(AcpiPm, cnt), FIELD(AcpiPm, carries), FIELD(AcpiPm, carry), { 0 }
 };

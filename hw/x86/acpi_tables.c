@@ -61,7 +61,7 @@ static void gas_io(GByteArray *b, unsigned bits, unsigned access, uint32_t port)
 static void fadt(GByteArray *b, uint32_t facs, uint32_t dsdt)
 {
     enum { PM1A_EVT = PM_BASE, PM1A_CNT = PM_BASE + 4, PM_TMR = PM_BASE + 8 };
-    enum { WBINVD = 1 << 0, PROC_C1 = 1 << 2, SLP_BUTTON = 1 << 5, FIX_RTC = 1 << 6, RESET_REG_SUP = 1 << 10 };
+    enum { WBINVD = 1 << 0, PROC_C1 = 1 << 2, SLP_BUTTON = 1 << 5, RESET_REG_SUP = 1 << 10 };
     enum { BOOT_LEGACY = 1 << 0, BOOT_NO_VGA = 1 << 2, BOOT_NO_ASPM = 1 << 4 };      /* bit 1, 8042, clear: there is none */
     unsigned start = table_begin(b, "FACP", 6);
     u32(b, facs);
@@ -94,13 +94,12 @@ static void fadt(GByteArray *b, uint32_t facs, uint32_t dsdt)
     u8(b, 0x32);                        /* CENTURY */
     u16(b, BOOT_LEGACY | BOOT_NO_VGA | BOOT_NO_ASPM);
     u8(b, 0);
-    /* neither a sleep button nor the RTC's alarm is in the fixed registers */
-    u32(b, WBINVD | PROC_C1 | SLP_BUTTON | FIX_RTC | RESET_REG_SUP);
+    u32(b, WBINVD | PROC_C1 | SLP_BUTTON | RESET_REG_SUP);
     gas_io(b, 8, 1, RESET_PORT);
     u8(b, 6);                           /* RESET_VALUE */
     u16(b, 0);
     u8(b, 4);                           /* minor version */
-    u64(b, facs);
+    u64(b, 0);                          /* X_FIRMWARE_CTRL: below 4 GiB the other one is used */
     u64(b, dsdt);
     gas_io(b, 32, 2, PM1A_EVT);
     gas_io(b, 0, 0, 0);

@@ -77,7 +77,7 @@ static bool add_devices(Pc *pc, GError **err)
         g_array_append_val(slots, *s);
     if (c->rtc_base)
         g_ptr_array_add(text, g_strdup_printf("base=%s", c->rtc_base));
-    BoardSlot rtc = { "mc146818", "rtc", 0x70, "irq=pic1.ir:0 irq=ioapic.in:8", SLOT_IO,
+    BoardSlot rtc = { "mc146818", "rtc", 0x70, "irq=pic1.ir:0 irq=ioapic.in:8 irq=pm.rtc:0", SLOT_IO,
                  c->rtc_base ? g_ptr_array_index(text, 0) : NULL };
     g_array_append_val(slots, rtc);
     for (unsigned i = 0; i < count_serial(c); i++) {

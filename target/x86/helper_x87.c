@@ -26,27 +26,51 @@ static const X86Fpr indefinite = { { 0xc000000000000000, 0xffff } };
 
 #define X87_CLOBBERS "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)", "st(7)"
 
-/* --- arithmetic on the host: a op b to *r; the host's status word */
+/* --- arithmetic on the host: a op b to *r; the host's status word
+ *
+ * Under the control word that nearly everyone uses, which is the host's too, the operation runs as it
+ * is.  The host's exception flags then may be older than it; that does no harm as long as the guest has
+ * all of them (known) anyway. Else the exact way is taken: flags cleared, guest's control word in,
+ * operation, host's control word back. */
 
-typedef uint16_t Binary(X86Fpr *r, const X86Fpr *a, const void *b, uint16_t cw);
+static bool flags_known(uint16_t sw, uint16_t known)
+{
+    return !(sw & (SW_EXC | SW_SF) & ~known);
+}
 
-#define BINARY_ST(name, insn)                                                                                \
-    static uint16_t name(X86Fpr *r, const X86Fpr *a, const void *b, uint16_t cw)                             \
+typedef uint16_t Binary(X86Fpr *r, const X86Fpr *a, const void *b, uint16_t cw, uint16_t known);
+
+#define EXACT(load, insn)                                                                                    \
+    "fnclex\n\tfldcw %[cw]\n\t" load "\n\t" insn "\n\tfnstsw %[sw]\n\tfnclex\n\tfldcw %[host]\n\t"
+#define BINARY_ST(name, insn, quick)                                                                         \
+    static uint16_t name(X86Fpr *r, const X86Fpr *a, const void *b, uint16_t cw, uint16_t known)             \
     {                                                                                                        \
         uint16_t sw;                                                                                         \
-        asm volatile("fnclex\n\tfldcw %[cw]\n\tfldt %[b]\n\tfldt %[a]\n\t" insn "\n\tfnstsw %[sw]\n\t"       \
-                     "fnclex\n\tfldcw %[host]\n\tfstpt %[r]\n\temms"                                         \
+        if (quick && cw == CW_INIT) {                                                                        \
+            asm volatile("fldt %[b]\n\tfldt %[a]\n\t" insn "\n\tfnstsw %[sw]\n\tfstpt %[r]\n\tfstp %%st(0)"  \
+                         : [r] "=m"(*r), [sw] "=a"(sw)                                                       \
+                         : [a] "m"(*a), [b] "m"(*(const X86Fpr *)b) : X87_CLOBBERS);                         \
+            if (flags_known(sw, known))                                                                      \
+                return sw;                                                                                   \
+        }                                                                                                    \
+        asm volatile(EXACT("fldt %[b]\n\tfldt %[a]", insn) "fstpt %[r]\n\temms"                              \
                      : [r] "=m"(*r), [sw] "=a"(sw)                                                           \
                      : [a] "m"(*a), [b] "m"(*(const X86Fpr *)b), [cw] "m"(cw), [host] "m"(host_cw)           \
                      : X87_CLOBBERS);                                                                        \
         return sw;                                                                                           \
     }
 #define BINARY_MEM(name, insn, type)                                                                         \
-    static uint16_t name(X86Fpr *r, const X86Fpr *a, const void *b, uint16_t cw)                             \
+    static uint16_t name(X86Fpr *r, const X86Fpr *a, const void *b, uint16_t cw, uint16_t known)             \
     {                                                                                                        \
         uint16_t sw;                                                                                         \
-        asm volatile("fnclex\n\tfldcw %[cw]\n\tfldt %[a]\n\t" insn " %[b]\n\tfnstsw %[sw]\n\t"               \
-                     "fnclex\n\tfldcw %[host]\n\tfstpt %[r]"                                                 \
+        if (cw == CW_INIT) {                                                                                 \
+            asm volatile("fldt %[a]\n\t" insn " %[b]\n\tfnstsw %[sw]\n\tfstpt %[r]"                          \
+                         : [r] "=m"(*r), [sw] "=a"(sw)                                                       \
+                         : [a] "m"(*a), [b] "m"(*(const type *)b) : X87_CLOBBERS);                           \
+            if (flags_known(sw, known))                                                                      \
+                return sw;                                                                                   \
+        }                                                                                                    \
+        asm volatile(EXACT("fldt %[a]", insn " %[b]") "fstpt %[r]"                                           \
                      : [r] "=m"(*r), [sw] "=a"(sw)                                                           \
                      : [a] "m"(*a), [b] "m"(*(const type *)b), [cw] "m"(cw), [host] "m"(host_cw)             \
                      : X87_CLOBBERS);                                                                        \
@@ -54,7 +78,7 @@ typedef uint16_t Binary(X86Fpr *r, const X86Fpr *a, const void *b, uint16_t cw);
     }
 /* One operation with each kind of second operand. */
 #define BINARY(op)                                                                                           \
-    BINARY_ST(op##_st, "f" #op " %%st(1), %%st")                                                             \
+    BINARY_ST(op##_st, "f" #op " %%st(1), %%st", true)                                                       \
     BINARY_MEM(op##_f32, "f" #op "s", uint32_t)                                                              \
     BINARY_MEM(op##_i32, "fi" #op "l", uint32_t)                                                             \
     BINARY_MEM(op##_f64, "f" #op "l", uint64_t)                                                              \
@@ -69,14 +93,14 @@ BINARY_MEM(com_f32, "fcoms", uint32_t)
 BINARY_MEM(com_i32, "ficoml", uint32_t)
 BINARY_MEM(com_f64, "fcoml", uint64_t)
 BINARY_MEM(com_i16, "ficoms", uint16_t)
-BINARY_ST(com_st,     "fcom %%st(1)")
-BINARY_ST(ucom_st,    "fucom %%st(1)")
-BINARY_ST(prem_st,    "fprem")
-BINARY_ST(prem1_st,   "fprem1")
-BINARY_ST(scale_st,   "fscale")
-BINARY_ST(yl2x_st,    "fyl2x")          /* these three leave the result as the only register */
-BINARY_ST(yl2xp1_st,  "fyl2xp1")
-BINARY_ST(patan_st,   "fpatan")
+BINARY_ST(com_st,     "fcom %%st(1)", true)
+BINARY_ST(ucom_st,    "fucom %%st(1)", true)
+BINARY_ST(prem_st,    "fprem", false)
+BINARY_ST(prem1_st,   "fprem1", false)
+BINARY_ST(scale_st,   "fscale", true)
+BINARY_ST(yl2x_st,    "fyl2x", false)          /* these three pop: the result is the only register */
+BINARY_ST(yl2xp1_st,  "fyl2xp1", false)
+BINARY_ST(patan_st,   "fpatan", false)
 
 #define OP_ROW(op) { op##_f32, op##_i32, op##_f64, op##_i16 }
 static Binary *const binary_mem[8][4] = {
@@ -90,8 +114,7 @@ typedef uint16_t Unary(X86Fpr *r, const X86Fpr *a, uint16_t cw);
     static uint16_t name(X86Fpr *r, const X86Fpr *a, uint16_t cw)                                            \
     {                                                                                                        \
         uint16_t sw;                                                                                         \
-        asm volatile("fnclex\n\tfldcw %[cw]\n\tfldt %[a]\n\t" insn "\n\tfnstsw %[sw]\n\t"                    \
-                     "fnclex\n\tfldcw %[host]\n\tfstpt %[r0]\n\tfstpt %[r1]\n\tfnclex\n\temms"               \
+        asm volatile(EXACT("fldt %[a]", insn) "fstpt %[r0]\n\tfstpt %[r1]\n\tfnclex\n\temms"                 \
                      : [r0] "=m"(r[0]), [r1] "=m"(r[1]), [sw] "=a"(sw)                                       \
                      : [a] "m"(*a), [cw] "m"(cw), [host] "m"(host_cw) : X87_CLOBBERS);                       \
         return sw;                                                                                           \
@@ -112,8 +135,7 @@ UNARY(fptan,   "fptan")
     static uint16_t name(X86Fpr *r, const void *b, uint16_t cw)                                              \
     {                                                                                                        \
         uint16_t sw;                                                                                         \
-        asm volatile("fnclex\n\tfldcw %[cw]\n\t" insn "\n\tfnstsw %[sw]\n\t"                                 \
-                     "fnclex\n\tfldcw %[host]\n\tfstpt %[r]\n\tfnclex\n\temms"                               \
+        asm volatile(EXACT("", insn) "fstpt %[r]\n\tfnclex\n\temms"                                          \
                      : [r] "=m"(*r), [sw] "=a"(sw)                                                           \
                      : [b] "m"(*(const type *)b), [cw] "m"(cw), [host] "m"(host_cw) : X87_CLOBBERS);         \
         return sw;                                                                                           \
@@ -137,24 +159,29 @@ static Loader *const loaders[] = { [X87_F32] = ld_f32, [X87_I32] = ld_i32, [X87_
                                    [X87_I64] = ld_i64, [X87_BCD] = ld_bcd };
 static Loader *const constants[] = { ld_1, ld_l2t, ld_l2e, ld_pi, ld_lg2, ld_ln2, ld_z };
 
-/* Stores. */
-#define STORER(name, insn)                                                                                   \
-    static uint16_t name(X86Fpr *r, const X86Fpr *a, uint16_t cw)                                            \
+/* Stores; pop: the instruction pops. */
+#define STORER(name, insn, pop)                                                                              \
+    static uint16_t name(X86Fpr *r, const X86Fpr *a, uint16_t cw, uint16_t known)                            \
     {                                                                                                        \
         uint16_t sw;                                                                                         \
-        asm volatile("fnclex\n\tfldcw %[cw]\n\tfldt %[a]\n\t" insn " %[r]\n\tfnstsw %[sw]\n\t"               \
-                     "fnclex\n\tfldcw %[host]\n\temms"                                                       \
+        if (cw == CW_INIT) {                                                                                 \
+            asm volatile("fldt %[a]\n\t" insn " %[r]\n\tfnstsw %[sw]\n\t" pop                                \
+                         : [r] "+m"(*r), [sw] "=a"(sw) : [a] "m"(*a) : X87_CLOBBERS);                        \
+            if (flags_known(sw, known))                                                                      \
+                return sw;                                                                                   \
+        }                                                                                                    \
+        asm volatile(EXACT("fldt %[a]", insn " %[r]") "emms"                                                 \
                      : [r] "+m"(*r), [sw] "=a"(sw)                                                           \
                      : [a] "m"(*a), [cw] "m"(cw), [host] "m"(host_cw) : X87_CLOBBERS);                       \
         return sw;                                                                                           \
     }
-typedef uint16_t Storer(X86Fpr *r, const X86Fpr *a, uint16_t cw);
-STORER(st_f32, "fsts")
-STORER(st_f64, "fstl")
-STORER(st_i16, "fists")
-STORER(st_i32, "fistl")
-STORER(st_i64, "fistpll")
-STORER(st_bcd, "fbstp")
+typedef uint16_t Storer(X86Fpr *r, const X86Fpr *a, uint16_t cw, uint16_t known);
+STORER(st_f32, "fsts", "fstp %%st(0)")
+STORER(st_f64, "fstl", "fstp %%st(0)")
+STORER(st_i16, "fists", "fstp %%st(0)")
+STORER(st_i32, "fistl", "fstp %%st(0)")
+STORER(st_i64, "fistpll", "")
+STORER(st_bcd, "fbstp", "")
 static Storer *const storers[] = { [X87_F32] = st_f32, [X87_I32] = st_i32, [X87_F64] = st_f64,
                                    [X87_I16] = st_i16,
                                    [X87_I64] = st_i64, [X87_BCD] = st_bcd };
@@ -221,7 +248,7 @@ static bool two_operands(X86Cpu *c, Binary *fn, unsigned dst, unsigned a, unsign
         if (!stack_fault(c, false))
             return false;
     } else {
-        uint16_t sw = fn(&r, st(c, a), st(c, b), c->fcw);
+        uint16_t sw = fn(&r, st(c, a), st(c, b), c->fcw, c->fsw);
         bool nan = (r.exp & 0x7fff) == 0x7fff && r.mant << 1;
         bool partial = nan || sw & SW_IE || sw & ~c->fcw & SW_PRE;
         if (!merge(c, sw, partial ? faulting_cc(cc) : cc, SW_PRE))
@@ -274,7 +301,8 @@ static bool compare(X86Cpu *c, Binary *fn, const void *b, bool b_empty)
 {
     enum { UNORDERED = SW_C0 | SW_C2 | SW_C3 };
     X86Fpr r;
-    return compared(c, empty(c, 0) || b_empty ? SW_IE | SW_SF | UNORDERED : fn(&r, st(c, 0), b, c->fcw));
+    return compared(c,
+                    empty(c, 0) || b_empty ? SW_IE | SW_SF | UNORDERED : fn(&r, st(c, 0), b, c->fcw, c->fsw));
 }
 
 static bool load(X86Cpu *c, X86Fpr v)
@@ -287,6 +315,31 @@ static bool load(X86Cpu *c, X86Fpr v)
         c->fsw &= ~SW_C1;
     }
     push(c, v);
+    return true;
+}
+
+/* Numbers that convert exactly and raise nothing: integers, zeros and normal floats (IEEE 754 formats). */
+static bool load_plainly(X87Kind kind, const X86Fpr *from, X86Fpr *to)
+{
+    enum { BIAS = 0x3fff };
+    int64_t i = kind == X87_I16   ? (int16_t)from->mant
+                : kind == X87_I32 ? (int32_t)from->mant
+                                  : (int64_t)from->mant;
+    if (kind == X87_I16 || kind == X87_I32 || kind == X87_I64) {
+        uint64_t mag = i < 0 ? -(uint64_t)i : (uint64_t)i;
+        unsigned zeros = mag ? __builtin_clzll(mag) : 0;
+        *to = (X86Fpr){ { mag << zeros, (i < 0 ? 0x8000 : 0) | (mag ? BIAS + 63 - zeros : 0) } };
+        return true;
+    }
+    if (kind != X87_F32 && kind != X87_F64)
+        return false;
+    unsigned bits = kind == X87_F32 ? 23 : 52, max = kind == X87_F32 ? 0xff : 0x7ff;
+    uint64_t v = kind == X87_F32 ? (uint32_t)from->mant : from->mant, frac = v & ((1ull << bits) - 1);
+    unsigned exp = v >> bits & max, sign = v >> bits > max ? 0x8000 : 0;
+    if (exp == max || (!exp && frac))
+        return false;
+    *to = exp ? (X86Fpr){ { 1ull << 63 | frac << (63 - bits), sign | (exp - max / 2 + BIAS) } }
+              : (X86Fpr){ { 0, sign } };
     return true;
 }
 
@@ -503,7 +556,7 @@ int x87_comi(CpuState *s, uint32_t w, uint64_t pc)
     X86Fpr r;
     uint16_t sw = SW_IE | SW_SF | SW_C0 | SW_C2 | SW_C3;
     if (!empty(c, 0) && !empty(c, i))
-        sw = (x87_op(w) == X87_UCOMI ? ucom_st : com_st)(&r, st(c, 0), st(c, i), c->fcw);
+        sw = (x87_op(w) == X87_UCOMI ? ucom_st : com_st)(&r, st(c, 0), st(c, i), c->fcw, c->fsw);
     /* C1 changes only with a stack fault */
     if (merge(c, sw & ~SW_C1, sw & SW_SF ? SW_C1 : 0, SW_PRE))
         pops(c, w);
@@ -522,13 +575,15 @@ int x87_mem(CpuState *s, uint32_t w, uint64_t pc, uint64_t addr, uint64_t value,
         return 1;
     remember_operand(c, w, pc, addr);
     if (op == X87_LD) {
-        done = kind == X87_F80 ? load(c, v) : load_converted(c, loaders[kind], &v);
+        X86Fpr plain;
+        done = kind == X87_F80 ? load(c, v)
+             : load_plainly(kind, &v, &plain) ? load(c, plain) : load_converted(c, loaders[kind], &v);
     } else if (op == X87_COM || op == X87_COMP) {
         done = compare(c, binary_mem[op][kind], &v, false);
     } else {
         X86Fpr r = indefinite;
         done = empty(c, 0) ? stack_fault(c, false)
-                           : merge(c, binary_mem[op][kind](&r, st(c, 0), &v, c->fcw), SW_C1, SW_PRE);
+                           : merge(c, binary_mem[op][kind](&r, st(c, 0), &v, c->fcw, c->fsw), SW_C1, SW_PRE);
         if (done)
             set_st(c, 0, r);
     }
@@ -575,7 +630,7 @@ int x87_store(CpuState *s, uint32_t w, uint64_t addr)
     else if (kind == X87_F80)
         v = *st(c, 0);
     else
-        sw = storers[kind](&v, st(c, 0), w & X87W_TO ? c->fcw | CW_CHOP : c->fcw);
+        sw = storers[kind](&v, st(c, 0), w & X87W_TO ? c->fcw | CW_CHOP : c->fcw, c->fsw);
     if (sw & ~c->fcw & SW_NO_STORE && !old_contents(c, addr, kind_size[kind], &v))
         return 1;
     c->fpu_store_sw = sw;
@@ -769,7 +824,7 @@ bool x87_inexact(unsigned opcode, const void *x, const void *y, bool from_float,
         ld(&b, y, host_cw);
     else
         ld_1(&b, NULL, host_cw);
-    return fn(&r, &a, &b, SW_EXC | CW_RESERVED | (to_float ? 0 : CW_DOUBLE) | rc << CW_RC_SHIFT) & SW_PE;
+    return fn(&r, &a, &b, SW_EXC | CW_RESERVED | (to_float ? 0 : CW_DOUBLE) | rc << CW_RC_SHIFT, 0) & SW_PE;
 }
 
 /* --- MMX */

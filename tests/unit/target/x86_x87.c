@@ -68,6 +68,8 @@ static X86Fpr random_value(GRand *r)
 static void random_state(X86Cpu *c, GRand *r)
 {
     c->fcw = 0x40 | (g_rand_int(r) & 0xf00) | (g_rand_int_range(r, 0, 3) ? 0x3f : g_rand_int(r) & 0x3f);
+    if (g_rand_int_range(r, 0, 3) == 0)
+        c->fcw = 0x37f;                                 /* has a quicker way */
     c->fsw = (g_rand_int(r) & 0x477f & ~(~c->fcw & 0x3f)) | (g_rand_int(r) & 0x200);
     c->fpu_top = g_rand_int_range(r, 0, 8);
     c->fpu_empty = g_rand_int_range(r, 0, 3) ? 1u << ((c->fpu_top + 7) & 7) : g_rand_int(r) & 0xff;
@@ -234,6 +236,8 @@ static bool one_case(X86Cpu *c, const Case *k, uint8_t *code, GRand *r)
     /* xor eax, eax has set ZF and PF: E, BE and U hold */
     unsigned cc = k->insn[1] >> 3 & 3;
     bool cond = (cc != 0) ^ (k->insn[0] & 1);
+    if (g_rand_boolean(r)) /* IE and PE of older operations are no business of this one */
+        asm volatile("fldz; fldz; fdivp; fstp %%st(0); fld1; fldpi; fdivp; fstp %%st(0)" : : : "st", "st(1)");
     uint64_t flags = run_ours(c, k, cond);
     uint8_t image[IMAGE];
     image_make(c, image);

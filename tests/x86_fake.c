@@ -122,10 +122,23 @@ static void triple_fault(CpuState *s) { fake_of(s)->triple++; }
 static bool single_insn(const CpuState *s) { (void)s; return false; }
 
 static const CpuHooks hooks = {
-    .tlb_select = tlb_select, .tlb_flush = tlb_flush, .tlb_flush_page = tlb_flush_page, .load = load, .store = store,
-    .host = host, .probe = probe, .attention = attention, .attention_after = attention_after, .now_ns = now_ns,
-    .random64 = random64, .port_load = port_load, .port_store = port_store, .phys_load = phys_load, .phys_cas = phys_cas,
-    .triple_fault = triple_fault, .single_insn = single_insn,
+    .tlb_select = tlb_select,
+    .tlb_flush = tlb_flush,
+    .tlb_flush_page = tlb_flush_page,
+    .load = load,
+    .store = store,
+    .host = host,
+    .probe = probe,
+    .attention = attention,
+    .attention_after = attention_after,
+    .now_ns = now_ns,
+    .random64 = random64,
+    .port_load = port_load,
+    .port_store = port_store,
+    .phys_load = phys_load,
+    .phys_cas = phys_cas,
+    .triple_fault = triple_fault,
+    .single_insn = single_insn,
 };
 
 static int acknowledge(void *self)
@@ -182,7 +195,8 @@ void fake_desc(Fake *f, uint16_t sel, uint32_t base, uint32_t limit, uint32_t at
     fake_put32(f, at + 4, (base & 0xff000000) | (base >> 16 & 0xff) | (l & 0xf0000) | attr);
 }
 
-void fake_gate(Fake *f, unsigned vector, uint16_t sel, uint64_t off, unsigned type, unsigned dpl, unsigned ist)
+void fake_gate(Fake *f, unsigned vector, uint16_t sel, uint64_t off, unsigned type, unsigned dpl,
+               unsigned ist)
 {
     bool wide = x86_long(f->c);
     uint64_t at = F_IDT + vector * (wide ? 16 : 8);
@@ -213,7 +227,8 @@ static void tables(Fake *f, bool wide)
     fake_put32(f, F_TSS + 0x64, 0xffff0000);            /* no port bitmap */
     f->c->gdt = (X86Table){ F_GDT, GDT_LIMIT };
     f->c->idt = (X86Table){ F_IDT, wide ? 0xfff : 0x7ff };
-    f->c->seg[TR] = (X86Seg){ .sel = S_TSS, .limit = 0x2067, .attr = SEG_P | SYS_TSS32_BUSY << 8, .base = F_TSS };
+    f->c->seg[TR] =
+        (X86Seg){ .sel = S_TSS, .limit = 0x2067, .attr = SEG_P | SYS_TSS32_BUSY << 8, .base = F_TSS };
     for (unsigned v = 0; v < 256; v++)
         fake_gate(f, v, S_KCS, F_HANDLER + v * 16, SYS_INT32, v == 3 || v == 4 || v == 0x80 ? 3 : 0, 0);
 }
@@ -265,14 +280,16 @@ static int slow_load(CpuState *s, uint64_t va, uint32_t memop)
     if ((memop & MO_ALIGN) && (va & (n - 1)))
         return !x86_target.misaligned(s, va, memop);
     s->scratch[1] = 0;
-    return !load(s, va, MIN(n, 8), -1, &s->scratch[0]) || (n == 16 && !load(s, va + 8, 8, -1, &s->scratch[1]));
+    return !load(s, va, MIN(n, 8), -1, &s->scratch[0]) ||
+           (n == 16 && !load(s, va + 8, 8, -1, &s->scratch[1]));
 }
 static int slow_store(CpuState *s, uint64_t va, uint32_t memop)
 {
     unsigned n = mo_bytes(memop);
     if ((memop & MO_ALIGN) && (va & (n - 1)))
         return !x86_target.misaligned(s, va, memop);
-    return !store(s, va, MIN(n, 8), -1, s->scratch[0]) || (n == 16 && !store(s, va + 8, 8, -1, s->scratch[1]));
+    return !store(s, va, MIN(n, 8), -1, s->scratch[0]) ||
+           (n == 16 && !store(s, va + 8, 8, -1, s->scratch[1]));
 }
 static int slow_atomic(CpuState *s, uint64_t va, uint32_t flags)
 {
@@ -291,8 +308,13 @@ int fake_run(Fake *f, unsigned max_insns)
     g_assert_cmphex(at, <, FAKE_RAM);
     Ir *ir = ir_new(&x86_slots);
     Interp *in = interp_new(&ops);
-    TransReq req = { .cpu = &c->s, .pc = pc, .mode = x86_target.mode_key(&c->s), .max_insns = max_insns, .code = f->ram + at,
-                     .first_len = 4096 - (at & 4095), .more = more };
+    TransReq req = { .cpu = &c->s,
+                     .pc = pc,
+                     .mode = x86_target.mode_key(&c->s),
+                     .max_insns = max_insns,
+                     .code = f->ram + at,
+                     .first_len = 4096 - (at & 4095),
+                     .more = more };
     ir_reset(ir);
     x86_target.translate(ir, &req);
     g_autofree char *bad = ir_verify(ir);

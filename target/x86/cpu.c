@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * The x86 CPU as an object: slots, allocation, reset, direct-boot entry, saved state.
- * Sources: SDM vol. 3, 9.1 (state after power-up, reset, INIT); Linux Documentation/x86/boot.rst (entry states). */
+ * Sources: SDM vol. 3, 9.1 (state after power-up, reset, INIT); Linux Documentation/x86/boot.rst (entry
+ * states). */
 #include <stddef.h>
 #include <string.h>
 
@@ -13,10 +14,13 @@
 #define BASE(n, i) [X_ES_BASE + (i)] = { n "_base", I64, HOT(22 + (i)) }
 
 static const Slot slots[X_N_SLOTS] = {
-    GPR("rax", 0), GPR("rcx", 1), GPR("rdx", 2), GPR("rbx", 3), GPR("rsp", 4), GPR("rbp", 5), GPR("rsi", 6), GPR("rdi", 7),
-    GPR("r8", 8), GPR("r9", 9), GPR("r10", 10), GPR("r11", 11), GPR("r12", 12), GPR("r13", 13), GPR("r14", 14), GPR("r15", 15),
+    GPR("rax", 0), GPR("rcx", 1), GPR("rdx", 2), GPR("rbx", 3), GPR("rsp", 4), GPR("rbp", 5),
+    GPR("rsi", 6), GPR("rdi", 7),
+    GPR("r8", 8), GPR("r9", 9), GPR("r10", 10), GPR("r11", 11), GPR("r12", 12), GPR("r13", 13),
+    GPR("r14", 14), GPR("r15", 15),
     [X_PC] = { "pc", I64, HOT(16) },
-    [X_CC_A] = { "cc_a", I64, HOT(17) }, [X_CC_B] = { "cc_b", I64, HOT(18) }, [X_CC_C] = { "cc_c", I64, HOT(19) },
+    [X_CC_A] = { "cc_a", I64, HOT(17) }, [X_CC_B] = { "cc_b", I64, HOT(18) },
+    [X_CC_C] = { "cc_c", I64, HOT(19) },
     [X_CC_OP] = { "cc_op", I32, HOT(20) }, [X_CC_CF] = { "cc_cf", I32, HOT(20) + 4 },
     [X_EFLAGS] = { "eflags", I64, HOT(21) },
     BASE("es", 0), BASE("cs", 1), BASE("ss", 2), BASE("ds", 3), BASE("fs", 4), BASE("gs", 5),
@@ -56,16 +60,24 @@ const Field x86_state[] = {
     { .name = "hot", .type = FT_U64, .at = offsetof(X86Cpu, s.hot), .size = 8, .count = 32 },
     FIELD_SUB(X86Cpu, xmm, 16, vec_state), FIELD_SUB(X86Cpu, ymmh, 16, vec_state),
     FIELD(X86Cpu, mxcsr), FIELD_SUB(X86Cpu, fpr, 8, fpr_state),
-    FIELD(X86Cpu, fcw), FIELD(X86Cpu, fsw), FIELD(X86Cpu, fop), FIELD(X86Cpu, fpu_top), FIELD(X86Cpu, fpu_empty),
+    FIELD(X86Cpu, fcw), FIELD(X86Cpu, fsw), FIELD(X86Cpu, fop), FIELD(X86Cpu, fpu_top),
+    FIELD(X86Cpu, fpu_empty),
     FIELD(X86Cpu, fip), FIELD(X86Cpu, fdp), FIELD(X86Cpu, fcs), FIELD(X86Cpu, fds),
-    FIELD_SUB(X86Cpu, seg, N_SEG_REGS, seg_state), FIELD_SUB(X86Cpu, gdt, 1, table_state), FIELD_SUB(X86Cpu, idt, 1, table_state),
-    FIELD(X86Cpu, cr0), FIELD(X86Cpu, cr2), FIELD(X86Cpu, cr3), FIELD(X86Cpu, cr4), FIELD(X86Cpu, xcr0), FIELD(X86Cpu, dr),
-    FIELD(X86Cpu, cpl), FIELD(X86Cpu, halted), FIELD(X86Cpu, nmi_blocked), FIELD(X86Cpu, a20_off), FIELD(X86Cpu, shadow),
-    FIELD(X86Cpu, efer), FIELD(X86Cpu, star), FIELD(X86Cpu, lstar), FIELD(X86Cpu, cstar), FIELD(X86Cpu, sfmask),
-    FIELD(X86Cpu, kernel_gs_base), FIELD(X86Cpu, sysenter_cs), FIELD(X86Cpu, sysenter_esp), FIELD(X86Cpu, sysenter_eip),
+    FIELD_SUB(X86Cpu, seg, N_SEG_REGS, seg_state), FIELD_SUB(X86Cpu, gdt, 1, table_state),
+    FIELD_SUB(X86Cpu, idt, 1, table_state),
+    FIELD(X86Cpu, cr0), FIELD(X86Cpu, cr2), FIELD(X86Cpu, cr3), FIELD(X86Cpu, cr4),
+    FIELD(X86Cpu, xcr0), FIELD(X86Cpu, dr),
+    FIELD(X86Cpu, cpl), FIELD(X86Cpu, halted), FIELD(X86Cpu, nmi_blocked), FIELD(X86Cpu, a20_off),
+    FIELD(X86Cpu, shadow),
+    FIELD(X86Cpu, efer), FIELD(X86Cpu, star), FIELD(X86Cpu, lstar), FIELD(X86Cpu, cstar),
+    FIELD(X86Cpu, sfmask),
+    FIELD(X86Cpu, kernel_gs_base), FIELD(X86Cpu, sysenter_cs), FIELD(X86Cpu, sysenter_esp),
+    FIELD(X86Cpu, sysenter_eip),
     FIELD(X86Cpu, tsc_aux), FIELD(X86Cpu, pat), FIELD(X86Cpu, tsc_offset), FIELD(X86Cpu, spec_ctrl),
-    FIELD(X86Cpu, mtrr_def), FIELD(X86Cpu, mtrr_fixed), FIELD(X86Cpu, mtrr_var), FIELD(X86Cpu, misc_enable), FIELD(X86Cpu, xss),
-    FIELD(X86Cpu, exc_pending), FIELD(X86Cpu, exc_noncanonical), FIELD(X86Cpu, exc_vector), FIELD(X86Cpu, exc_error),
+    FIELD(X86Cpu, mtrr_def), FIELD(X86Cpu, mtrr_fixed), FIELD(X86Cpu, mtrr_var),
+    FIELD(X86Cpu, misc_enable), FIELD(X86Cpu, xss),
+    FIELD(X86Cpu, exc_pending), FIELD(X86Cpu, exc_noncanonical), FIELD(X86Cpu, exc_vector),
+    FIELD(X86Cpu, exc_error),
     FIELD(X86Cpu, exc_cr2), FIELD(X86Cpu, exc_dr6), FIELD(X86Cpu, wait_sipi), FIELD(X86Cpu, pdpte),
     FIELD(X86Cpu, tsc_adjust), FIELD(X86Cpu, mcg_status), FIELD(X86Cpu, debugctl),
     { 0 }
@@ -155,13 +167,13 @@ void x86_reset(X86Cpu *c)
 
 enum { BOOT_CS = 0x10, BOOT_DS = 0x18 };
 
-/* Memory types as firmware leaves them: write-back, but uncached above 640 KiB and where devices are below 4 GiB.
- * Kernels make no use of the PAT while the MTRRs are off. */
+/* Memory types as firmware leaves them: write-back, but uncached above 640 KiB and where devices are below
+ * 4 GiB. Kernels make no use of the PAT while the MTRRs are off. */
 static void boot_mtrrs(X86Cpu *c)
 {
     enum { ENABLE = 0xc00, WB = 6, VALID = 0x800 };
     const uint64_t wb = 0x0606060606060606, wp = 0x0505050505050505;
-    c->mtrr_fixed[0] = c->mtrr_fixed[1] = wb;           /* to 512 KiB, to 640 KiB; [2], video memory: uncached */
+    c->mtrr_fixed[0] = c->mtrr_fixed[1] = wb; /* to 512 KiB, to 640 KiB; [2], video memory: uncached */
     for (unsigned i = 3; i < 11; i++)
         c->mtrr_fixed[i] = wp;
     c->mtrr_var[0] = 0xc0000000;
@@ -182,7 +194,8 @@ static void boot_segments(X86Cpu *c, uint32_t code_width, uint64_t gdt, uint16_t
         boot_mtrrs(c);
 }
 
-void x86_enter_long(X86Cpu *c, uint64_t rip, uint64_t rsi, uint64_t rsp, uint64_t cr3, uint64_t gdt, uint16_t gdt_limit)
+void x86_enter_long(X86Cpu *c, uint64_t rip, uint64_t rsi, uint64_t rsp, uint64_t cr3, uint64_t gdt,
+                    uint16_t gdt_limit)
 {
     boot_segments(c, SEG_L, gdt, gdt_limit);
     c->cr0 = CR0_PE | CR0_ET | CR0_NE | CR0_WP | CR0_PG;
@@ -196,7 +209,8 @@ void x86_enter_long(X86Cpu *c, uint64_t rip, uint64_t rsi, uint64_t rsp, uint64_
     x86_mode_changed(c);
 }
 
-void x86_enter_protected(X86Cpu *c, uint32_t eip, uint32_t ebx, uint32_t esi, uint64_t gdt, uint16_t gdt_limit)
+void x86_enter_protected(X86Cpu *c, uint32_t eip, uint32_t ebx, uint32_t esi, uint64_t gdt,
+                         uint16_t gdt_limit)
 {
     boot_segments(c, SEG_DB, gdt, gdt_limit);
     c->cr0 = CR0_PE | CR0_ET;

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * CPUID and the CPU models.  Sources: APM vol. 3, appendix E; SDM vol. 2, CPUID; features.def is the table of bits.
+ * CPUID and the CPU models.  Sources: APM vol. 3, appendix E; SDM vol. 2, CPUID; features.def is the table
+ * of bits.
  *
- * Both models are AMD family 0Fh with automatic IBRS: a kernel then has neither page-table isolation nor return
- * trampolines to set up.  Those protect nothing here: a translated return is an ordinary jump, however it was written. */
+ * Both models are AMD family 0Fh with automatic IBRS: a kernel then has neither page-table isolation nor
+ * return trampolines to set up.  Those protect nothing here: a translated return is an ordinary jump,
+ * however it was written. */
 #include <string.h>
 
 #include "target/x86/sys.h"
@@ -19,10 +21,11 @@ static const Feature features[X86F_N] = {
 /* --- models */
 
 static const uint8_t qemu64_features[] = {
-    X86F_FPU, X86F_DE, X86F_PSE, X86F_TSC, X86F_MSR, X86F_PAE, X86F_MCE, X86F_CX8, X86F_APIC, X86F_SEP, X86F_MTRR, X86F_PGE,
-    X86F_MCA, X86F_CMOV, X86F_PAT, X86F_PSE36, X86F_CLFLUSH, X86F_MMX, X86F_FXSR, X86F_SSE, X86F_SSE2, X86F_SSE3, X86F_CX16,
-    X86F_X2APIC, X86F_HYPERVISOR, X86F_SYSCALL, X86F_NX, X86F_LM, X86F_LAHF_LM, X86F_TSC_DEADLINE, X86F_INVTSC,
-    X86F_NULL_SEL_BASE, X86F_AUTO_IBRS,
+    X86F_FPU,     X86F_DE,           X86F_PSE,     X86F_TSC,           X86F_MSR,       X86F_PAE, X86F_MCE,
+    X86F_CX8,     X86F_APIC,         X86F_SEP,     X86F_MTRR,          X86F_PGE,       X86F_MCA, X86F_CMOV,
+    X86F_PAT,     X86F_PSE36,        X86F_CLFLUSH, X86F_MMX,           X86F_FXSR,      X86F_SSE, X86F_SSE2,
+    X86F_SSE3,    X86F_CX16,         X86F_X2APIC,  X86F_HYPERVISOR,    X86F_SYSCALL,   X86F_NX,  X86F_LM,
+    X86F_LAHF_LM, X86F_TSC_DEADLINE, X86F_INVTSC,  X86F_NULL_SEL_BASE, X86F_AUTO_IBRS,
 };
 
 typedef struct ModelRow {
@@ -163,7 +166,7 @@ static bool set_property(X86Model *m, const char *key, const char *value, GError
     if (!on && strcmp(value, "off") && strcmp(value, "false") && strcmp(value, "no"))
         return fail(err, "CPU property '%s' is on or off, not '%s'", key, value);
     if (!strcmp(key, "check") || !strcmp(key, "enforce") || !strcmp(key, "migratable"))
-        return true;                    /* always so: nothing is silently left out, nothing depends on the host */
+        return true; /* always so: nothing is silently left out, nothing depends on the host */
     return switch_feature(m, key, on, err);
 }
 
@@ -258,7 +261,8 @@ static void vendor(const X86Model *m, uint32_t max, uint32_t out[4])
     out[2] = word(m->vendor + 8);
 }
 
-/* The hypervisor's own leaves: a signature, and at +10h the frequencies in kHz, in the place where VMware has them. */
+/* The hypervisor's own leaves: a signature, and at +10h the frequencies in kHz, in the place where VMware
+ * has them. */
 static void hypervisor_leaf(uint32_t leaf, uint32_t out[4])
 {
     if (leaf == 0x40000000) {
@@ -314,7 +318,7 @@ void x86_cpuid(X86Cpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4])
     case 0: vendor(m, m->level, out); break;
     case 1:
         out[0] = signature(m);
-        out[1] = c->port.cpu_index << 24 | 1 << 16 | 8 << 8;           /* APIC id, one thread, CLFLUSH 64 bytes */
+        out[1] = c->port.cpu_index << 24 | 1 << 16 | 8 << 8; /* APIC id, one thread, CLFLUSH 64 bytes */
         if (c->cr4 & CR4_OSXSAVE)
             out[2] |= 1u << 27;
         if (!apic_on(c))

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * C helpers of the system instructions, and their declarations to the IR.  Those with HF_FAULTS return 0, or 1 with an
- * exception recorded and nothing changed.  Sources: SDM vol. 2, APM vol. 3; SDM vol. 1, chapter 13 for XSAVE. */
+ * C helpers of the system instructions, and their declarations to the IR.  Those with HF_FAULTS return 0,
+ * or 1 with an exception recorded and nothing changed.  Sources: SDM vol. 2, APM vol. 3; SDM vol. 1,
+ * chapter 13 for XSAVE. */
 #include <string.h>
 
 #include "target/x86/helper_sys.h"
@@ -144,7 +145,8 @@ static int invpcid(CpuState *s, uint64_t type, uint64_t lo, uint64_t va)
 {
     X86Cpu *c = x86_cpu(s);
     uint32_t id = lo & 0xfff;
-    bool bad = type > 3 || (type < 2 && (lo >> 12 || (id && !(c->cr4 & CR4_PCIDE)))) || (type == 0 && !x86_canonical(va));
+    bool bad = type > 3 || (type < 2 && (lo >> 12 || (id && !(c->cr4 & CR4_PCIDE)))) ||
+               (type == 0 && !x86_canonical(va));
     if (bad)
         return !x86_fault(c, EXC_GP, 0);
     c->walk_gen++;
@@ -205,7 +207,10 @@ static int far_call(CpuState *s, uint32_t sel, uint64_t off, uint32_t opsize, ui
 {
     return !x86_far_call(x86_cpu(s), sel, off, opsize, ret);
 }
-static int far_ret(CpuState *s, uint32_t opsize, uint32_t extra) { return !x86_far_ret(x86_cpu(s), opsize, extra); }
+static int far_ret(CpuState *s, uint32_t opsize, uint32_t extra)
+{
+    return !x86_far_ret(x86_cpu(s), opsize, extra);
+}
 static int lldt(CpuState *s, uint32_t sel) { return !x86_lldt(x86_cpu(s), sel); }
 static int ltr(CpuState *s, uint32_t sel) { return !x86_ltr(x86_cpu(s), sel); }
 
@@ -238,7 +243,10 @@ static int set_table(CpuState *s, uint32_t idt, uint64_t base, uint32_t limit)
 
 /* --- ports */
 
-static uint64_t port_in(CpuState *s, uint32_t port, uint32_t size) { return x86_cpu(s)->hooks->port_load(s, port, size); }
+static uint64_t port_in(CpuState *s, uint32_t port, uint32_t size)
+{
+    return x86_cpu(s)->hooks->port_load(s, port, size);
+}
 static void port_out(CpuState *s, uint32_t port, uint32_t size, uint64_t v)
 {
     x86_cpu(s)->hooks->port_store(s, port, size, v);
@@ -357,8 +365,8 @@ static bool x87_is_init(const X86Cpu *c)
     bool zero = true;
     for (unsigned i = 0; i < 8; i++)
         zero &= !c->fpr[i].mant && !c->fpr[i].exp;
-    return zero && c->fcw == 0x37f && !c->fsw && !c->fop && !c->fip && !c->fdp && !c->fcs && !c->fds && !c->fpu_top &&
-           c->fpu_empty == 0xff;
+    return zero && c->fcw == 0x37f && !c->fsw && !c->fop && !c->fip && !c->fdp && !c->fcs && !c->fds &&
+           !c->fpu_top && c->fpu_empty == 0xff;
 }
 
 /* XMM8 to 15 are outside the reach of code that is not 64-bit. */
@@ -412,7 +420,10 @@ static int fxrstor(CpuState *s, uint64_t va, uint32_t wide)
     return 0;
 }
 
-static uint64_t requested(const X86Cpu *c) { return c->xcr0 & (c->s.hot[RDX] << 32 | (uint32_t)c->s.hot[RAX]); }
+static uint64_t requested(const X86Cpu *c)
+{
+    return c->xcr0 & (c->s.hot[RDX] << 32 | (uint32_t)c->s.hot[RAX]);
+}
 
 /* opt: XSAVEOPT, which leaves out components in their initial state.  Its other optimisation, components not
  * modified since the last XRSTOR, is optional and not made. */
@@ -499,7 +510,7 @@ HELPER(get_dr,       get_dr,        T_NONE, 1, HF_FAULTS, BITS(X_SYS), RET);
 HELPER(set_dr,       set_dr,        T_NONE, 2, HF_FAULTS, BITS(X_SYS), BITS(X_SYS));
 HELPER(cpuid,        cpuid,         T_NONE, 0, 0, BITS(X_RAX) | BITS(X_RCX) | BITS(X_CR4),
        BITS(X_RAX) | BITS(X_RBX) | BITS(X_RCX) | BITS(X_RDX));
-HELPER(rdmsr,        rdmsr,         T_NONE, 0, HF_FAULTS, BITS(X_RCX) | SLOTS_BASE | BITS(X_KERNEL_GS) | BITS(X_SYS),
+HELPER(rdmsr, rdmsr, T_NONE, 0, HF_FAULTS, BITS(X_RCX) | SLOTS_BASE | BITS(X_KERNEL_GS) | BITS(X_SYS),
        BITS(X_RAX) | BITS(X_RDX));
 HELPER(wrmsr,        wrmsr,         T_NONE, 0, HF_FAULTS,
        BITS(X_RAX) | BITS(X_RCX) | BITS(X_RDX) | SLOTS_BASE | BITS(X_KERNEL_GS) | BITS(X_SYS),
@@ -508,7 +519,8 @@ HELPER(tsc,          tsc,           I64,    0, 0, NONE, NONE);
 HELPER(tsc_aux,      tsc_aux,       I64,    0, 0, NONE, NONE);
 HELPER(random,       random64,      I64,    0, 0, NONE, NONE);
 HELPER(xgetbv,       xgetbv,        T_NONE, 0, HF_FAULTS, BITS(X_RCX) | BITS(X_SYS), RET);
-HELPER(xsetbv,       xsetbv,        T_NONE, 0, HF_FAULTS, BITS(X_RAX) | BITS(X_RCX) | BITS(X_RDX) | BITS(X_SYS), BITS(X_SYS));
+HELPER(xsetbv, xsetbv, T_NONE, 0, HF_FAULTS, BITS(X_RAX) | BITS(X_RCX) | BITS(X_RDX) | BITS(X_SYS),
+       BITS(X_SYS));
 HELPER(invlpg,       invlpg,        T_NONE, 1, 0, BITS(X_SYS), NONE);
 HELPER(invpcid,      invpcid,       T_NONE, 3, HF_FAULTS, BITS(X_SYS), NONE);
 HELPER(mode_changed, mode_changed,  T_NONE, 0, 0, MODE_READS, NONE);
@@ -531,5 +543,6 @@ HELPER(get_table,    get_table,     I64,    2, 0, BITS(X_SYS), NONE);
 HELPER(set_table,    set_table,     T_NONE, 3, HF_FAULTS, BITS(X_SYS), BITS(X_SYS));
 HELPER(fxsave,       fxsave,        T_NONE, 2, HF_FAULTS | HF_FP, FP_STATE, BITS(X_MXCSR));
 HELPER(fxrstor,      fxrstor,       T_NONE, 2, HF_FAULTS | HF_FP, FP_STATE | MODE_READS, FP_STATE);
-HELPER(xsave,        xsave,         T_NONE, 3, HF_FAULTS | HF_FP, FP_STATE | BITS(X_RAX) | BITS(X_RDX), BITS(X_MXCSR));
-HELPER(xrstor,       xrstor,        T_NONE, 2, HF_FAULTS | HF_FP, FP_STATE | MODE_READS | BITS(X_RAX) | BITS(X_RDX), FP_STATE);
+HELPER(xsave, xsave, T_NONE, 3, HF_FAULTS | HF_FP, FP_STATE | BITS(X_RAX) | BITS(X_RDX), BITS(X_MXCSR));
+HELPER(xrstor, xrstor, T_NONE, 2, HF_FAULTS | HF_FP, FP_STATE | MODE_READS | BITS(X_RAX) | BITS(X_RDX),
+       FP_STATE);

@@ -2,10 +2,11 @@
  * Page walks: 4-level (long mode), PAE, 2-level with 4 MiB pages, and none.
  * Sources: SDM vol. 3, chapter 4; APM vol. 2, chapter 5.
  *
- * The walk cache remembers, per 2 MiB of linear space, either the page table that serves it or the large page that
- * maps it, so that most misses of the TLB cost one load or none.  It is what the manuals call paging-structure caches and
- * large TLB entries: every flush, of whatever extent, drops all of it by moving walk_gen on.  A fault is never
- * reported from it: the walk is done again from the root (SDM vol. 3, 4.10.4.1: a page fault drops the entries). */
+ * The walk cache remembers, per 2 MiB of linear space, either the page table that serves it or the large
+ * page that maps it, so that most misses of the TLB cost one load or none.  It is what the manuals call
+ * paging-structure caches and large TLB entries: every flush, of whatever extent, drops all of it by
+ * moving walk_gen on.  A fault is never reported from it: the walk is done again from the root (SDM vol.
+ * 3, 4.10.4.1: a page fault drops the entries). */
 #include "target/x86/sys.h"
 
 enum {
@@ -32,7 +33,10 @@ typedef struct Walk {
     unsigned  shift;            /* bits of the page */
 } Walk;
 
-static unsigned level_shift(const Walk *w) { return w->pae ? 12 + 9 * (w->level - 1) : w->level == 2 ? 22 : 12; }
+static unsigned level_shift(const Walk *w)
+{
+    return w->pae ? 12 + 9 * (w->level - 1) : w->level == 2 ? 22 : 12;
+}
 
 static bool page_fault(Walk *w, MmuAccess acc, unsigned view, uint32_t why)
 {
@@ -117,8 +121,8 @@ static bool allowed(const X86Cpu *c, uint32_t rights, unsigned view, MmuAccess a
     return false;
 }
 
-static void fill(const X86Cpu *c, uint64_t va, uint64_t base, unsigned shift, uint32_t rights, bool dirty, bool global,
-                 unsigned view, MmuResult *out)
+static void fill(const X86Cpu *c, uint64_t va, uint64_t base, unsigned shift, uint32_t rights, bool dirty,
+                 bool global, unsigned view, MmuResult *out)
 {
     uint64_t len = UINT64_C(1) << shift;
     out->pa = base | (va & (len - 1));
@@ -144,8 +148,8 @@ static bool mark(Walk *w, bool write)
             continue;
         unsigned size = w->pae ? 8 : 4;
         uint64_t now;
-        if (!c->hooks->phys_cas(&c->s, e->at, size, e->value, want) && c->hooks->phys_load(&c->s, e->at, size, &now) &&
-            now != e->value)
+        if (!c->hooks->phys_cas(&c->s, e->at, size, e->value, want) &&
+            c->hooks->phys_load(&c->s, e->at, size, &now) && now != e->value)
             return false;                               /* tables in ROM keep what they hold */
         if (i == w->n_seen - 1)
             w->leaf = want;
@@ -212,7 +216,7 @@ static bool walk_full(X86Cpu *c, uint64_t va, MmuAccess acc, unsigned view, MmuR
             w.level = 2;
             w.table = c->cr3 & 0xfffff000;
         }
-        uint32_t upper = w.rights;      /* without the leaf's own bits: what the walk cache keeps for a page table */
+        uint32_t upper = w.rights;      /* without the leaf's own bits: what the walk cache keeps */
         while (w.level) {
             upper = w.rights;
             if (!step(&w, &why))
@@ -242,7 +246,8 @@ static bool walk_short(X86Cpu *c, uint64_t va, MmuAccess acc, unsigned view, Mmu
     if (k->rights & RIGHT_LEAF) {
         if (!allowed(c, k->rights, view, acc) || (acc == ACC_WRITE && !(k->rights & PTE_D)))
             return false;
-        fill(c, va, k->table, k->rights >> RIGHT_SHIFT_POS, k->rights, k->rights & PTE_D, k->rights & PTE_G, view, out);
+        fill(c, va, k->table, k->rights >> RIGHT_SHIFT_POS, k->rights, k->rights & PTE_D, k->rights & PTE_G,
+             view, out);
         return true;
     }
     Walk w;
@@ -270,7 +275,9 @@ bool x86_mmu(CpuState *s, uint64_t va, MmuAccess acc, unsigned view, MmuResult *
         va &= UINT32_MAX;
     }
     if (!(c->cr0 & CR0_PG)) {
-        *out = (MmuResult){ .pa = va, .page_len = PAGE_SIZE, .readable = true, .writable = true, .executable = true };
+        *out = (MmuResult){
+            .pa = va, .page_len = PAGE_SIZE, .readable = true, .writable = true, .executable = true
+        };
         if (c->a20_off)
             out->pa &= ~(UINT64_C(1) << 20);
         return true;

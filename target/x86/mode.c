@@ -117,7 +117,8 @@ static bool set_cr0(X86Cpu *c, uint64_t v)
     uint64_t old = c->cr0, efer = c->efer;
     if (v >> 32 || ((v & CR0_PG) && !(v & CR0_PE)) || ((v & CR0_NW) && !(v & CR0_CD)))
         return x86_fault(c, EXC_GP, 0);
-    v = (v & (CR0_PG | CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD)) | CR0_ET;
+    v = (v & (CR0_PG | CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD)) |
+        CR0_ET;
     if ((v & CR0_PG) && !(old & CR0_PG) && (efer & EFER_LME)) {
         if (!(c->cr4 & CR4_PAE) || (c->seg[CS].attr & SEG_L))
             return x86_fault(c, EXC_GP, 0);
@@ -128,7 +129,8 @@ static bool set_cr0(X86Cpu *c, uint64_t v)
             return x86_fault(c, EXC_GP, 0);
         efer &= ~(uint64_t)EFER_LMA;
     }
-    if (legacy_pae(v, c->cr4, efer) && ((v ^ old) & (CR0_PG | CR0_CD | CR0_NW)) && !x86_load_pdptes(c, c->cr3))
+    if (legacy_pae(v, c->cr4, efer) && ((v ^ old) & (CR0_PG | CR0_CD | CR0_NW)) &&
+        !x86_load_pdptes(c, c->cr3))
         return false;
     c->cr0 = v;
     c->efer = efer;
@@ -159,10 +161,21 @@ static bool set_cr3(X86Cpu *c, uint64_t v)
 static uint64_t cr4_allowed(const X86Cpu *c)
 {
     static const struct { uint32_t bit; uint8_t feature; } row[] = {
-        { CR4_TSD, X86F_TSC }, { CR4_DE, X86F_DE }, { CR4_PSE, X86F_PSE }, { CR4_PAE, X86F_PAE }, { CR4_MCE, X86F_MCE },
-        { CR4_PGE, X86F_PGE }, { CR4_PCE, X86F_NONE }, { CR4_OSFXSR, X86F_FXSR }, { CR4_OSXMMEXCPT, X86F_SSE },
-        { CR4_UMIP, X86F_UMIP }, { CR4_FSGSBASE, X86F_FSGSBASE }, { CR4_PCIDE, X86F_PCID }, { CR4_OSXSAVE, X86F_XSAVE },
-        { CR4_SMEP, X86F_SMEP }, { CR4_SMAP, X86F_SMAP },
+        { CR4_TSD, X86F_TSC },
+        { CR4_DE, X86F_DE },
+        { CR4_PSE, X86F_PSE },
+        { CR4_PAE, X86F_PAE },
+        { CR4_MCE, X86F_MCE },
+        { CR4_PGE, X86F_PGE },
+        { CR4_PCE, X86F_NONE },
+        { CR4_OSFXSR, X86F_FXSR },
+        { CR4_OSXMMEXCPT, X86F_SSE },
+        { CR4_UMIP, X86F_UMIP },
+        { CR4_FSGSBASE, X86F_FSGSBASE },
+        { CR4_PCIDE, X86F_PCID },
+        { CR4_OSXSAVE, X86F_XSAVE },
+        { CR4_SMEP, X86F_SMEP },
+        { CR4_SMAP, X86F_SMAP },
     };
     uint64_t allowed = 0;
     for (unsigned i = 0; i < G_N_ELEMENTS(row); i++)
@@ -180,12 +193,13 @@ static bool set_cr4(X86Cpu *c, uint64_t v)
         return x86_fault(c, EXC_GP, 0);
     if ((v & diff & CR4_PCIDE) && (!x86_long(c) || (c->cr3 & 0xfff)))
         return x86_fault(c, EXC_GP, 0);
-    if (legacy_pae(c->cr0, v, c->efer) && (diff & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP)) && !x86_load_pdptes(c, c->cr3))
+    if (legacy_pae(c->cr0, v, c->efer) && (diff & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP)) &&
+        !x86_load_pdptes(c, c->cr3))
         return false;
     c->cr4 = v;
     if ((diff & (CR4_PGE | CR4_PAE | CR4_PSE | CR4_SMEP)) || (old & diff & CR4_PCIDE))
         x86_tlb_forget(c);
-    if (diff & CR4_SMAP)                /* what VIEW_KERNEL and VIEW_SMAP allow does not change, only which is used */
+    if (diff & CR4_SMAP) /* what VIEW_KERNEL and VIEW_SMAP allow does not change, only which is used */
         c->walk_gen++;
     return true;
 }

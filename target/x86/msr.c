@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Model-specific registers.  Sources: APM vol. 2, appendix A; SDM vol. 4; AMD BKDG of family 0Fh for C001_xxxx.
- * Whatever is not here is #GP, as on hardware. */
+ * Model-specific registers.  Sources: APM vol. 2, appendix A; SDM vol. 4; AMD BKDG of family 0Fh for
+ * C001_xxxx. Whatever is not here is #GP, as on hardware. */
 #include <stddef.h>
 
 #include "target/x86/sys.h"
@@ -24,13 +24,13 @@ typedef struct MsrRow {
 
 #define AT(m) offsetof(X86Cpu, m)
 static const MsrRow rows[] = {
-    { 0x00000000, 0x00000001, MSR_CONST, 0, 0, UINT64_MAX, 0 },                 /* machine check of the Pentium */
+    { 0x00000000, 0x00000001, MSR_CONST, 0, 0, UINT64_MAX, 0 }, /* machine check of the Pentium */
     { 0x00000010, 0x00000010, MSR_SPECIAL },                                    /* TSC */
     { 0x00000017, 0x00000017, MSR_CONST, 0, 0, 0, 0 },                          /* platform id */
     { 0x0000001b, 0x0000001b, MSR_INTC, X86F_APIC },                            /* APICBASE */
     { 0x0000003b, 0x0000003b, MSR_SPECIAL, X86F_TSC_ADJUST },
     { 0x0000008b, 0x0000008b, MSR_CONST, 0, 0, UINT64_MAX, 0x01000065 },        /* patch level */
-    { 0x000000fe, 0x000000fe, MSR_CONST, X86F_MTRR, 0, 0, 0x508 },              /* MTRRcap: WC, fixed, 8 variable */
+    { 0x000000fe, 0x000000fe, MSR_CONST, X86F_MTRR, 0, 0, 0x508 }, /* MTRRcap: WC, fixed, 8 variable */
     { 0x00000174, 0x00000174, MSR_PLAIN, X86F_SEP, AT(sysenter_cs), UINT32_MAX },
     { 0x00000175, 0x00000175, MSR_ADDRESS, X86F_SEP, AT(sysenter_esp) },
     { 0x00000176, 0x00000176, MSR_ADDRESS, X86F_SEP, AT(sysenter_eip) },
@@ -38,7 +38,7 @@ static const MsrRow rows[] = {
     { 0x0000017a, 0x0000017a, MSR_PLAIN, X86F_MCA, AT(mcg_status), 7 },
     { 0x000001a0, 0x000001a0, MSR_PLAIN, 0, AT(misc_enable), UINT64_MAX },
     { 0x000001d9, 0x000001d9, MSR_PLAIN, 0, AT(debugctl), 0x7f },
-    { 0x000001db, 0x000001de, MSR_CONST, 0, 0, 0, 0 },                          /* last branch, none recorded */
+    { 0x000001db, 0x000001de, MSR_CONST, 0, 0, 0, 0 }, /* last branch, none recorded */
     { 0x00000200, 0x0000020f, MSR_SPECIAL, X86F_MTRR },
     { 0x00000250, 0x00000250, MSR_SPECIAL, X86F_MTRR },
     { 0x00000258, 0x00000259, MSR_SPECIAL, X86F_MTRR },
@@ -58,15 +58,15 @@ static const MsrRow rows[] = {
     { 0xc0000103, 0xc0000103, MSR_PLAIN, X86F_RDTSCP, AT(tsc_aux), UINT32_MAX },
     /* AMD's own, as family 0Fh has them; written values are not kept where nothing here depends on them */
     { 0xc0010010, 0xc0010010, MSR_CONST, 0, 0, UINT64_MAX, 0 },                 /* SYSCFG */
-    { 0xc0010015, 0xc0010015, MSR_CONST, 0, 0, UINT64_MAX, 0x01000010 },        /* HWCR: TSC runs at P0, FFDIS */
+    { 0xc0010015, 0xc0010015, MSR_CONST, 0, 0, UINT64_MAX, 0x01000010 }, /* HWCR: TSC runs at P0, FFDIS */
     { 0xc0010016, 0xc0010019, MSR_CONST, 0, 0, UINT64_MAX, 0 },                 /* IORR */
     { 0xc001001a, 0xc001001a, MSR_CONST, 0, 0, UINT64_MAX, 0 },                 /* TOP_MEM */
     { 0xc001001d, 0xc001001d, MSR_CONST, 0, 0, UINT64_MAX, 0 },                 /* TOP_MEM2 */
     { 0xc001001f, 0xc001001f, MSR_CONST, 0, 0, UINT64_MAX, 0 },                 /* NB_CFG */
-    { 0xc0010055, 0xc0010055, MSR_CONST, 0, 0, UINT64_MAX, 0 },                 /* interrupt pending message: no C1E */
+    { 0xc0010055, 0xc0010055, MSR_CONST, 0, 0, UINT64_MAX, 0 }, /* interrupt pending message: no C1E */
     { 0xc0010111, 0xc0010111, MSR_CONST, 0, 0, 0, 0 },                          /* SMM base */
     { 0xc0010114, 0xc0010114, MSR_CONST, 0, 0, UINT64_MAX, 0x10 },              /* VM_CR: SVM disabled */
-    { 0xc0011020, 0xc0011023, MSR_CONST, 0, 0, UINT64_MAX, 0 },                 /* LS_CFG IC_CFG DC_CFG BU_CFG */
+    { 0xc0011020, 0xc0011023, MSR_CONST, 0, 0, UINT64_MAX, 0 }, /* LS_CFG IC_CFG DC_CFG BU_CFG */
     { 0xc0011029, 0xc0011029, MSR_CONST, 0, 0, UINT64_MAX, 2 },                 /* DE_CFG: LFENCE waits */
     { 0xc001102a, 0xc001102a, MSR_CONST, 0, 0, UINT64_MAX, 0 },                 /* BU_CFG2 */
 };
@@ -82,7 +82,10 @@ static const MsrRow *find(const X86Cpu *c, uint32_t msr)
 static uint64_t *member(X86Cpu *c, const MsrRow *r) { return (uint64_t *)((char *)c + r->at); }
 
 /* Index into mtrr_fixed. */
-static unsigned fixed_index(uint32_t msr) { return msr == 0x250 ? 0 : msr < 0x260 ? msr - 0x257 : msr - 0x265; }
+static unsigned fixed_index(uint32_t msr)
+{
+    return msr == 0x250 ? 0 : msr < 0x260 ? msr - 0x257 : msr - 0x265;
+}
 
 static bool memory_type(unsigned t) { return t <= 1 || (t >= 4 && t <= 6); }
 static bool memory_types(uint64_t v, bool pat)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * Segments: descriptors and their checks, segment loads, stacks of the processor's own, far transfers.
- * Sources: SDM vol. 3, chapters 3, 5, 7; APM vol. 2, chapter 4; instruction pages of MOV, JMP, CALL, RET, LAR, LSL.
- * Every function checks first and changes state last, so that a fault leaves all as it was. */
+ * Sources: SDM vol. 3, chapters 3, 5, 7; APM vol. 2, chapter 4; instruction pages of MOV, JMP, CALL, RET,
+ * LAR, LSL. Every function checks first and changes state last, so that a fault leaves all as it was. */
 #include "target/x86/sys.h"
 
 /* --- descriptors */
@@ -249,7 +249,10 @@ static bool in_stack(const X86Stack *st, uint64_t sp, unsigned size)
     return sp + size - 1 <= st->limit;
 }
 
-static uint64_t stack_va(const X86Stack *st, uint64_t sp) { return st->flat ? sp : (uint32_t)(st->base + sp); }
+static uint64_t stack_va(const X86Stack *st, uint64_t sp)
+{
+    return st->flat ? sp : (uint32_t)(st->base + sp);
+}
 
 bool x86_stack_push(X86Stack *st, unsigned size, uint64_t v)
 {
@@ -299,7 +302,8 @@ bool x86_tss_stack(X86Cpu *c, unsigned cpl, unsigned ist, uint16_t *ss, uint64_t
             return false;
         return x86_canonical(*sp) || x86_fault(c, EXC_SS, x86_ext(c));
     }
-    if (!x86_sys_load(c, tr->base + at, tss32 ? 4 : 2, sp) || !x86_sys_load(c, tr->base + at + (tss32 ? 4 : 2), 2, &v))
+    if (!x86_sys_load(c, tr->base + at, tss32 ? 4 : 2, sp) ||
+        !x86_sys_load(c, tr->base + at + (tss32 ? 4 : 2), 2, &v))
         return false;
     *ss = v;
     return true;
@@ -307,7 +311,8 @@ bool x86_tss_stack(X86Cpu *c, unsigned cpl, unsigned ist, uint16_t *ss, uint64_t
 
 /* --- far transfers */
 
-/* Checks of a far JMP's or CALL's target code segment without a gate, or (gated) through one.  *cpl: the new privilege. */
+/* Checks of a far JMP's or CALL's target code segment without a gate, or (gated) through one.  *cpl: the
+ * new privilege. */
 static bool check_far_cs(X86Cpu *c, uint16_t sel, X86Desc d, bool gated, bool call, unsigned *cpl)
 {
     unsigned dpl = desc_dpl(d);
@@ -397,7 +402,8 @@ bool x86_far_jmp(X86Cpu *c, uint16_t sel, uint64_t off, unsigned opsize)
         sel = g.sel;
         off = g.off;
     }
-    if (!check_far_cs(c, sel, d, gated, false, &cpl) || !check_offset(c, d, off) || !x86_mark_accessed(c, sel, &d))
+    if (!check_far_cs(c, sel, d, gated, false, &cpl) || !check_offset(c, d, off) ||
+        !x86_mark_accessed(c, sel, &d))
         return false;
     enter_cs(c, sel, d, cpl, off);
     return true;
@@ -434,8 +440,8 @@ static bool call_inner(X86Cpu *c, const CallGate *g, X86Desc cs, unsigned cpl, u
         if (!x86_stack_pop(&from, g->size, &v) || !x86_stack_push(&st, g->size, v))
             return false;
     }
-    if (!x86_stack_push(&st, g->size, c->seg[CS].sel) || !x86_stack_push(&st, g->size, ret) || !check_offset(c, cs, g->off) ||
-        !x86_mark_accessed(c, g->sel, &cs))
+    if (!x86_stack_push(&st, g->size, c->seg[CS].sel) || !x86_stack_push(&st, g->size, ret) ||
+        !check_offset(c, cs, g->off) || !x86_mark_accessed(c, g->sel, &cs))
         return false;
     c->cpl = cpl;
     if (x86_long(c))
@@ -477,8 +483,8 @@ bool x86_far_call(X86Cpu *c, uint16_t sel, uint64_t off, unsigned opsize, uint64
         return false;
     if (cpl != c->cpl)
         return call_inner(c, &g, d, cpl, ret);
-    if (!x86_stack_push(&st, g.size, c->seg[CS].sel) || !x86_stack_push(&st, g.size, ret) || !check_offset(c, d, g.off) ||
-        !x86_mark_accessed(c, g.sel, &d))
+    if (!x86_stack_push(&st, g.size, c->seg[CS].sel) || !x86_stack_push(&st, g.size, ret) ||
+        !check_offset(c, d, g.off) || !x86_mark_accessed(c, g.sel, &d))
         return false;
     x86_stack_commit(c, &st);
     enter_cs(c, g.sel, d, cpl, g.off);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * What cpu.c, mode.c, mmu.c, seg.c, trap.c, msr.c and helper_sys.c share: descriptors, accesses of the processor itself
- * (tables, task state, frames), and modes. */
+ * What cpu.c, mode.c, mmu.c, seg.c, trap.c, msr.c and helper_sys.c share: descriptors, accesses of the
+ * processor itself (tables, task state, frames), and modes. */
 #ifndef RHEA_TARGET_X86_SYS_H
 #define RHEA_TARGET_X86_SYS_H
 
@@ -19,8 +19,14 @@ static inline bool x86_canonical(uint64_t va) { return ((va + 0x800000000000ull)
 
 /* A descriptor's two words. */
 typedef struct X86Desc { uint32_t lo, hi; } X86Desc;
-enum { DESC_ATTR = 0x00f0ff00, DESC_A = 0x100, DESC_W = 0x200 /* data: writable */, DESC_R = 0x200 /* code: readable */,
-       DESC_C = 0x400 /* code: conforming; data: expands down */, DESC_CODE = 0x800 };
+enum {
+    DESC_ATTR = 0x00f0ff00,
+    DESC_A = 0x100,
+    DESC_W = 0x200 /* data: writable */,
+    DESC_R = 0x200 /* code: readable */,
+    DESC_C = 0x400 /* code: conforming; data: expands down */,
+    DESC_CODE = 0x800
+};
 static inline uint32_t desc_base(X86Desc d) { return d.lo >> 16 | (d.hi & 0xff) << 16 | (d.hi & 0xff000000); }
 static inline uint32_t desc_limit(X86Desc d)
 {
@@ -30,15 +36,30 @@ static inline uint32_t desc_limit(X86Desc d)
 static inline unsigned desc_dpl(X86Desc d) { return d.hi >> SEG_DPL_SHIFT & 3; }
 static inline unsigned desc_type(X86Desc d) { return d.hi >> 8 & 15; }
 static inline bool desc_is_code(X86Desc d) { return (d.hi & (SEG_S | DESC_CODE)) == (SEG_S | DESC_CODE); }
-static inline bool desc_is_wdata(X86Desc d) { return (d.hi & (SEG_S | DESC_CODE | DESC_W)) == (SEG_S | DESC_W); }
+static inline bool desc_is_wdata(X86Desc d)
+{
+    return (d.hi & (SEG_S | DESC_CODE | DESC_W)) == (SEG_S | DESC_W);
+}
 static inline bool sel_null(uint16_t sel) { return !(sel & ~3); }
 
 /* Types of system descriptors. */
-enum { SYS_TSS16 = 1, SYS_LDT = 2, SYS_TSS16_BUSY = 3, SYS_CALL16 = 4, SYS_TASK_GATE = 5, SYS_INT16 = 6, SYS_TRAP16 = 7,
-       SYS_TSS32 = 9, SYS_TSS32_BUSY = 11, SYS_CALL32 = 12, SYS_INT32 = 14, SYS_TRAP32 = 15 };
+enum {
+    SYS_TSS16 = 1,
+    SYS_LDT = 2,
+    SYS_TSS16_BUSY = 3,
+    SYS_CALL16 = 4,
+    SYS_TASK_GATE = 5,
+    SYS_INT16 = 6,
+    SYS_TRAP16 = 7,
+    SYS_TSS32 = 9,
+    SYS_TSS32_BUSY = 11,
+    SYS_CALL32 = 12,
+    SYS_INT32 = 14,
+    SYS_TRAP32 = 15
+};
 
-/* Implicit accesses of the processor are supervisor accesses whatever the CPL, and SMAP holds for them whatever AC
- * (SDM vol. 3, 4.6.1). */
+/* Implicit accesses of the processor are supervisor accesses whatever the CPL, and SMAP holds for them
+ * whatever AC (SDM vol. 3, 4.6.1). */
 static inline int x86_sys_view(const X86Cpu *c) { return c->cr4 & CR4_SMAP ? VIEW_SMAP : VIEW_KERNEL; }
 static inline bool x86_sys_load(X86Cpu *c, uint64_t va, unsigned size, uint64_t *v)
 {
@@ -86,7 +107,8 @@ bool x86_check_return_cs(X86Cpu *c, uint16_t sel, X86Desc *d);
 bool x86_check_ss(X86Cpu *c, uint16_t sel, unsigned cpl, unsigned vector, X86Desc *d);
 /* Data segments that the new, lower privilege may not see become null. */
 void x86_drop_data_segs(X86Cpu *c);
-/* Stack for privilege `cpl` out of the task state: in long mode ss is null and ist, if not 0, picks the slot. */
+/* Stack for privilege `cpl` out of the task state: in long mode ss is null and ist, if not 0, picks the
+ * slot. */
 bool x86_tss_stack(X86Cpu *c, unsigned cpl, unsigned ist, uint16_t *ss, uint64_t *sp);
 
 /* A frame on a stack: pushes or pops of one size, bounds and faults as the stack's own. */
@@ -111,7 +133,8 @@ bool x86_far_call(X86Cpu *c, uint16_t sel, uint64_t off, unsigned opsize, uint64
 bool x86_far_ret(X86Cpu *c, unsigned opsize, unsigned extra);
 bool x86_lldt(X86Cpu *c, uint16_t sel);
 bool x86_ltr(X86Cpu *c, uint16_t sel);
-/* LAR LSL VERR VERW: whether the selector may be looked at; no faults but those of memory (*ok then false, returns false). */
+/* LAR LSL VERR VERW: whether the selector may be looked at; no faults but those of memory (*ok then false,
+ * returns false). */
 typedef enum X86Look { LOOK_LAR, LOOK_LSL, LOOK_VERR, LOOK_VERW } X86Look;
 bool x86_look(X86Cpu *c, uint16_t sel, X86Look what, bool *ok, X86Desc *d);
 

@@ -16,7 +16,9 @@ static uint64_t code_va(const CpuState *s, uint64_t pc)
 static int capstone_mode(const CpuState *s, uint32_t mode)
 {
     (void)s;
-    return (mode & MODE_CS) == MODE_CS64 ? CS_MODE_64 : (mode & MODE_CS) == MODE_CS32 ? CS_MODE_32 : CS_MODE_16;
+    return (mode & MODE_CS) == MODE_CS64   ? CS_MODE_64
+           : (mode & MODE_CS) == MODE_CS32 ? CS_MODE_32
+                                           : CS_MODE_16;
 }
 
 /* Only accesses that must be aligned come here: SSE's 16-byte operands. */
@@ -33,7 +35,10 @@ static bool unassigned(CpuState *s, uint64_t pa, MmuAccess acc)
     return true;                        /* reads give ones, writes are lost */
 }
 
-static void raise_exception(CpuState *s, unsigned vector, uint32_t error) { x86_raise(x86_cpu(s), vector, error); }
+static void raise_exception(CpuState *s, unsigned vector, uint32_t error)
+{
+    x86_raise(x86_cpu(s), vector, error);
+}
 
 static void leave(CpuState *s, uint64_t reason)
 {
@@ -41,7 +46,19 @@ static void leave(CpuState *s, uint64_t reason)
 }
 
 const Target x86_target = {
-    .name = "x86_64", .slots = &x86_slots, .cpu_size = sizeof(X86Cpu), .cs_arch = CS_ARCH_X86, .cs_mode = capstone_mode,
-    .mode_key = mode_key, .code_va = code_va, .translate = x86_translate, .mmu = x86_mmu, .misaligned = misaligned,
-    .unassigned = unassigned, .raise = raise_exception, .service = x86_service, .leave = leave, .dump = x86_dump,
+    .name = "x86_64",
+    .slots = &x86_slots,
+    .cpu_size = sizeof(X86Cpu),
+    .cs_arch = CS_ARCH_X86,
+    .cs_mode = capstone_mode,
+    .mode_key = mode_key,
+    .code_va = code_va,
+    .translate = x86_translate,
+    .mmu = x86_mmu,
+    .misaligned = misaligned,
+    .unassigned = unassigned,
+    .raise = raise_exception,
+    .service = x86_service,
+    .leave = leave,
+    .dump = x86_dump,
 };

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Exceptions and interrupts: recording, priorities, delivery through the IDT, software interrupts, IRET and the fast
- * system calls.  Sources: SDM vol. 3, chapter 6; APM vol. 2, chapter 8; instruction pages of SYSCALL, SYSRET, IRET.
+ * Exceptions and interrupts: recording, priorities, delivery through the IDT, software interrupts, IRET
+ * and the fast system calls.  Sources: SDM vol. 3, chapter 6; APM vol. 2, chapter 8; instruction pages of
+ * SYSCALL, SYSRET, IRET.
  *
- * An exception is recorded where it is found (x86_raise) with the pc slot still at its instruction, and delivered by
- * x86_service() or, for INT n, by the helper.  Left out until real-mode guests come: virtual-8086 frames, task gates. */
+ * An exception is recorded where it is found (x86_raise) with the pc slot still at its instruction, and
+ * delivered by x86_service() or, for INT n, by the helper.  Left out until real-mode guests come:
+ * virtual-8086 frames, task gates. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -79,7 +81,8 @@ static bool read_gate(X86Cpu *c, const Event *ev, Gate *g)
         g->off |= (hi & UINT32_MAX) << 32;
     else if (g->type == SYS_INT16 || g->type == SYS_TRAP16)
         g->off &= 0xffff;
-    bool known = g->type == SYS_INT32 || g->type == SYS_TRAP32 || (!wide && (g->type == SYS_INT16 || g->type == SYS_TRAP16));
+    bool known = g->type == SYS_INT32 || g->type == SYS_TRAP32 ||
+                 (!wide && (g->type == SYS_INT16 || g->type == SYS_TRAP16));
     if (!known || (lo >> 44 & 1) || (ev->soft && g->dpl < c->cpl))
         return fault_gate(c, EXC_GP, ev);
     if (!(lo >> 47 & 1))
@@ -135,7 +138,8 @@ static bool deliver_long(X86Cpu *c, const Event *ev)
         return false;
     if (!x86_canonical(g.off))
         return x86_fault(c, EXC_GP, c->exc_ext);
-    uint64_t frame[6] = { ev->error, ev->ret, c->seg[CS].sel, pushed_flags(c, ev), c->s.hot[RSP], c->seg[SS].sel };
+    uint64_t frame[6] = { ev->error,           ev->ret,       c->seg[CS].sel,
+                          pushed_flags(c, ev), c->s.hot[RSP], c->seg[SS].sel };
     const uint64_t *from = ev->has_error ? frame : frame + 1;
     unsigned n = ev->has_error ? 6 : 5;
     rsp = (rsp & ~UINT64_C(15)) - 8 * n;
@@ -182,8 +186,8 @@ static bool deliver_protected(X86Cpu *c, const Event *ev)
         if (!x86_stack_push(&st, size, c->seg[SS].sel) || !x86_stack_push(&st, size, old_sp))
             return false;
     }
-    if (!x86_stack_push(&st, size, pushed_flags(c, ev)) || !x86_stack_push(&st, size, c->seg[CS].sel) || !x86_stack_push(&st, size, ev->ret) ||
-        (ev->has_error && !x86_stack_push(&st, size, ev->error)))
+    if (!x86_stack_push(&st, size, pushed_flags(c, ev)) || !x86_stack_push(&st, size, c->seg[CS].sel) ||
+        !x86_stack_push(&st, size, ev->ret) || (ev->has_error && !x86_stack_push(&st, size, ev->error)))
         return false;
     if (g.off > desc_limit(cs))
         return x86_fault(c, EXC_GP, c->exc_ext);
@@ -202,7 +206,8 @@ static bool deliver_real(X86Cpu *c, const Event *ev)
     if (!x86_sys_load(c, c->idt.base + ev->vector * 4, 4, &v))
         return false;
     X86Stack st = x86_stack_now(c);
-    if (!x86_stack_push(&st, 2, x86_eflags(c)) || !x86_stack_push(&st, 2, c->seg[CS].sel) || !x86_stack_push(&st, 2, ev->ret))
+    if (!x86_stack_push(&st, 2, x86_eflags(c)) || !x86_stack_push(&st, 2, c->seg[CS].sel) ||
+        !x86_stack_push(&st, 2, ev->ret))
         return false;
     x86_stack_commit(c, &st);
     *x86_flags(c) &= ~(uint64_t)(FL_TF | FL_IF | FL_AC | FL_RF);
@@ -217,9 +222,10 @@ static bool deliver_real(X86Cpu *c, const Event *ev)
 static bool deliver(X86Cpu *c, const Event *ev)
 {
     if (log_on(LOG_INT))
-        log_text("x86: vector %02x error %x cs:pc %04x:%016" PRIx64 " cpl %u cr2 %016" PRIx64 " rsp %016" PRIx64
-                 " rax %016" PRIx64 "%s\n", ev->vector, ev->error, c->seg[CS].sel, ev->ret, c->cpl, c->cr2,
-                 c->s.hot[RSP], c->s.hot[RAX], ev->soft ? " software" : "");
+        log_text("x86: vector %02x error %x cs:pc %04x:%016" PRIx64 " cpl %u cr2 %016" PRIx64
+                 " rsp %016" PRIx64 " rax %016" PRIx64 "%s\n",
+                 ev->vector, ev->error, c->seg[CS].sel, ev->ret, c->cpl, c->cr2, c->s.hot[RSP], c->s.hot[RAX],
+                 ev->soft ? " software" : "");
     c->delivering = true;
     c->exc_ext = !ev->soft;
     bool ok = !x86_pe(c) ? deliver_real(c, ev) : x86_long(c) ? deliver_long(c, ev) : deliver_protected(c, ev);
@@ -230,8 +236,9 @@ static bool deliver(X86Cpu *c, const Event *ev)
 /* SDM vol. 3, table 6-4. */
 static bool contributory(unsigned v) { return v == EXC_DE || (v >= EXC_TS && v <= EXC_GP); }
 
-/* A stack operand outside the canonical range is #SS, any other #GP: the instruction itself tells which.  It is in a
- * form that has executed up to its memory access, so that lengths need no care beyond what is looked at. */
+/* A stack operand outside the canonical range is #SS, any other #GP: the instruction itself tells which.
+ * It is in a form that has executed up to its memory access, so that lengths need no care beyond what is
+ * looked at. */
 static bool uses_stack_segment(X86Cpu *c)
 {
     uint8_t b[16];
@@ -250,8 +257,8 @@ static bool uses_stack_segment(X86Cpu *c)
             rex = b[i];
         else if (b[i] == 0x64 || b[i] == 0x65)
             return false;
-        else if (b[i] == 0x66 || b[i] == 0x67 || b[i] == 0xf0 || b[i] == 0xf2 || b[i] == 0xf3 || b[i] == 0x2e || b[i] == 0x36 ||
-                 b[i] == 0x3e || b[i] == 0x26)
+        else if (b[i] == 0x66 || b[i] == 0x67 || b[i] == 0xf0 || b[i] == 0xf2 || b[i] == 0xf3 ||
+                 b[i] == 0x2e || b[i] == 0x36 || b[i] == 0x3e || b[i] == 0x26)
             rex = 0;
         else
             break;
@@ -263,10 +270,12 @@ static bool uses_stack_segment(X86Cpu *c)
             return true;
         if (op == 0x38 || op == 0x3a)
             i++;
-    } else if ((op >= 0x50 && op <= 0x5f) || op == 0x68 || op == 0x6a || op == 0x9c || op == 0x9d || op == 0xc2 || op == 0xc3 ||
-               op == 0xc8 || op == 0xc9 || op == 0xca || op == 0xcb || op == 0xcf || op == 0xe8) {
+    } else if ((op >= 0x50 && op <= 0x5f) || op == 0x68 || op == 0x6a || op == 0x9c || op == 0x9d ||
+               op == 0xc2 || op == 0xc3 || op == 0xc8 || op == 0xc9 || op == 0xca || op == 0xcb ||
+               op == 0xcf || op == 0xe8) {
         return true;
-    } else if ((op >= 0xa4 && op <= 0xaf) || (op >= 0x6c && op <= 0x6f) || (op >= 0xa0 && op <= 0xa3) || op == 0xd7) {
+    } else if ((op >= 0xa4 && op <= 0xaf) || (op >= 0x6c && op <= 0x6f) || (op >= 0xa0 && op <= 0xa3) ||
+               op == 0xd7) {
         return false;                                                   /* no ModRM */
     }
     unsigned modrm = b[i < 15 ? i : 15], mod = modrm >> 6, rm = modrm & 7;
@@ -291,7 +300,9 @@ static void deliver_exception(X86Cpu *c)
         unsigned v = c->exc_vector;
         if (c->exc_noncanonical && before < 0 && v == EXC_GP && uses_stack_segment(c))
             v = EXC_SS;
-        Event ev = { .vector = v, .error = c->exc_error, .has_error = has_error_code(v) && x86_pe(c), .ret = *x86_pc(c) };
+        Event ev = {
+            .vector = v, .error = c->exc_error, .has_error = has_error_code(v) && x86_pe(c), .ret = *x86_pc(c)
+        };
         ev.fault = v != EXC_BP && v != EXC_OF && v != EXC_DB;
         c->exc_pending = false;
         c->exc_noncanonical = false;
@@ -301,7 +312,8 @@ static void deliver_exception(X86Cpu *c)
                                      (before == EXC_PF && (v == EXC_PF || contributory(v))));
         if (before == EXC_DF) {
             if (log_on(LOG_INT | LOG_GUEST))
-                log_text("x86: triple fault at %016" PRIx64 ", vector %02x while #DF was delivered\n", *x86_pc(c), v);
+                log_text("x86: triple fault at %016" PRIx64 ", vector %02x while #DF was delivered\n",
+                         *x86_pc(c), v);
             c->halted = true;           /* shut down until the reset that this leads to */
             c->hooks->triple_fault(&c->s);
             return;
@@ -426,7 +438,8 @@ static bool iret_real(X86Cpu *c, unsigned opsize)
 {
     uint64_t ip, cs, fl;
     X86Stack st = x86_stack_now(c);
-    if (!x86_stack_pop(&st, opsize, &ip) || !x86_stack_pop(&st, opsize, &cs) || !x86_stack_pop(&st, opsize, &fl))
+    if (!x86_stack_pop(&st, opsize, &ip) || !x86_stack_pop(&st, opsize, &cs) ||
+        !x86_stack_pop(&st, opsize, &fl))
         return false;
     if (ip > 0xffff)
         return x86_fault(c, EXC_GP, 0);
@@ -439,8 +452,8 @@ static bool iret_real(X86Cpu *c, unsigned opsize)
     return true;
 }
 
-/* The checks of a stack segment that IRET and far RET load in long mode: null is allowed below privilege 3 when
- * 64-bit code is returned to (SDM, IRET). */
+/* The checks of a stack segment that IRET and far RET load in long mode: null is allowed below privilege 3
+ * when 64-bit code is returned to (SDM, IRET). */
 static bool return_ss(X86Cpu *c, uint16_t ss, unsigned rpl, bool to64, X86Desc *d)
 {
     if (sel_null(ss) && to64 && rpl != 3 && (ss & 3) == rpl) {
@@ -455,7 +468,7 @@ bool x86_iret(X86Cpu *c, unsigned opsize)
     if (!x86_pe(c))
         return iret_real(c, opsize);
     if (x86_vm86(c) || (*x86_flags(c) & FL_NT))
-        return x86_fault(c, EXC_GP, 0);         /* in long mode so says the manual; task returns are not here */
+        return x86_fault(c, EXC_GP, 0); /* in long mode so says the manual; task returns are not here */
     bool code64 = x86_code64(c);
     uint64_t f[5];                              /* pc cs flags sp ss */
     X86Stack st = x86_stack_now(c);

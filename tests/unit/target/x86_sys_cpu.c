@@ -33,9 +33,12 @@ static void model_errors(void)
 static void model_features(void)
 {
     static const struct { const char *spec; unsigned feature; bool has; } t[] = {
-        { "qemu64", X86F_SSE3, true }, { "qemu64", X86F_SSE42, false }, { "qemu64,+sse4.2", X86F_SSE42, true },
-        { "max", X86F_SSE42, true }, { "max,-sse4.2", X86F_SSE42, false }, { "max,sse4_2=off", X86F_SSE42, false },
-        { "max,-pcid,pcid=on", X86F_PCID, true }, { "max,sse3=off", X86F_SSE3, false }, { "max,-pni", X86F_SSE3, false },
+        { "qemu64", X86F_SSE3, true }, { "qemu64", X86F_SSE42, false },
+        { "qemu64,+sse4.2", X86F_SSE42, true },
+        { "max", X86F_SSE42, true }, { "max,-sse4.2", X86F_SSE42, false },
+        { "max,sse4_2=off", X86F_SSE42, false },
+        { "max,-pcid,pcid=on", X86F_PCID, true }, { "max,sse3=off", X86F_SSE3, false },
+        { "max,-pni", X86F_SSE3, false },
         { "max,-lzcnt", X86F_ABM, false }, { "max", X86F_AVX, false }, { "max,-avx", X86F_AVX, false },
         { "max,enforce,check=on", X86F_LM, false },
     };
@@ -108,15 +111,23 @@ static void cpuid(void)
 static void msrs(void)
 {
     static const struct { uint32_t msr; uint64_t v; bool ok; uint64_t back; } t[] = {
-        { 0x174, 0x10, true, 0x10 }, { 0x175, 1ull << 47, false, 0 }, { 0x176, 0xffffffff81000000, true, 0xffffffff81000000 },
-        { 0x8b, 5, true, 0x01000065 }, { 0xfe, 5, false, 0x508 }, { 0x1d9, 0x1000, false, 0 }, { 0x3b, 0x100, true, 0x100 },
-        { 0x200, 6, true, 6 }, { 0x200, 7, false, 6 }, { 0x201, 0xffffff800, true, 0xffffff800 }, { 0x20f, 1ull << 44, false, 0 },
-        { 0x250, 0x0606060606060606, true, 0x0606060606060606 }, { 0x26f, 0x0202, false, 0 }, { 0x2ff, 0xc06, true, 0xc06 },
-        { 0x2ff, 0x1000, false, 0xc06 }, { 0x277, 0x0007010600070106, true, 0x0007010600070106 }, { 0x277, 2, false, 0x0007010600070106 },
-        { 0xc0000080, EFER_SCE | EFER_NXE, true, EFER_SCE | EFER_NXE }, { 0xc0000080, 1 << 13, false, EFER_SCE | EFER_NXE },
-        { 0xc0000081, ~0ull, true, ~0ull }, { 0xc0000082, 1ull << 63, false, 0 }, { 0xc0000084, 1ull << 32, false, 0 },
+        { 0x174, 0x10, true, 0x10 }, { 0x175, 1ull << 47, false, 0 },
+        { 0x176, 0xffffffff81000000, true, 0xffffffff81000000 },
+        { 0x8b, 5, true, 0x01000065 }, { 0xfe, 5, false, 0x508 }, { 0x1d9, 0x1000, false, 0 },
+        { 0x3b, 0x100, true, 0x100 },
+        { 0x200, 6, true, 6 }, { 0x200, 7, false, 6 }, { 0x201, 0xffffff800, true, 0xffffff800 },
+        { 0x20f, 1ull << 44, false, 0 },
+        { 0x250, 0x0606060606060606, true, 0x0606060606060606 }, { 0x26f, 0x0202, false, 0 },
+        { 0x2ff, 0xc06, true, 0xc06 },
+        { 0x2ff, 0x1000, false, 0xc06 }, { 0x277, 0x0007010600070106, true, 0x0007010600070106 },
+        { 0x277, 2, false, 0x0007010600070106 },
+        { 0xc0000080, EFER_SCE | EFER_NXE, true, EFER_SCE | EFER_NXE },
+        { 0xc0000080, 1 << 13, false, EFER_SCE | EFER_NXE },
+        { 0xc0000081, ~0ull, true, ~0ull }, { 0xc0000082, 1ull << 63, false, 0 },
+        { 0xc0000084, 1ull << 32, false, 0 },
         { 0xc0000100, 0x7fffffffffff, true, 0x7fffffffffff }, { 0xc0000102, 0x0000800000000000, false, 0 },
-        { 0xc0000103, 1ull << 32, false, 0 }, { 0x1b, 0xfee00d00, true, 0xfee00d00 }, { 0x6e0, 5, true, 5 }, { 0x802, 1, false, 1 },
+        { 0xc0000103, 1ull << 32, false, 0 }, { 0x1b, 0xfee00d00, true, 0xfee00d00 },
+        { 0x6e0, 5, true, 5 }, { 0x802, 1, false, 1 },
     };
     Fake *f = fake_new("max");
     X86Cpu *c = f->c;
@@ -164,10 +175,12 @@ static void tsc(void)
 static void control_errors(void)
 {
     static const struct { unsigned n; uint64_t set, clear; bool ok; } t[] = {
-        { 0, 1ull << 32, 0, false }, { 0, 0, CR0_PE, false }, { 0, 0, CR0_PG, false /* 64-bit code */ }, { 0, CR0_NW, 0, false },
+        { 0, 1ull << 32, 0, false }, { 0, 0, CR0_PE, false }, { 0, 0, CR0_PG, false /* 64-bit code */ },
+        { 0, CR0_NW, 0, false },
         { 0, CR0_NW | CR0_CD, 0, true }, { 0, CR0_TS, 0, true }, { 0, 1 << 6, 0, true },
         { 3, 1ull << 40, 0, false }, { 3, 1ull << 63, 0, false }, { 3, 0x18, 0, true },
-        { 4, 0, CR4_PAE, false }, { 4, CR4_VME, 0, false }, { 4, 1 << 13, 0, false }, { 4, CR4_PKE, 0, false },
+        { 4, 0, CR4_PAE, false }, { 4, CR4_VME, 0, false }, { 4, 1 << 13, 0, false },
+        { 4, CR4_PKE, 0, false },
         { 4, CR4_PCIDE, 0, true }, { 4, CR4_SMEP | CR4_SMAP | CR4_FSGSBASE | CR4_OSXSAVE | CR4_PGE, 0, true },
         { 4, 1ull << 32, 0, false }, { 8, 15, 0, true }, { 8, 16, 0, false }, { 1, 0, 0, false },
     };
@@ -199,7 +212,8 @@ static void flushes(void)
 {
     static const struct { unsigned n; uint64_t flip; bool pcide; unsigned flushes; int asid; bool globals; } t[] = {
         { 3, 0, false, 1, 0, false }, { 3, 7, true, 1, 7, false }, { 3, 7 | 1ull << 63, true, 0, 0, false },
-        { 4, CR4_PGE, false, 1, -1, true }, { 4, CR4_SMEP, false, 1, -1, true }, { 4, CR4_SMAP, false, 0, 0, false },
+        { 4, CR4_PGE, false, 1, -1, true }, { 4, CR4_SMEP, false, 1, -1, true },
+        { 4, CR4_SMAP, false, 0, 0, false },
         { 4, CR4_PCIDE, true, 1, -1, true }, { 4, CR4_OSFXSR, false, 0, 0, false },
         { 0, CR0_WP, false, 1, -1, true }, { 0, CR0_TS, false, 0, 0, false },
     };
@@ -247,12 +261,18 @@ static void long_mode_switch(void)
 static void segment_loads(void)
 {
     static const struct { const char *name; uint8_t seg, cpl; uint16_t sel; int vector; uint32_t error; } t[] = {
-        { "data", DS, 0, S_KDS, -1, 0 }, { "user data", DS, 0, S_UDS, -1, 0 }, { "null", ES, 0, 0, -1, 0 }, { "null with RPL", ES, 3, 3, -1, 0 },
-        { "readable code", DS, 0, S_KCS, -1, 0 }, { "execute-only code", DS, 0, S_XO, EXC_GP, S_XO }, { "conforming", DS, 3, S_CONF | 3, -1, 0 },
-        { "absent", DS, 0, S_NP, EXC_NP, S_NP }, { "system", DS, 0, S_TSS, EXC_GP, S_TSS }, { "beyond", DS, 0, 0x100, EXC_GP, 0x100 },
-        { "LDT absent", DS, 0, 0xc, EXC_GP, 0xc }, { "kernel from user", DS, 3, S_KDS, EXC_GP, S_KDS }, { "RPL", DS, 0, S_KDS | 3, EXC_GP, S_KDS },
-        { "SS", SS, 0, S_KDS, -1, 0 }, { "SS null", SS, 0, 0, -1, 0 }, { "SS null, RPL", SS, 0, 1, EXC_GP, 0 }, { "SS null, user", SS, 3, 3, EXC_GP, 0 },
-        { "SS read-only", SS, 0, S_RO, EXC_GP, S_RO }, { "SS code", SS, 0, S_KCS, EXC_GP, S_KCS }, { "SS absent", SS, 0, S_NP, EXC_SS, S_NP },
+        { "data", DS, 0, S_KDS, -1, 0 }, { "user data", DS, 0, S_UDS, -1, 0 }, { "null", ES, 0, 0, -1, 0 },
+        { "null with RPL", ES, 3, 3, -1, 0 },
+        { "readable code", DS, 0, S_KCS, -1, 0 }, { "execute-only code", DS, 0, S_XO, EXC_GP, S_XO },
+        { "conforming", DS, 3, S_CONF | 3, -1, 0 },
+        { "absent", DS, 0, S_NP, EXC_NP, S_NP }, { "system", DS, 0, S_TSS, EXC_GP, S_TSS },
+        { "beyond", DS, 0, 0x100, EXC_GP, 0x100 },
+        { "LDT absent", DS, 0, 0xc, EXC_GP, 0xc }, { "kernel from user", DS, 3, S_KDS, EXC_GP, S_KDS },
+        { "RPL", DS, 0, S_KDS | 3, EXC_GP, S_KDS },
+        { "SS", SS, 0, S_KDS, -1, 0 }, { "SS null", SS, 0, 0, -1, 0 },
+        { "SS null, RPL", SS, 0, 1, EXC_GP, 0 }, { "SS null, user", SS, 3, 3, EXC_GP, 0 },
+        { "SS read-only", SS, 0, S_RO, EXC_GP, S_RO }, { "SS code", SS, 0, S_KCS, EXC_GP, S_KCS },
+        { "SS absent", SS, 0, S_NP, EXC_SS, S_NP },
         { "SS user", SS, 3, S_UDS, -1, 0 }, { "SS, RPL", SS, 3, S_UDS & ~3, EXC_GP, S_UDS & ~3 },
     };
     for (unsigned i = 0; i < G_N_ELEMENTS(t); i++) {
@@ -350,7 +370,7 @@ static void mxcsr(void)
     Fake *f = fake_new("max");
     X86Cpu *c = f->c;
     g_assert_cmphex(c->s.fp_control, ==, 0x1f80);
-    x86_set_mxcsr(c, 0x7fc1 & ~0x80);                           /* to zero, DAZ, invalid unmasked, a sticky flag */
+    x86_set_mxcsr(c, 0x7fc1 & ~0x80); /* to zero, DAZ, invalid unmasked, a sticky flag */
     g_assert_cmphex(c->s.fp_control, ==, 0x7fc1);
     g_assert_true(c->s.mode_tag >> 48 & MODE_FPEXC);
     c->s.fp_control |= 0x20;

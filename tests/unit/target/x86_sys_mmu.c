@@ -215,7 +215,8 @@ static void two_levels(void)
         { 0x400000 | FULL | PS, 0, CR4_PSE, ACC_WRITE, VIEW_USER, -1, 0x401123, 1 << 22 },
         { 0x400000 | FULL | PS | 0x2000, 0, CR4_PSE, ACC_READ, VIEW_USER, -1, 0x100401123, 1 << 22 },
         { 0x400000 | FULL | PS | 1 << 21, 0, CR4_PSE, ACC_READ, VIEW_USER, 13, 0, 0 },
-        { 0x101000 | FULL | PS, 0x500000 | FULL, 0, ACC_READ, VIEW_USER, -1, 0x500123, 4096 },     /* no PSE: a table */
+        /* no PSE: a table */
+        { 0x101000 | FULL | PS, 0x500000 | FULL, 0, ACC_READ, VIEW_USER, -1, 0x500123, 4096 },
     };
     for (unsigned i = 0; i < G_N_ELEMENTS(t); i++) {
         Fake *f = fake_new("max");

@@ -272,7 +272,8 @@ static void small_ones(void)
     g_assert_cmphex(c->kernel_gs_base, ==, 1);
     fake_free(f);
 
-    f = START(U64, 0xf3, 0x48, 0x0f, 0xae, 0xd0, 0xf3, 0x48, 0x0f, 0xae, 0xc9);         /* wrfsbase rax; rdgsbase rcx */
+    /* wrfsbase rax; rdgsbase rcx */
+    f = START(U64, 0xf3, 0x48, 0x0f, 0xae, 0xd0, 0xf3, 0x48, 0x0f, 0xae, 0xc9);
     c = f->c;
     g_assert_true(x86_set_cr(c, 4, c->cr4 | CR4_FSGSBASE));
     c->s.hot[RAX] = 0x7f1234567890;
@@ -378,7 +379,7 @@ static void segments(void)
     g_assert_cmphex(c->s.hot[RSP], ==, F_STACK);
     fake_free(f);
 
-    f = START(K64, 0x0f, 0x02, 0xc8, 0x0f, 0x03, 0xc8, 0x0f, 0x02, 0xca);       /* lar, lsl ecx, ax; lar ecx, dx */
+    f = START(K64, 0x0f, 0x02, 0xc8, 0x0f, 0x03, 0xc8, 0x0f, 0x02, 0xca); /* lar, lsl ecx, ax; lar ecx, dx */
     c = f->c;
     c->s.hot[RAX] = S_KCS;
     c->s.hot[RDX] = 0x1000;
@@ -472,7 +473,8 @@ static void ports(void)
 
     /* the bitmap of the task state: ports 0x11 and 0x12 denied */
     static const struct { uint8_t size; uint16_t port; int vector; } t[] = {
-        { 1, 0x10, -1 }, { 1, 0x11, EXC_GP }, { 1, 0x13, -1 }, { 2, 0x10, EXC_GP }, { 4, 0x0f, EXC_GP }, { 4, 0x13, -1 },
+        { 1, 0x10, -1 }, { 1, 0x11, EXC_GP }, { 1, 0x13, -1 }, { 2, 0x10, EXC_GP }, { 4, 0x0f, EXC_GP },
+        { 4, 0x13, -1 },
         { 1, 0xffff, -1 }, { 2, 0xffff, EXC_GP },
     };
     for (unsigned i = 0; i < G_N_ELEMENTS(t); i++) {
@@ -495,7 +497,7 @@ static void state_areas(void)
 {
     enum { AT = 0x50000 };
     for (unsigned slow = 0; slow < 2; slow++) {
-        Fake *f = START(K64, 0x48, 0x0f, 0xae, 0x00, 0x48, 0x0f, 0xae, 0x08);   /* fxsave64, fxrstor64 [rax] */
+        Fake *f = START(K64, 0x48, 0x0f, 0xae, 0x00, 0x48, 0x0f, 0xae, 0x08); /* fxsave64, fxrstor64 [rax] */
         X86Cpu *c = f->c;
         f->no_host = slow;
         g_assert_true(x86_set_cr(c, 4, c->cr4 | CR4_OSFXSR));
@@ -543,7 +545,8 @@ static void state_areas(void)
 static void xsave_areas(void)
 {
     enum { AT = 0x50000, SAVE = F_CODE, RSTOR = F_CODE + 4, OPT = F_CODE + 8 };
-    Fake *f = START(K64, 0x48, 0x0f, 0xae, 0x21, 0x48, 0x0f, 0xae, 0x29, 0x48, 0x0f, 0xae, 0x31);      /* of [rcx] */
+    /* of [rcx] */
+    Fake *f = START(K64, 0x48, 0x0f, 0xae, 0x21, 0x48, 0x0f, 0xae, 0x29, 0x48, 0x0f, 0xae, 0x31);
     X86Cpu *c = f->c;
     c->s.hot[RAX] = 3;
     c->s.hot[RCX] = AT;

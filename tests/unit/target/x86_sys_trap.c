@@ -134,8 +134,10 @@ static void double_faults(void)
 {
     static const struct { unsigned first; bool pf_on_stack; unsigned then; } t[] = {
         { EXC_UD, false, EXC_NP }, { EXC_DB, false, EXC_NP }, { EXC_BP, false, EXC_NP },
-        { EXC_DE, false, EXC_DF }, { EXC_GP, false, EXC_DF }, { EXC_SS, false, EXC_DF }, { EXC_TS, false, EXC_DF },
-        { EXC_PF, false, EXC_DF }, { EXC_UD, true, EXC_PF }, { EXC_GP, true, EXC_PF }, { EXC_PF, true, EXC_DF },
+        { EXC_DE, false, EXC_DF }, { EXC_GP, false, EXC_DF }, { EXC_SS, false, EXC_DF },
+        { EXC_TS, false, EXC_DF },
+        { EXC_PF, false, EXC_DF }, { EXC_UD, true, EXC_PF }, { EXC_GP, true, EXC_PF },
+        { EXC_PF, true, EXC_DF },
         { EXC_AC, false, EXC_NP },
     };
     for (unsigned i = 0; i < G_N_ELEMENTS(t); i++) {
@@ -226,7 +228,8 @@ static void protected_from_user(void)
 static void protected_bad_stack(void)
 {
     static const struct { uint16_t ss; unsigned vector; uint32_t error; } t[] = {
-        { 0, EXC_TS, 1 }, { S_UDS, EXC_TS, (S_UDS & ~3) | 1 }, { S_RO, EXC_TS, S_RO | 1 }, { S_NP, EXC_SS, S_NP | 1 },
+        { 0, EXC_TS, 1 }, { S_UDS, EXC_TS, (S_UDS & ~3) | 1 }, { S_RO, EXC_TS, S_RO | 1 },
+        { S_NP, EXC_SS, S_NP | 1 },
     };
     for (unsigned i = 0; i < G_N_ELEMENTS(t); i++) {
         Fake *f = start(false);
@@ -237,7 +240,7 @@ static void protected_bad_stack(void)
         c->exc_pending = true;
         /* the fault's own delivery needs the same stack: a double fault, then the end; look at the first step only */
         uint8_t *desc = f->ram + F_IDT + 8 * t[i].vector;
-        desc[2] = S_CONF, desc[3] = 0;          /* conforming handler: stays at privilege 3, on the user's stack */
+        desc[2] = S_CONF, desc[3] = 0; /* conforming handler: stays at privilege 3, on the user's stack */
         x86_service(&c->s);
         assert_at(f, t[i].vector);
         g_assert_cmphex(FRAME32(0), ==, t[i].error);

@@ -66,6 +66,8 @@ void     backend_restore(Backend *be, CpuState *cpu, const CodeBlock *cb, uint64
 /* guest instructions retired before the snapshot at host address `at`, since region entry */
 unsigned backend_insns_at(Backend *be, const CodeBlock *cb, uint64_t at);
 void     backend_link(Backend *be, CodeLink *link, const CodeBlock *to);        /* to NULL: unlink; one aligned store */
+/* Whoever still enters the block, through the jump cache, comes out with EXITR_LOOKUP; it is linked to no more. */
+void     backend_retire(Backend *be, const CodeBlock *cb);
 /* A comment line per stretch of code for -d out_asm: what each address belongs to. */
 void     backend_annotate(Backend *be, const CodeBlock *cb, GString *out);
 

@@ -11,7 +11,7 @@
 enum { PAGE_BITS = 12, PAGE_SIZE = 1 << PAGE_BITS };
 #define PAGE_MASK (~(uint64_t)(PAGE_SIZE - 1))
 
-enum { TLB_BITS = 10, TLB_SIZE = 1 << TLB_BITS, JUMP_BITS = 11, JUMP_SIZE = 1 << JUMP_BITS };
+enum { TLB_BITS = 10, TLB_SIZE = 1 << TLB_BITS, JUMP_BITS = 12, JUMP_SIZE = 1 << JUMP_BITS };
 
 /* read/write: the page's address when a plain access may go straight to host memory at va + addend.  Any low bit set
  * makes every inline compare fail: TLB_SLOW for I/O, ROM writes, pages with code, watchpoints; TLB_EMPTY for none.
@@ -42,8 +42,8 @@ typedef struct JumpEntry {
 /* An empty entry holds a tag that belongs to another index, so that it can never match. */
 static inline uint64_t jump_empty(unsigned index) { return ~(uint64_t)index; }
 
-/* Indexed with the low bits of pc: byte-granular guests spread well, and one AND with a shift is all it costs. */
-static inline unsigned jump_index(uint64_t pc) { return pc & (JUMP_SIZE - 1); }
+/* Functions start at multiples of 16, so the place in the page alone would crowd a sixteenth of the entries. */
+static inline unsigned jump_index(uint64_t pc) { return (pc ^ pc >> JUMP_BITS) & (JUMP_SIZE - 1); }
 
 /* One per address-space id and view (privilege and the like).  Owned by accel/tcg; private to one vCPU. */
 typedef struct TlbContext {

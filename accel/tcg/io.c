@@ -99,12 +99,6 @@ static void port_store(CpuState *cpu, uint16_t port, unsigned size, uint64_t x)
 
 /* --- the target */
 
-void walk(void *req)
-{
-    WalkReq *q = req;
-    q->done = q->v->target->mmu(q->v->cpu, q->va, q->acc, q->view, &q->r);
-}
-
 void misaligned(void *req)
 {
     MisalignedReq *r = req;

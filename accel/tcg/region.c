@@ -91,11 +91,19 @@ bool code_cache_init(Tcg *t, GError **err)
     return true;
 }
 
+static Block *block_alloc(void)
+{
+    void *b = NULL;
+    if (posix_memalign(&b, 64, sizeof(Block)))
+        g_error("out of memory for a block");
+    return memset(b, 0, sizeof(Block));
+}
+
 static void block_free(Block *b)
 {
     if (b->ir)
         ir_free(b->ir);
-    g_free(b);
+    free(b);
 }
 
 /* Lock held; the vCPU is outside generated code. */
@@ -105,6 +113,11 @@ static void segment_empty(Tcg *t, Segment *s)
         return;
     t->st.evictions++;
     t->st.evicted += s->blocks->len;
+    for (unsigned i = 0; i < t->a.vcpus->len; i++) {
+        TcgVcpu *v = t->a.vcpus->pdata[i];
+        for (unsigned n = 0; n < v->n_ctxs; n++)
+            context_forget_code(v->ctxs[n], t->mem.rx + s->at, t->mem.rx + s->at + s->size);
+    }
     for (unsigned i = 0; i < s->blocks->len; i++)
         block_kill(t, s->blocks->pdata[i]);
     for (unsigned i = 0; i < s->blocks->len; i++)
@@ -229,11 +242,7 @@ void block_kill(Tcg *t, Block *b)
     hash_remove(t, b);
     code_page_remove(t, b);
     if (!t->use_interp && !t->check)
-        for (unsigned i = 0; i < t->a.vcpus->len; i++) {
-            TcgVcpu *v = t->a.vcpus->pdata[i];
-            for (unsigned n = 0; n < v->n_ctxs; n++)
-                context_forget_block(v->ctxs[n], b);
-        }
+        backend_retire(t->backend, &b->cb);     /* jump entries may still name it */
 }
 
 bool block_link(TcgVcpu *v, CodeLink *link, Block *to)
@@ -274,12 +283,8 @@ FetchEntry *fetch_page(TcgVcpu *v, uint64_t va)
         .host = w ? w->host + skip : NULL,
         .ram_page = w ? w->ram_page + (skip >> PAGE_BITS) : RAM_PAGE_NONE,
     };
-    if (f->log > PAGE_BITS) {
-        if (f->log <= 21)
-            c->large_2m |= UINT64_C(1) << (va >> 21 & 63);
-        else
-            c->large_1g |= UINT64_C(1) << (va >> 30 & 63);
-    }
+    if (f->log > PAGE_BITS)
+        bit_set(c->large, frame_hash(va, f->log <= 21 ? 21 : 30));
     return f;
 }
 
@@ -431,7 +436,7 @@ static Block *make(TcgVcpu *v, Trans *t, Block *transient, unsigned max_insns)
     Tcg *tcg = v->tcg;
     bool keep_ir = tcg->use_interp || tcg->check;
     Ir *ir = keep_ir && !transient ? ir_new(v->target->slots) : v->ir;
-    Block *b = transient ? transient : g_new0(Block, 1);
+    Block *b = transient ? transient : block_alloc();
     Segment *s = &tcg->seg[tcg->cur];
     for (bool fresh = false;; fresh = true) {
         if (!translate(t, ir, max_insns))
@@ -462,7 +467,7 @@ static Block *make(TcgVcpu *v, Trans *t, Block *transient, unsigned max_insns)
         return b;
     }
     if (!transient) {
-        g_free(b);
+        free(b);
         if (keep_ir)
             ir_free(ir);
     }

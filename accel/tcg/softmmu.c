@@ -47,23 +47,17 @@ void mark_bits(Context *c, unsigned i, bool global, uint64_t va, unsigned log)
         bit_set(c->tlb_global, i);
     else
         bit_clear(c->tlb_global, i);
-    if (log > PAGE_BITS) {
-        if (log <= 21)
-            c->large_2m |= UINT64_C(1) << (va >> 21 & 63);
-        else
-            c->large_1g |= UINT64_C(1) << (va >> 30 & 63);
-    }
+    if (log > PAGE_BITS)
+        bit_set(c->large, frame_hash(va, log <= 21 ? 21 : 30));
 }
 
 static __attribute__((noinline)) TlbEntry *tlb_fill(TcgVcpu *v, Context *c, uint64_t va, MmuAccess acc)
 {
-    WalkReq q = { v, va, acc, c->view, false, { 0 } };
-    fp_shield(walk, &q, v->cpu->fp_host);       /* targets need not mind what they are compiled with */
-    if (!q.done) {
+    MmuResult r;
+    if (!v->target->mmu(v->cpu, va, acc, c->view, &r)) {        /* compiled without FP, see target.h */
         v->st.fill_faults++;
         return NULL;
     }
-    MmuResult r = q.r;
     v->st.tlb_fills++;
     unsigned i = va >> PAGE_BITS & (TLB_SIZE - 1), log = 63 - __builtin_clzll(r.page_len | PAGE_SIZE);
     TlbEntry *e = &c->hw.tlb[i];

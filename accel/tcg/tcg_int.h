@@ -24,7 +24,9 @@ typedef struct PageLink { Block *b; struct PageLink *next, **prev; } PageLink;
 
 struct Block {
     CodeBlock  cb;                              /* first: CodeLink.owner is a Block */
-    uint64_t   ra, ra2;                         /* entry; page that holds the rest of a straddling one, or RA_NONE */
+    uint64_t   ra;                              /* entry */
+    Block     *hash_next;                       /* up to here: one cache line, all that a look-up passes over */
+    uint64_t   ra2;                             /* page that holds the rest of a straddling one, or RA_NONE */
     uint32_t   mode;
     uint16_t   len, len2;                       /* guest bytes in the page of ra, in that of ra2 */
     uint32_t   n_insns;
@@ -32,7 +34,6 @@ struct Block {
     bool       listed;                          /* in hash table and page lists */
     uint32_t   seg;
     CodeLink  *incoming;
-    Block     *hash_next;
     PageLink   page[2];
     Ir        *ir;                              /* kept for the interpreter and for check=on, else NULL */
 };
@@ -50,7 +51,7 @@ typedef struct CodePage {                       /* a RAM page that blocks were r
 enum { MAX_SEGMENTS = 8 };
 typedef struct Segment { size_t at, size, used; GPtrArray *blocks; /* by address */ } Segment;
 
-enum { HASH_BITS = 16, PAGE_HASH_BITS = 12 };
+enum { HASH_BITS = 17, PAGE_HASH_BITS = 12 };
 
 struct Tcg {
     Accel          a;                           /* first */
@@ -80,7 +81,7 @@ struct Tcg {
 
 /* --- TLB contexts (tlb.c) */
 
-enum { N_CONTEXTS = 32, N_FETCH = 64, N_VIEWS = 16, N_WINDOWS = 4, SELECT_SIZE = 64 };
+enum { N_CONTEXTS = 32, N_FETCH = 64, N_VIEWS = 16, N_WINDOWS = 4, SELECT_SIZE = 64, FRAME_HASHES = 1 << 14 };
 
 enum {                                          /* more bits of TlbEntry.pa */
     TLBE_READONLY = 4,                          /* ROM: reads are plain, writes go to the region */
@@ -105,8 +106,8 @@ typedef struct Context {
     uint64_t    jump_used[JUMP_SIZE / 64], jump_global[JUMP_SIZE / 64], jump_straddles[JUMP_SIZE / 64];
     FetchEntry  fetch[N_FETCH];
     /* Hashes of what is present, so that dropping a page seldom has to search: pages in jump entries (by global),
-     * 2 MiB and 1 GiB frames that hold fragments of large mappings. */
-    uint64_t    jump_pages[2][4], large_2m, large_1g;
+     * 2 MiB and 1 GiB frames that hold fragments of large mappings.  See frame_hash(). */
+    uint64_t    jump_pages[2][FRAME_HASHES / 64], large[FRAME_HASHES / 64];
 
     TcgVcpu    *v;
     uint32_t    asid;
@@ -172,6 +173,12 @@ struct TcgVcpu {
 
 static inline TcgVcpu *tcg_vcpu(CpuState *cpu) { return cpu->vcpu; }
 static inline Context *context(CpuState *cpu) { return (Context *)cpu->ctx; }
+/* The two halves of a canonical address space, which are a program's and its kernel's, do not get into each other's
+ * way: flushes are mostly in one of them, large mappings in the other. */
+static inline unsigned frame_hash(uint64_t va, unsigned log)
+{
+    return (va >> 47 & 1) << 13 | ((va >> log) + log) * UINT64_C(0x9e3779b97f4a7c15) >> 51;
+}
 static inline uint32_t cpu_mode(const CpuState *cpu) { return cpu->mode_tag >> 48; }
 static inline bool bit_test(const uint64_t *set, unsigned i) { return set[i / 64] >> i % 64 & 1; }
 static inline void bit_set(uint64_t *set, unsigned i) { set[i / 64] |= UINT64_C(1) << i % 64; }
@@ -224,7 +231,6 @@ static inline bool link_covers(const PageLink *l, unsigned offset, unsigned len)
 Context *context_get(TcgVcpu *v, uint32_t asid, unsigned view);
 void  contexts_free(TcgVcpu *v);
 void  context_flush(Context *c, bool globals);
-void  context_forget_block(Context *c, const Block *b); /* its jump entry, if any */
 void  context_forget_code(Context *c, const uint8_t *lo, const uint8_t *hi);
 void  tlb_protect_page(TcgVcpu *v, uint64_t ram_page);  /* writes to it go the slow way from now on */
 void  tlb_remapped(TcgVcpu *v);                         /* physical memory has changed: forget all */
@@ -252,8 +258,6 @@ void  fp_shield(void (*fn)(void *arg), void *arg, uint32_t mxcsr);
 typedef struct IoReq { TcgVcpu *v; uint64_t pa, value; unsigned size; bool fault; } IoReq;
 void  io_load(void *req);
 void  io_store(void *req);
-typedef struct WalkReq { TcgVcpu *v; uint64_t va; MmuAccess acc; unsigned view; bool done; MmuResult r; } WalkReq;
-void  walk(void *req);
 typedef struct MisalignedReq { CpuState *cpu; uint64_t va; unsigned memop; bool allowed; } MisalignedReq;
 void  misaligned(void *req);
 typedef struct WindowReq { TcgVcpu *v; uint64_t pa; const Window *found; } WindowReq;

@@ -49,14 +49,7 @@ void context_flush(Context *c, bool globals)
             fetch_drop(&c->fetch[i]);
     jump_flush(c, globals);
     if (globals)
-        c->large_2m = c->large_1g = 0;          /* else: global fragments of large mappings may be left */
-}
-
-void context_forget_block(Context *c, const Block *b)
-{
-    unsigned i = jump_index(b->ra - c->code_base);      /* the page offset is the same in RAM and virtual addresses */
-    if (c->hw.jump[i].code == b->cb.code && bit_test(c->jump_used, i))
-        jump_drop(c, i);
+        memset(c->large, 0, sizeof c->large);    /* else: global fragments of large mappings may be left */
 }
 
 void context_forget_code(Context *c, const uint8_t *lo, const uint8_t *hi)
@@ -176,8 +169,6 @@ void tlb_hook_flush(CpuState *cpu, int32_t asid, bool globals)
 static unsigned entry_log(const TlbEntry *e) { return (e->pa & TLBE_LOG) >> TLBE_LOG_SHIFT; }
 static uint64_t entry_va(const TlbEntry *e) { return (e->read != TLB_EMPTY ? e->read : e->write) & PAGE_MASK; }
 
-static uint64_t hash_bit(uint64_t frame) { return UINT64_C(1) << (frame & 63); }
-
 /* Pages of pc that lie in the same 2^log frame as pc; straddlers also when their second page does. */
 static void jump_drop_range(Context *c, uint64_t pc, unsigned log, bool only_global)
 {
@@ -216,7 +207,7 @@ static void drop_large(Context *c, uint64_t va, bool only_global)
         }
     }
     /* Entries of the jump cache may outlive the fetch entry that they came from. */
-    unsigned log = c->large_1g & hash_bit(va >> 30) ? 30 : 21;
+    unsigned log = bit_test(c->large, frame_hash(va, 30)) ? 30 : 21;
     jump_drop_range(c, va - c->code_base, widest > log ? widest : log, only_global);
 }
 
@@ -231,11 +222,11 @@ static void drop_page(Context *c, uint64_t va, bool only_global)
         fetch_drop(f);
     if (G_UNLIKELY(c->code_base))
         jump_flush(c, true);            /* pcs wrap at a width that we do not know */
-    uint64_t pc = va - c->code_base, bit = hash_bit(pc >> PAGE_BITS);
-    unsigned w = pc >> (PAGE_BITS + 6) & 3;
-    if ((c->jump_pages[1][w] & bit) || (!only_global && (c->jump_pages[0][w] & bit)))
+    uint64_t pc = va - c->code_base;
+    unsigned hash = frame_hash(pc, PAGE_BITS);
+    if (bit_test(c->jump_pages[1], hash) || (!only_global && bit_test(c->jump_pages[0], hash)))
         jump_drop_range(c, pc, PAGE_BITS, only_global);
-    if ((c->large_2m & hash_bit(va >> 21)) || (c->large_1g & hash_bit(va >> 30)))
+    if (bit_test(c->large, frame_hash(va, 21)) || bit_test(c->large, frame_hash(va, 30)))
         drop_large(c, va, only_global);
 }
 
@@ -279,8 +270,7 @@ void jump_fill(TcgVcpu *v, uint64_t pc, const Block *b, bool global)
     if (global)
         bit_set(c->jump_global, i);
     for (unsigned n = 0; n <= (b->ra2 != RA_NONE); n++) {
-        uint64_t page = (pc >> PAGE_BITS) + n;
-        c->jump_pages[global][page >> 6 & 3] |= hash_bit(page);
+        bit_set(c->jump_pages[global], frame_hash(pc + n * PAGE_SIZE, PAGE_BITS));
     }
     if (b->ra2 != RA_NONE)
         bit_set(c->jump_straddles, i);

@@ -306,6 +306,20 @@ void backend_link(Backend *be, CodeLink *link, const CodeBlock *to)
     aim(be, link, to ? to->code : link->owner->code + link->stub_at);
 }
 
+void backend_retire(Backend *be, const CodeBlock *cb)
+{
+    /* A block starts with its head's SUB, which is longer than the jump and ends before the 8 aligned bytes do. */
+    uint8_t *entry = be->mem.rw + (cb->code - be->mem.rx), bytes[8];
+    int32_t rel = (int32_t)(be->mem.rx + be->thunk.lookup - (cb->code + 5));
+    g_assert((uintptr_t)entry % 8 == 0);
+    memcpy(bytes, entry, 8);
+    bytes[0] = 0xe9;
+    memcpy(bytes + 1, &rel, 4);
+    uint64_t word;
+    memcpy(&word, bytes, 8);
+    __atomic_store_n((uint64_t *)entry, word, __ATOMIC_RELEASE);
+}
+
 CpuExit backend_enter(Backend *be, CpuState *cpu, const void *code)
 {
     typedef CpuExit EnterFn(CpuState *cpu, const void *code);

@@ -129,6 +129,8 @@ void x64_look_up(Gen *g)
     _Static_assert(sizeof(JumpEntry) == 16, "the shift below scales by it");
     enum { AT = offsetof(TlbContext, jump) };
     x64_mov32(g, RTMP, RTMP2);
+    x64_shift_i(g, false, SH_SHR, RTMP, JUMP_BITS);
+    x64_rr(g, 0x33, RTMP, RTMP2);
     x64_shift_i(g, false, SH_SHL, RTMP, 4);
     x64_rr(g, 0x81, ALU_AND, RTMP);
     x64_4(g, (JUMP_SIZE - 1) << 4);

@@ -40,7 +40,7 @@ typedef struct JumpEntry {
 } JumpEntry;
 
 /* An empty entry holds a tag that belongs to another index, so that it can never match. */
-static inline uint64_t jump_empty(unsigned index) { return ~(uint64_t)index; }
+static inline uint64_t jump_empty(unsigned index) { return index ^ 1; }
 
 /* Functions start at multiples of 16, so the place in the page alone would crowd a sixteenth of the entries. */
 static inline unsigned jump_index(uint64_t pc) { return (pc ^ pc >> JUMP_BITS) & (JUMP_SIZE - 1); }

@@ -128,8 +128,13 @@ void x64_look_up(Gen *g)
 {
     _Static_assert(sizeof(JumpEntry) == 16, "the shift below scales by it");
     enum { AT = offsetof(TlbContext, jump) };
-    x64_mov32(g, RTMP, RTMP2);
-    x64_shift_i(g, false, SH_SHR, RTMP, JUMP_BITS);
+    if (g->be->features & HOST_BMI2) {
+        x64_vrr(g, 0xf0 | O_0F3A | O_F2 | O_W, RTMP, 0, RTMP2);         /* rorx */
+        x64_1(g, JUMP_BITS);
+    } else {
+        x64_mov(g, RTMP, RTMP2);
+        x64_shift_i(g, true, SH_SHR, RTMP, JUMP_BITS);
+    }
     x64_rr(g, 0x33, RTMP, RTMP2);
     x64_shift_i(g, false, SH_SHL, RTMP, 4);
     x64_rr(g, 0x81, ALU_AND, RTMP);

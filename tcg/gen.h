@@ -37,6 +37,13 @@ enum {                      /* how[]: decisions of the backward pass */
     HOW_ZXUSED = 32,        /* someone relies on the zero upper bits of this load */
 };
 
+/* Accesses of a block off one base that lie close together share one look-up: the first that is executed checks the
+ * page of them all and leaves the host address of the base in a register. */
+typedef struct Group { uint32_t base; int32_t lo, hi; uint32_t last; uint16_t n; bool store; } Group;
+enum { MAX_BASES = 3 };
+/* A register that holds the host address of an entity, or 0: look again. */
+typedef struct HostBase { uint32_t group; uint8_t reg; } HostBase;
+
 enum { MAX_USES = 4 };
 typedef struct Uses { uint32_t next[MAX_USES]; } Uses;
 
@@ -85,6 +92,8 @@ typedef struct Gen {
     Ent      *ent;
     uint32_t *rep;
     uint8_t  *zx, *how, *ext;
+    uint16_t *group_of;                 /* by insn: index in groups + 1; 0: alone */
+    GEN_ARRAY(Group, groups);
     uint32_t *next_call;                /* by insn: position of the first call after it */
     Uses     *uses;
     uint32_t *commit_prev;              /* by commit: entity of the slot before it */
@@ -96,6 +105,9 @@ typedef struct Gen {
     uint32_t reg_ent[N_REGS];
     uint8_t  *spill_used;               /* by 8-byte unit */
     uint32_t spill_hint;
+    HostBase base[MAX_BASES];
+    unsigned n_bases;
+    uint32_t base_regs;                 /* their registers */
     bool     flags_live;                /* host flags hold something: constants by mov, not xor */
     bool     random;
     bool     snap_now;                  /* the current insn may fault: what its snapshot needs stays in place */
@@ -191,6 +203,10 @@ void     ra_home_overwrite(Gen *g, unsigned slot, uint32_t e);  /* slot's memory
 typedef struct Move { uint8_t to; uint8_t vec; uint32_t ent; Val zext_of; } Move;
 /* All at once: registers `to` receive entities; a free register is not needed beyond the scratch ones. */
 void     ra_parallel(Gen *g, const Move *moves, unsigned n);
+/* Registers for host addresses: given only if one is free, taken away when anything else needs it. */
+unsigned ra_base_find(Gen *g, uint32_t group);          /* the register, locked; or NO_REG */
+unsigned ra_base_new(Gen *g, uint32_t group);           /* the same */
+void     ra_base_drop_all(Gen *g);
 uint16_t ra_pin(Gen *g, uint32_t e);
 void     ra_clear(Gen *g, uint32_t first_commit);       /* nothing is anywhere */
 

@@ -29,12 +29,14 @@ static void make_room(Gen *g)
         g->ext = g_renew(uint8_t, g->ext, g->cap_ents);
         g->next_call = g_renew(uint32_t, g->next_call, g->cap_ents);
         g->uses = g_renew(Uses, g->uses, g->cap_ents);
+        g->group_of = g_renew(uint16_t, g->group_of, g->cap_ents);
     }
     if (ir->n_commits > g->cap_commits) {
         g->cap_commits = MAX(ir->n_commits, 2 * g->cap_commits);
         g->commit_prev = g_renew(uint32_t, g->commit_prev, g->cap_commits);
     }
     memset(g->how, 0, ir->n_insns);
+    memset(g->group_of, 0, ir->n_insns * sizeof g->group_of[0]);
     for (uint32_t i = 0; i < n; i++)
         g->ent[i] = (Ent){ .next = NEVER, .reg = NO_REG };
 }
@@ -122,6 +124,76 @@ unsigned gen_uses(const Gen *g, uint32_t i, uint32_t out[MAX_USES])
     return m;
 }
 
+/* --- accesses that share a look-up */
+
+enum { OPEN_GROUPS = 6, GROUP_SPAN = 256, GROUP_REACH = 80 };
+
+static bool may_share(const IrInsn *in)
+{
+    return !(in->flags & (MO_VIEW | MO_ALIGN)) && mo_bytes(in->flags) <= 16 && !val_is_const(in->a);
+}
+
+/* Base entity and displacement of the address. */
+static bool base_of(const Gen *g, const IrInsn *in, uint32_t first, uint32_t *base, int32_t *disp)
+{
+    const IrInsn *add = &g->ir->insns[in->a];
+    *disp = 0;
+    if (add->op == IR_ADD && in->a >= first && val_is_const(add->b) && !val_is_const(add->a)) {
+        int64_t d = (int64_t)const_lo(g->ir, add->b);
+        if (d > -0x100000 && d < 0x100000) {
+            *disp = (int32_t)d;
+            *base = gen_ent(g, add->a);
+            return true;
+        }
+    }
+    *base = gen_ent(g, in->a);
+    return false;
+}
+
+static void find_groups(Gen *g, const IrBlock *b)
+{
+    const Ir *ir = g->ir;
+    struct { uint32_t group, head; bool head_add; } open[OPEN_GROUPS];
+    unsigned n_open = 0, next = 0;
+
+    for (uint32_t i = b->first; i < b->end; i++) {
+        const IrInsn *in = &ir->insns[i];
+        if (in->op == IR_CALL)
+            n_open = 0;
+        if ((in->op != IR_LOAD && in->op != IR_STORE) || !may_share(in) || g->n_groups == UINT16_MAX - 1)
+            continue;
+        uint32_t base;
+        int32_t lo;
+        bool add = base_of(g, in, b->first, &base, &lo);
+        int32_t hi = lo + (int32_t)mo_bytes(in->flags);
+        unsigned k = 0;
+        for (; k < n_open; k++) {
+            Group *gr = &g->groups[open[k].group];
+            if (gr->base == base && i - gr->last < GROUP_REACH && MAX(hi, gr->hi) - MIN(lo, gr->lo) <= GROUP_SPAN)
+                break;
+        }
+        if (k < n_open) {
+            Group *gr = &g->groups[open[k].group];
+            gr->lo = MIN(lo, gr->lo);
+            gr->hi = MAX(hi, gr->hi);
+            gr->store |= in->op == IR_STORE || in->flags & MO_RMW;
+            gr->last = i;
+            if (++gr->n == 2) {
+                g->group_of[open[k].head] = open[k].group + 1;
+                g->how[open[k].head] |= open[k].head_add ? HOW_ADDR : 0;
+            }
+            g->group_of[i] = open[k].group + 1;
+            g->how[i] |= add ? HOW_ADDR : 0;
+            continue;
+        }
+        k = n_open < OPEN_GROUPS ? n_open++ : next++ % OPEN_GROUPS;
+        open[k].group = g->n_groups;
+        open[k].head = i;
+        open[k].head_add = add;
+        GEN_PUSH(g, groups) = (Group){ base, lo, hi, i, 1, in->op == IR_STORE || in->flags & MO_RMW };
+    }
+}
+
 /* Decides what insn i takes into itself. */
 static void decide(Gen *g, uint32_t i, uint32_t first)
 {
@@ -137,8 +209,8 @@ static void decide(Gen *g, uint32_t i, uint32_t first)
             g->how[i] |= HOW_FUSE;
         return;
     case IR_LOAD: case IR_STORE:
-        if (val_is_const(in->a) || in->a < first)
-            return;
+        if (g->group_of[i] || val_is_const(in->a) || in->a < first)
+            return;                     /* of a group: decided already */
         from = &insns[in->a];
         if (from->op == IR_ADD && from->n_uses == 1 && !from->in_snap && val_is_const(from->b) &&
             !val_is_const(from->a)) {
@@ -223,6 +295,7 @@ static void backward(Gen *g, const IrBlock *b, uint32_t log_end)
     uint32_t last_of[MAX_SLOTS], call = NEVER, seen = log_end;
     bool any = false;
 
+    find_groups(g, b);
     memset(last_of, 0, ir->n_slots * sizeof last_of[0]);
     for (uint32_t k = b->first_commit; k < log_end; k++) {
         uint32_t s = ir->commits[k].slot;
@@ -403,6 +476,7 @@ void gen_analyse(Gen *g)
     const Ir *ir = g->ir;
     make_room(g);
     find_entities(g);
+    g->n_groups = 0;
     g->n_blocks = g->n_live_in = g->n_entry_locs = 0;
     for (uint32_t k = 0; k < ir->n_blocks; k++)
         GEN_PUSH(g, blocks) = (GenBlock){ 0 };

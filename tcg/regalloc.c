@@ -23,6 +23,8 @@ void ra_start(Gen *g)
     g->spill_hint = 0;
     g->flags_live = false;
     g->flags_a = VAL_NONE;
+    g->n_bases = 0;
+    g->base_regs = 0;
     memset(g->home_ent, 0, g->ir->n_slots * sizeof g->home_ent[0]);
     g->dirty = g->kept = (SlotSet){ { 0, 0 } };
     g->n_commits = g->ir->blocks[0].first_commit;
@@ -180,6 +182,62 @@ void ra_forget(Gen *g, uint32_t e)
         spill_free(g, e);
 }
 
+static void base_drop(Gen *g, unsigned k)
+{
+    uint32_t bit = 1u << g->base[k].reg;
+    g->base_regs &= ~bit;
+    g->free |= bit;
+    g->base[k] = g->base[--g->n_bases];
+}
+
+void ra_base_drop_all(Gen *g)
+{
+    while (g->n_bases)
+        base_drop(g, 0);
+}
+
+static void base_drop_reg(Gen *g, unsigned reg)
+{
+    for (unsigned k = 0; k < g->n_bases; k++)
+        if (g->base[k].reg == reg) {
+            base_drop(g, k);
+            return;
+        }
+}
+
+unsigned ra_base_find(Gen *g, uint32_t group)
+{
+    for (unsigned k = 0; k < g->n_bases; k++)
+        if (g->base[k].group == group) {
+            g->locked |= 1u << g->base[k].reg;
+            return g->base[k].reg;
+        }
+    return NO_REG;
+}
+
+static void expire(Gen *g);
+
+unsigned ra_base_new(Gen *g, uint32_t group)
+{
+    if (!(g->free & GPRS & ~g->locked))
+        expire(g);
+    uint32_t avail = g->free & GPRS & ~g->locked;
+    if (g->n_bases == MAX_BASES)
+        for (unsigned k = 0; k < MAX_BASES; k++)
+            if (!(g->locked >> g->base[k].reg & 1)) {
+                base_drop(g, k);
+                break;
+            }
+    if (!avail || g->n_bases == MAX_BASES)
+        return NO_REG;
+    unsigned r = low(avail & ~g->regs->saved ? avail & ~g->regs->saved : avail);
+    g->free &= ~(1u << r);
+    g->locked |= 1u << r;
+    g->base_regs |= 1u << r;
+    g->base[g->n_bases++] = (HostBase){ group, (uint8_t)r };
+    return r;
+}
+
 static void expire(Gen *g)
 {
     for (uint32_t m = g->regs->all & ~g->free & ~g->locked; m; m &= m - 1) {
@@ -187,6 +245,9 @@ static void expire(Gen *g)
         if (e && g->ent[e].last < g->pos)
             ra_forget(g, e);
     }
+    for (unsigned k = g->n_bases; k-- > 0;)
+        if (g->groups[g->base[k].group].last < g->pos && !(g->locked >> g->base[k].reg & 1))
+            base_drop(g, k);
 }
 
 /* The register to give up: the farthest next use; one that is in memory already counts as farther. */
@@ -235,11 +296,15 @@ static unsigned get_reg(Gen *g, uint32_t mask, bool crosses)
     if (!avail) {
         expire(g);
         avail = g->free & allowed;
+        if (!avail && g->base_regs & allowed) {
+            base_drop_reg(g, low(g->base_regs & allowed));
+            avail = g->free & allowed;
+        }
     }
-    if (avail && !(g->random && rng(g) % 8 == 0 && (allowed & ~g->free))) {
+    if (avail && !(g->random && rng(g) % 8 == 0 && (allowed & ~g->free & ~g->base_regs))) {
         r = pick(g, avail, crosses);
     } else {
-        r = victim(g, allowed & ~g->free);
+        r = victim(g, allowed & ~g->free & ~g->base_regs);
         uint32_t e = g->reg_ent[r];
         if (g->ent[e].last >= g->pos)
             ra_save(g, e);
@@ -323,6 +388,7 @@ unsigned ra_def_from(Gen *g, uint32_t d, uint32_t a, uint32_t mask)
 void ra_take(Gen *g, unsigned reg)
 {
     uint32_t e = g->reg_ent[reg];
+    base_drop_reg(g, reg);
     if (e) {
         if (g->ent[e].last < g->pos) {
             ra_forget(g, e);
@@ -386,7 +452,7 @@ void ra_end_insn(Gen *g, uint32_t i)
     if (g->rep[i] == i && in->type != T_NONE && !g->ent[i].last)
         ra_forget(g, i);                /* a result that nobody wants */
     /* temporaries */
-    for (uint32_t m = g->locked & ~g->free; m; m &= m - 1)
+    for (uint32_t m = g->locked & ~g->free & ~g->base_regs; m; m &= m - 1)
         if (!g->reg_ent[low(m)])
             g->free |= 1u << low(m);
     g->locked = 0;
@@ -472,6 +538,8 @@ void ra_clear(Gen *g, uint32_t first_commit)
         if (g->reg_ent[r])
             g->ent[g->reg_ent[r]].reg = NO_REG;
     memset(g->reg_ent, 0, sizeof g->reg_ent);
+    g->n_bases = 0;
+    g->base_regs = 0;
     g->free = g->regs->all;
     g->locked = 0;
     for (unsigned i = 0; i < 2 * SPILL_SLOTS; i++)

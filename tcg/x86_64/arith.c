@@ -304,3 +304,30 @@ void x64_scaled_add(Gen *g, uint32_t i)
     unsigned d = ra_def(g, i, GPRS);
     x64_rx(g, 0x8d | wide(in->type == I64), d, a, b, (unsigned)const_lo(g->ir, shl->b), 0);
 }
+
+/* Part of a value that is only in memory: loaded with its extension.  False: it is elsewhere, or wanted again. */
+bool x64_extend_memory(Gen *g, uint32_t i)
+{
+    const IrInsn *in = &g->ir->insns[i];
+    unsigned pos = 0, len;
+    int32_t disp;
+
+    if (val_is_const(in->a))
+        return false;
+    if (in->op == IR_EXTRACT) {
+        pos = FIELD_POS(in->aux);
+        len = FIELD_LEN(in->aux);
+    } else {
+        len = type_bits(val_type(g->ir, in->a));
+    }
+    if (pos % 8 || (len != 8 && len != 16 && len != 32) ||
+        !in_memory(g, gen_ent(g, in->a), g->uses[i].next[0], (pos + len) / 8, &disp))
+        return false;
+    unsigned d = ra_def(g, i, GPRS);
+    uint32_t w = in->op == IR_SEXT && in->type == I64 ? O_W : 0, sign = in->op == IR_SEXT ? 8 : 0;
+    if (len == 32)
+        x64_cpu(g, sign ? 0x63 | O_W : 0x8b, d, disp + pos / 8);
+    else
+        x64_cpu(g, ((len == 8 ? 0xb6 : 0xb7) + sign) | O_0F | w, d, disp + pos / 8);
+    return true;
+}

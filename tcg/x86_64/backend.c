@@ -159,14 +159,12 @@ static void emit_insn(Gen *g, uint32_t i)
     case IR_UMULW: case IR_SMULW: case IR_UDIVW: case IR_UDIV: case IR_SDIV:
         x64_mul_div(g, i);
         break;
-    case IR_ADD:
-        if (g->how[i] & HOW_SCALE) {
-            x64_scaled_add(g, i);
-            break;
-        }
-        /* fall through */
     default:
-        if (!select_emit(g, g->be->rows, i))
+        if (g->how[i] & HOW_SCALE)
+            x64_scaled_add(g, i);
+        else if ((in->op == IR_EXTRACT || in->op == IR_ZEXT || in->op == IR_SEXT) && x64_extend_memory(g, i))
+            break;
+        else if (!select_emit(g, g->be->rows, i))
             g_error("x86-64: no row for %s of type %u", ir_ops[in->op].name, in->type);
         break;
     }
@@ -424,7 +422,7 @@ void backend_free(Backend *be)
     Gen *g = &be->gen;
     void *arrays[] = { g->cold, g->fixups, g->recs, g->sites, g->links, g->pool, g->ent, g->rep, g->zx, g->how, g->ext,
                        g->next_call, g->uses, g->commit_prev, g->spill_used, g->blocks, g->live_in, g->entry_locs,
-                       g->bits, g->pin };
+                       g->bits, g->pin, g->group_of, g->groups };
     for (unsigned k = 0; k < ARRAY_LEN(arrays); k++)
         g_free(arrays[k]);
     rows_free(be->rows);

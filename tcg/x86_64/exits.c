@@ -406,6 +406,7 @@ void x64_call(Gen *g, uint32_t i)
         args[3] = ir->insns[i - 1].a;
         args[4] = ir->insns[i - 1].b;
     }
+    ra_base_drop_all(g);
     if (faults) {
         snap_advance(g, in->flags);
         g->snap_now = true;

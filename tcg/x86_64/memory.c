@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Guest memory: the inline look-up in the software TLB (tcg/layout.h), the access, and the slow path in cold code. */
+ * Guest memory: the inline look-up in the software TLB (tcg/layout.h), the access, and the slow path in cold code.
+ *
+ * Of a group of accesses off one base (tcg/live.c) the first that runs checks that the whole range lies in one page
+ * that allows what the group does, and keeps the host address of the base, or 0 if the check failed.  The others test
+ * that register; at 0 they look for themselves, in cold code. */
 #include "tcg/x86_64/x64.h"
 
 typedef struct Access {
@@ -7,12 +11,23 @@ typedef struct Access {
     int32_t  disp;
     unsigned mo, bytes;
     bool     write;             /* compares with TlbEntry.write */
+    bool     fast;              /* has a fast path */
+    unsigned host;              /* register of the base's host address; NO_REG */
+    bool     leads;             /* it is set here */
+    int32_t  lo, hi;            /* range that is checked, relative to base */
+    bool     check_write;
+    /* What is done there. */
+    bool     store, vec, imm;
+    unsigned reg;
+    int64_t  value;             /* imm */
+    IrType   sign_to;           /* load: T_NONE: zero-extends */
+    uint32_t flags, thunk, rec;
 } Access;
 
 static Access access_start(Gen *g, uint32_t i, bool write)
 {
     const IrInsn *in = &g->ir->insns[i];
-    Access a = { .mo = in->flags & 0xffff, .bytes = mo_bytes(in->flags), .write = write };
+    Access a = { .mo = in->flags & 0xffff, .bytes = mo_bytes(in->flags), .write = write, .host = NO_REG, .flags = in->flags };
     Val addr = in->a;
     snap_advance(g, in->aux);
     g->snap_now = true;
@@ -21,7 +36,30 @@ static Access access_start(Gen *g, uint32_t i, bool write)
         addr = g->ir->insns[addr].a;
     }
     a.base = ra_use(g, gen_ent(g, addr), GPRS);
+    a.fast = !(a.mo & MO_VIEW) && a.bytes <= 16;
+    a.lo = a.disp;
+    a.hi = a.disp + (int32_t)a.bytes;
+    a.check_write = write;
     return a;
+}
+
+/* After all other registers have been given out. */
+static void access_share(Gen *g, Access *a, uint32_t i)
+{
+    if (!g->group_of[i])
+        return;
+    uint32_t group = g->group_of[i] - 1;
+    const Group *gr = &g->groups[group];
+    a->host = ra_base_find(g, group);
+    if (a->host != NO_REG || gr->last == i)
+        return;
+    a->host = ra_base_new(g, group);
+    if (a->host == NO_REG)
+        return;
+    a->leads = true;
+    a->lo = gr->lo > 0 && gr->hi <= 256 ? 0 : gr->lo;          /* from the base itself: a shorter check */
+    a->hi = gr->hi;
+    a->check_write |= gr->store;
 }
 
 static void jump_cold(Gen *g, int cc)
@@ -34,63 +72,42 @@ static void jump_cold(Gen *g, int cc)
     }
     x64_fix(g, FIX_COLD, cold_at(g));
 }
-
-static void address(Gen *g, unsigned to, const Access *a, int32_t more)
-{
-    if (a->disp + more)
-        x64_rm(g, 0x8d | O_W, to, a->base, a->disp + more);
-    else
-        x64_mov(g, to, a->base);
-}
-
-/* Leaves the addend in r10.  False: the access has no fast path, the code jumps to the slow one. */
-static bool probe(Gen *g, Access *a)
-{
-    if (a->mo & MO_VIEW || a->bytes > 16) {
-        jump_cold(g, -1);
-        return false;
-    }
-    enum { SHIFT = PAGE_BITS - 5, INDEX_MASK = (TLB_SIZE - 1) << 5 };
-    _Static_assert(sizeof(TlbEntry) == 32, "the shift below scales by it");
-    if (g->be->features & HOST_BMI2 && !a->disp) {
-        x64_vrr(g, 0xf0 | O_0F3A | O_F2 | O_W, RTMP, 0, a->base);       /* rorx */
-        x64_1(g, SHIFT);
-    } else {
-        address(g, RTMP, a, 0);
-        x64_shift_i(g, true, SH_SHR, RTMP, SHIFT);
-    }
-    x64_rr(g, 0x81, ALU_AND, RTMP);
-    x64_4(g, INDEX_MASK);
-    bool align = a->mo & MO_ALIGN;
-    address(g, RTMP2, a, align ? 0 : (int32_t)a->bytes - 1);
-    x64_rr(g, 0x81 | O_W, ALU_AND, RTMP2);
-    x64_4(g, (uint32_t)PAGE_MASK | (align ? a->bytes - 1 : 0));
-    x64_rx(g, 0x3b | O_W, RTMP2, RCTX, RTMP, 0,
-           a->write ? offsetof(TlbEntry, write) : offsetof(TlbEntry, read));
-    jump_cold(g, CC_NE);
-    x64_rx(g, 0x8b | O_W, RTMP, RCTX, RTMP, 0, offsetof(TlbEntry, addend));
-    return true;
-}
-
-/* Calls the slow path with the address and the flags; a fault finds the snapshot record here. */
-static void slow_call(Gen *g, const Access *a, uint32_t thunk, uint32_t flags, uint32_t rec)
-{
-    address(g, RTMP, a, 0);
-    x64_mov_i(g, RTMP2, flags);
-    x64_to_thunk(g, 0xe8, thunk);
-    GEN_PUSH(g, sites) = (Site){ cold_at(g), rec };
-}
 static void jump_back(Gen *g, uint32_t hot)
 {
     x64_1(g, 0xe9);
     x64_fix(g, FIX_HOT, hot);
 }
 
-/* opcode, register, [base + r10 + disp] */
-static void at_host(Gen *g, uint32_t op, unsigned reg, const Access *a)
+static void address(Gen *g, unsigned to, unsigned base, int32_t disp)
 {
-    x64_rx(g, op, reg, a->base, RTMP, 0, a->disp);
+    if (disp)
+        x64_rm(g, 0x8d | O_W, to, base, disp);
+    else
+        x64_mov(g, to, base);
 }
+
+/* Compares the page of [base + lo, base + hi) with its TLB entry; equal: plain memory.  The entry is found by the first
+ * byte and compared with the page of the last, so a range that crosses pages never matches. */
+static void look(Gen *g, const Access *a, int32_t lo, int32_t hi, bool write)
+{
+    enum { SHIFT = PAGE_BITS - 5, INDEX_MASK = (TLB_SIZE - 1) << 5 };
+    _Static_assert(sizeof(TlbEntry) == 32, "the shift below scales by it");
+    bool align = a->mo & MO_ALIGN;
+    if (g->be->features & HOST_BMI2 && !lo) {
+        x64_vrr(g, 0xf0 | O_0F3A | O_F2 | O_W, RTMP, 0, a->base);       /* rorx */
+        x64_1(g, SHIFT);
+    } else {
+        address(g, RTMP, a->base, lo);
+        x64_shift_i(g, true, SH_SHR, RTMP, SHIFT);
+    }
+    x64_rr(g, 0x81, ALU_AND, RTMP);
+    x64_4(g, INDEX_MASK);
+    address(g, RTMP2, a->base, align ? lo : hi - 1);
+    x64_rr(g, 0x81 | O_W, ALU_AND, RTMP2);
+    x64_4(g, (uint32_t)PAGE_MASK | (align ? a->bytes - 1 : 0));
+    x64_rx(g, 0x3b | O_W, RTMP2, RCTX, RTMP, 0, write ? offsetof(TlbEntry, write) : offsetof(TlbEntry, read));
+}
+static void get_addend(Gen *g) { x64_rx(g, 0x8b | O_W, RTMP, RCTX, RTMP, 0, offsetof(TlbEntry, addend)); }
 
 enum { SCRATCH = offsetof(CpuState, scratch) - CPU_BIAS };
 
@@ -103,6 +120,10 @@ static uint32_t load_op(unsigned bytes, IrType sign_to)
     default: return 0x8b | O_W;
     }
 }
+static uint32_t store_op(unsigned bytes)
+{
+    return bytes == 1 ? 0x88 | O_BREG : bytes == 2 ? 0x89 | O_66 : bytes == 4 ? 0x89 : 0x89 | O_W;
+}
 
 static void bswap(Gen *g, unsigned r, unsigned bytes)
 {
@@ -114,8 +135,19 @@ static void bswap(Gen *g, unsigned r, unsigned bytes)
     }
 }
 
+/* Where an access goes: base and, if not NO_REG, index. */
+typedef struct Place { unsigned base, index; int32_t disp; } Place;
+
+static void at_place(Gen *g, uint32_t op, unsigned reg, Place p)
+{
+    if (p.index == NO_REG)
+        x64_rm(g, op, reg, p.base, p.disp);
+    else
+        x64_rx(g, op, reg, p.base, p.index, 0, p.disp);
+}
+
 /* Vector moves to and from memory: 4, 8, 16 bytes. */
-static void vec_mem(Gen *g, bool store, unsigned bytes, unsigned reg, const Access *a, int32_t cpu)
+static void vec_mem(Gen *g, bool store, unsigned bytes, unsigned reg, Place p)
 {
     uint32_t op;
     if (bytes == 16)
@@ -124,14 +156,12 @@ static void vec_mem(Gen *g, bool store, unsigned bytes, unsigned reg, const Acce
         op = store ? 0xd6 | O_0F | O_66 : 0x7e | O_0F | O_F3;           /* movq */
     else
         op = (store ? 0x7e : 0x6e) | O_0F | O_66;                       /* movd */
-    if (a && g->be->avx)
-        x64_vrx(g, op, reg & 15, a->base, RTMP, a->disp);
-    else if (a)
-        x64_rx(g, op, reg & 15, a->base, RTMP, 0, a->disp);
-    else if (g->be->avx)
-        x64_vrm(g, op, reg & 15, 0, RBP, cpu);
+    if (!g->be->avx)
+        at_place(g, op, reg & 15, p);
+    else if (p.index == NO_REG)
+        x64_vrm(g, op, reg & 15, 0, p.base, p.disp);
     else
-        x64_cpu(g, op, reg & 15, cpu);
+        x64_vrx(g, op, reg & 15, p.base, p.index, p.disp);
 }
 /* movd between a vector and a general register */
 static void vec_gpr(Gen *g, bool to_gpr, unsigned vec, unsigned gpr)
@@ -143,25 +173,139 @@ static void vec_gpr(Gen *g, bool to_gpr, unsigned vec, unsigned gpr)
         x64_rr(g, op, vec & 15, gpr);
 }
 
-static void load_vec(Gen *g, uint32_t i)
+static void do_load(Gen *g, const Access *a, Place p)
 {
-    Access a = access_start(g, i, g->ir->insns[i].flags & MO_RMW);
-    unsigned d = ra_def(g, i, VECS);
-    uint32_t rec = snap_record(g, g->ir->insns[i].aux);
-    if (probe(g, &a)) {
-        if (a.bytes < 4) {
-            at_host(g, load_op(a.bytes, T_NONE), RTMP2, &a);
-            vec_gpr(g, false, d, RTMP2);
+    if (a->vec && a->bytes < 4) {
+        at_place(g, load_op(a->bytes, T_NONE), RTMP2, p);
+        vec_gpr(g, false, a->reg, RTMP2);
+    } else if (a->vec) {
+        vec_mem(g, false, a->bytes, a->reg, p);
+    } else if (a->mo & MO_BE) {
+        at_place(g, load_op(a->bytes, T_NONE), a->reg, p);
+        bswap(g, a->reg, a->bytes);
+        if (a->sign_to && a->bytes < 8)
+            x64_rr(g, load_op(a->bytes, a->sign_to) | (a->bytes == 1 ? O_BRM : 0), a->reg, a->reg);
+    } else {
+        at_place(g, load_op(a->bytes, a->sign_to), a->reg, p);
+    }
+}
+
+static void do_store(Gen *g, const Access *a, Place p)
+{
+    unsigned bytes = a->bytes;
+    if (a->vec && bytes < 4) {
+        vec_gpr(g, true, a->reg, RTMP2);
+        at_place(g, store_op(bytes), RTMP2, p);
+    } else if (a->vec) {
+        vec_mem(g, true, bytes, a->reg, p);
+    } else if (a->imm) {
+        uint32_t op = bytes == 1 ? 0xc6 : bytes == 2 ? 0xc7 | O_66 : bytes == 4 ? 0xc7 : 0xc7 | O_W;
+        at_place(g, op, 0, p);
+        for (unsigned n = 0; n < MIN(bytes, 4); n++)
+            x64_1(g, (unsigned)(a->value >> 8 * n) & 0xff);
+    } else if (a->mo & MO_BE && bytes > 1) {
+        x64_mov(g, RTMP2, a->reg);
+        bswap(g, RTMP2, bytes);
+        at_place(g, store_op(bytes), RTMP2, p);
+    } else {
+        at_place(g, store_op(bytes), a->reg, p);
+    }
+}
+
+static void do_access(Gen *g, const Access *a, Place p)
+{
+    if (a->store)
+        do_store(g, a, p);
+    else
+        do_load(g, a, p);
+}
+
+/* Calls the slow path with the address and the flags; a fault finds the snapshot record here. */
+static void slow_call(Gen *g, const Access *a)
+{
+    address(g, RTMP, a->base, a->disp);
+    x64_mov_i(g, RTMP2, a->flags);
+    x64_to_thunk(g, 0xe8, a->thunk);
+    GEN_PUSH(g, sites) = (Site){ cold_at(g), a->rec };
+}
+
+static void slow(Gen *g, const Access *a)
+{
+    const Place scratch = { RBP, NO_REG, SCRATCH };
+    if (a->store && a->vec) {
+        vec_mem(g, true, 16, a->reg, scratch);
+    } else if (a->store && a->imm) {
+        x64_cpu(g, 0xc7 | O_W, 0, SCRATCH);
+        x64_4(g, (uint32_t)a->value);
+    } else if (a->store) {
+        x64_cpu(g, 0x89 | O_W, a->reg, SCRATCH);
+    }
+    slow_call(g, a);
+    if (a->store)
+        return;
+    if (a->vec)
+        vec_mem(g, false, a->bytes == 16 ? 16 : 8, a->reg, scratch);
+    else
+        x64_cpu(g, load_op(a->bytes, a->sign_to), a->reg, SCRATCH);
+}
+
+/* The way of an access that cannot use the shared check: its own, then the slow path. */
+static void alone(Gen *g, const Access *a, uint32_t back)
+{
+    look(g, a, a->disp, a->disp + (int32_t)a->bytes, a->write);
+    x64_1(g, 0x70 | CC_NE);
+    uint8_t *jump = g->p;
+    x64_1(g, 0);
+    get_addend(g);
+    do_access(g, a, (Place){ a->base, RTMP, a->disp });
+    jump_back(g, back);
+    *jump = (uint8_t)(g->p - jump - 1);
+}
+
+static void access(Gen *g, const Access *a)
+{
+    bool follows = a->host != NO_REG && !a->leads, own = follows;
+    if (!a->fast) {
+        jump_cold(g, -1);
+    } else if (follows) {
+        x64_rr(g, 0x85 | O_W, a->host, a->host);
+        jump_cold(g, CC_E);
+        do_access(g, a, (Place){ a->host, NO_REG, a->disp });
+    } else {
+        look(g, a, a->lo, a->hi, a->check_write);
+        jump_cold(g, CC_NE);
+        get_addend(g);
+        if (a->leads) {
+            x64_rx(g, 0x8d | O_W, a->host, a->base, RTMP, 0, 0);
+            own = a->lo != a->disp || a->hi != a->disp + (int32_t)a->bytes || a->check_write != a->write;
+            do_access(g, a, (Place){ a->host, NO_REG, a->disp });
         } else {
-            vec_mem(g, false, a.bytes, d, &a, 0);
+            do_access(g, a, (Place){ a->base, RTMP, a->disp });
         }
     }
     uint32_t back = hot_at(g);
+    if (a->store && a->mo & MO_SC)
+        x64_fence(g);
     cold_begin(g);
-    slow_call(g, &a, g->be->thunk.load, g->ir->insns[i].flags, rec);
-    vec_mem(g, false, a.bytes == 16 ? 16 : 8, d, NULL, SCRATCH);
+    if (a->leads)
+        x64_mov_i(g, a->host, 0);
+    if (own)
+        alone(g, a, back);
+    slow(g, a);
     jump_back(g, back);
     cold_end(g);
+}
+
+static void load_vec(Gen *g, uint32_t i)
+{
+    const IrInsn *in = &g->ir->insns[i];
+    Access a = access_start(g, i, in->flags & MO_RMW);
+    a.vec = true;
+    a.thunk = g->be->thunk.load;
+    a.reg = ra_def(g, i, VECS);
+    access_share(g, &a, i);
+    a.rec = snap_record(g, in->aux);
+    access(g, &a);
 }
 
 void x64_load(Gen *g, uint32_t i)
@@ -172,110 +316,40 @@ void x64_load(Gen *g, uint32_t i)
         return;
     }
     Access a = access_start(g, i, in->flags & MO_RMW);
-    uint32_t addr = g->reg_ent[a.base], rec;
-    unsigned d;
-    IrType sign_to = g->how[i] & HOW_SEXT ? g->ext[i] : T_NONE;
+    uint32_t addr = g->reg_ent[a.base];
+    a.thunk = g->be->thunk.load;
+    a.sign_to = g->how[i] & HOW_SEXT ? g->ext[i] : T_NONE;
     if (!ent_is_const(g, addr) && ent_dies_now(g, addr)) {
-        rec = snap_record(g, in->aux);
-        d = a.base;
-        ra_drop_reg(g, d);
-        ra_set(g, i, d);
+        access_share(g, &a, i);
+        a.rec = snap_record(g, in->aux);
+        a.reg = a.base;
+        ra_drop_reg(g, a.reg);
+        ra_set(g, i, a.reg);
     } else {
-        d = ra_def(g, i, GPRS);
-        rec = snap_record(g, in->aux);
+        a.reg = ra_def(g, i, GPRS);
+        access_share(g, &a, i);
+        a.rec = snap_record(g, in->aux);
     }
-    if (probe(g, &a)) {
-        if (in->flags & MO_BE) {
-            at_host(g, load_op(a.bytes, T_NONE), d, &a);
-            bswap(g, d, a.bytes);
-            if (sign_to && a.bytes < 8)
-                x64_rr(g, load_op(a.bytes, sign_to) | (a.bytes == 1 ? O_BRM : 0), d, d);
-        } else {
-            at_host(g, load_op(a.bytes, sign_to), d, &a);
-        }
-    }
-    uint32_t back = hot_at(g);
-    cold_begin(g);
-    slow_call(g, &a, g->be->thunk.load, in->flags, rec);
-    x64_cpu(g, load_op(a.bytes, sign_to), d, SCRATCH);
-    jump_back(g, back);
-    cold_end(g);
-}
-
-static uint32_t store_op(unsigned bytes)
-{
-    return bytes == 1 ? 0x88 | O_BREG : bytes == 2 ? 0x89 | O_66 : bytes == 4 ? 0x89 : 0x89 | O_W;
-}
-
-static void store_vec(Gen *g, uint32_t i)
-{
-    const IrInsn *in = &g->ir->insns[i];
-    Access a = access_start(g, i, true);
-    unsigned v = ra_use(g, gen_ent(g, in->b), VECS);
-    uint32_t rec = snap_record(g, in->aux);
-    if (probe(g, &a)) {
-        if (a.bytes < 4) {
-            vec_gpr(g, true, v, RTMP2);
-            at_host(g, store_op(a.bytes), RTMP2, &a);
-        } else {
-            vec_mem(g, true, a.bytes, v, &a, 0);
-        }
-    }
-    if (in->flags & MO_SC)
-        x64_fence(g);
-    uint32_t back = hot_at(g);
-    cold_begin(g);
-    vec_mem(g, true, 16, v, NULL, SCRATCH);
-    slow_call(g, &a, g->be->thunk.store, in->flags, rec);
-    jump_back(g, back);
-    cold_end(g);
+    access(g, &a);
 }
 
 void x64_store(Gen *g, uint32_t i)
 {
     const IrInsn *in = &g->ir->insns[i];
-    if (type_is_vec(val_type(g->ir, in->b))) {
-        store_vec(g, i);
-        return;
-    }
+    uint32_t v = gen_ent(g, in->b);
     Access a = access_start(g, i, true);
-    bool be = in->flags & MO_BE && a.bytes > 1, imm = false;
-    int64_t k = 0;
-    unsigned v = 0;
-    if (val_is_const(in->b) && !be) {
-        k = bits_sext(const_lo(g->ir, in->b), MIN(a.bytes, 8) * 8);
-        imm = k == (int32_t)k;
+    a.store = true;
+    a.thunk = g->be->thunk.store;
+    a.vec = ent_is_vec(g, v);
+    if (ent_is_const(g, v) && !a.vec && !(in->flags & MO_BE && a.bytes > 1)) {
+        a.value = bits_sext(const_lo(g->ir, in->b), MIN(a.bytes, 8) * 8);
+        a.imm = a.value == (int32_t)a.value;
     }
-    if (!imm)
-        v = ra_use(g, gen_ent(g, in->b), GPRS);
-    uint32_t rec = snap_record(g, in->aux);
-    if (probe(g, &a)) {
-        if (imm) {
-            uint32_t op = a.bytes == 1 ? 0xc6 : a.bytes == 2 ? 0xc7 | O_66 : a.bytes == 4 ? 0xc7 : 0xc7 | O_W;
-            at_host(g, op, 0, &a);
-            for (unsigned n = 0; n < MIN(a.bytes, 4); n++)
-                x64_1(g, (unsigned)(k >> 8 * n) & 0xff);
-        } else if (be) {
-            x64_mov(g, RTMP2, v);
-            bswap(g, RTMP2, a.bytes);
-            at_host(g, store_op(a.bytes), RTMP2, &a);
-        } else {
-            at_host(g, store_op(a.bytes), v, &a);
-        }
-    }
-    if (in->flags & MO_SC)
-        x64_fence(g);
-    uint32_t back = hot_at(g);
-    cold_begin(g);
-    if (imm) {
-        x64_cpu(g, 0xc7 | O_W, 0, SCRATCH);
-        x64_4(g, (uint32_t)k);
-    } else {
-        x64_cpu(g, 0x89 | O_W, v, SCRATCH);
-    }
-    slow_call(g, &a, g->be->thunk.store, in->flags, rec);
-    jump_back(g, back);
-    cold_end(g);
+    if (!a.imm)
+        a.reg = ra_use(g, v, a.vec ? VECS : GPRS);
+    access_share(g, &a, i);
+    a.rec = snap_record(g, in->aux);
+    access(g, &a);
 }
 
 void x64_fence(Gen *g)                  /* lock or dword [rsp], 0: cheaper than mfence */
@@ -328,8 +402,14 @@ void x64_atomic(Gen *g, uint32_t i)
     } else {
         b = ra_use(g, eb, GPRS);
     }
-    uint32_t rec = snap_record(g, in->aux);
-    if (probe(g, &a)) {
+    a.rec = snap_record(g, in->aux);
+    a.thunk = g->be->thunk.atomic;
+    if (!a.fast) {
+        jump_cold(g, -1);
+    } else {
+        look(g, &a, a.lo, a.hi, true);
+        jump_cold(g, CC_NE);
+        get_addend(g);
         x64_rx(g, 0x8d | O_W, RTMP, a.base, RTMP, 0, a.disp);
         if (op == AT_CAS) {
             locked(g, in->type, 0xb0, O_0F, c);
@@ -354,7 +434,7 @@ void x64_atomic(Gen *g, uint32_t i)
     x64_cpu(g, 0x89 | O_W, b, SCRATCH);
     if (op == AT_CAS)
         x64_cpu(g, 0x89 | O_W, c, SCRATCH + 8);
-    slow_call(g, &a, g->be->thunk.atomic, in->flags, rec);
+    slow_call(g, &a);
     if (d != NO_REG)
         x64_cpu(g, 0x8b | O_W, d, cpu_disp(offsetof(CpuState, helper_ret)));
     jump_back(g, back);

@@ -229,6 +229,7 @@ void x64_select(Gen *g, uint32_t i);
 void x64_carry(Gen *g, uint32_t i);
 void x64_mul_div(Gen *g, uint32_t i);
 void x64_scaled_add(Gen *g, uint32_t i);
+bool x64_extend_memory(Gen *g, uint32_t i);
 /* memory.c */
 void x64_load(Gen *g, uint32_t i);
 void x64_store(Gen *g, uint32_t i);

@@ -108,7 +108,7 @@ static uint32_t snapshot_start(Ir *ir)
 
 static void forget_slots(struct IrBuilder *b)
 {
-    b->known = b->dirty = b->pending = (SlotSet){ { 0 } };
+    b->known = b->dirty = b->pending = b->drops = (SlotSet){ { 0 } };
 }
 
 void ir_block(Ir *ir)
@@ -175,7 +175,13 @@ void ir_insn_end(Ir *ir)
         slotset_add(&b->known, slot);
         slotset_add(&b->dirty, slot);
     }
-    b->pending = (SlotSet){ { 0 } };
+    for (left = slotset_and(b->drops, b->dirty); !slotset_empty(left); ) {
+        unsigned slot = slotset_take(&left);
+        IR_PUSH(ir, commits) = (IrCommit){ slot, VAL_NONE };
+        slotset_del(&b->known, slot);
+        slotset_del(&b->dirty, slot);
+    }
+    b->pending = b->drops = (SlotSet){ { 0 } };
 }
 
 void ir_insn_abandon(Ir *ir)
@@ -184,7 +190,7 @@ void ir_insn_abandon(Ir *ir)
 
     g_assert(b->in_insn && b->open);
     b->in_insn = b->sealed = false;
-    b->pending = (SlotSet){ { 0 } };
+    b->pending = b->drops = (SlotSet){ { 0 } };
     ir->n_guest--;
     if (ir->n_insns == b->mark.insns && ir->n_commits == b->mark.commits)
         return;                 /* the usual case: given up while decoding */
@@ -288,6 +294,16 @@ void ir_put(Ir *ir, unsigned slot, Val v)
         return;
     b->pend[slot] = v;
     slotset_add(&b->pending, slot);
+    slotset_del(&b->drops, slot);
+}
+
+void ir_drop(Ir *ir, unsigned slot)
+{
+    struct IrBuilder *b = ir->builder;
+
+    g_assert(slot < ir->n_slots && b->in_insn);
+    slotset_del(&b->pending, slot);
+    slotset_add(&b->drops, slot);
 }
 
 Val ir_pc(Ir *ir, int64_t off)

@@ -25,6 +25,7 @@ bool ir_is_imm(const Ir *ir, Val v, uint64_t *out);
 
 Val  ir_get(Ir *ir, unsigned slot);
 void ir_put(Ir *ir, unsigned slot, Val v);              /* the slot's own type */
+void ir_drop(Ir *ir, unsigned slot);                    /* undoes a put: nobody will look at the slot before the next one */
 Val  ir_pc(Ir *ir, int64_t off);                        /* I64: pc slot at entry + off */
 
 Val  ir_op1(Ir *ir, IrOp op, Val a);                    /* type of a */

@@ -26,6 +26,7 @@ struct IrBuilder {
     Val       second_of, second;        /* the last op with two results */
 
     SlotSet   known, dirty, pending;    /* cur valid; cur not in memory; pend valid */
+    SlotSet   drops;                    /* contents that nobody wants from the end of the instruction on */
     Val       cur[MAX_SLOTS], pend[MAX_SLOTS];
 
     uint32_t *fold_hits;                /* tests: how often each row applied, or NULL */

@@ -15,10 +15,13 @@ static CcOp known_op(const X86Trans *t) { return t->cc.op & ~(CCF_ALL | 3); }
 
 static Val as_i64(X86Trans *t, Val v) { return ir_ext(t->b, IR_ZEXT, I64, v); }
 
+/* Operands that the operation does not have need not be kept. */
 static void put_wide(X86Trans *t, unsigned slot, Val v)
 {
-    if (!v)
+    if (!v) {
+        ir_drop(t->b, slot);
         return;
+    }
     v = as_i64(t, v);
     ir_put(t->b, slot, v);
 }
@@ -28,6 +31,7 @@ static void put_slots(X86Trans *t)
     put_wide(t, X_CC_A, t->cc.a);
     put_wide(t, X_CC_B, t->cc.b);
     put_wide(t, X_CC_C, t->cc.c);
+    ir_drop(t->b, X_CC_CF);
     Val op = ir_imm(t->b, I32, t->cc.op);
     ir_put(t->b, X_CC_OP, op);
 }
@@ -140,10 +144,9 @@ void x86_cc_save(X86Trans *t, X86CcSlots *s)
 
 static void keep_slot(X86Trans *t, Val keep, unsigned slot, Val old)
 {
-    Val v = ir_get(t->b, slot);
-    if (v == old)
-        return;
-    v = ir_select(t->b, keep, old, v);
+    Val v = ir_get(t->b, slot);         /* the old one as well if the new flags do without */
+    if (v != old)
+        v = ir_select(t->b, keep, old, v);
     ir_put(t->b, slot, v);
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * The builder: forwarding of slots, pending and committed writes, snapshots, helpers' read and write sets, exits. */
+#include <stdlib.h>
 #include <string.h>
 #include "tests/ir_slots.h"
 #include "tcg/build_int.h"
@@ -58,6 +59,39 @@ static void forwarding(void)
            "  insn +4\n"
            "    r1 := %3\n"
            "    exit direct +8 @+8 #2\n");
+}
+
+/* What nobody will look at is not stored, even if an instruction before put it; a later put counts again. */
+static void drops(void)
+{
+    Ir *ir = start();
+    ir_insn_start(ir, 0);
+    Val k = ir_imm(ir, I64, 7);
+    ir_put(ir, TS_R0, k);
+    ir_put(ir, TS_R1, k);
+    ir_put(ir, TS_R2, k);
+    ir_insn_end(ir);
+    ir_insn_start(ir, 4);
+    ir_drop(ir, TS_R0);
+    ir_drop(ir, TS_R1);
+    ir_put(ir, TS_R1, k);                       /* it was 7 before: no commit, and not dropped */
+    ir_insn_end(ir);
+    ir_exit_direct(ir, 8);
+    ir_finish(ir, 8);
+    for (uint32_t i = 0; i < ir->n_commits; i++)
+        if (ir->commits[i].slot == TS_R0 && i >= 3)
+            g_assert_cmpuint(ir->commits[i].v, ==, VAL_NONE);
+    g_assert_cmpuint(ir->n_commits, ==, 4);
+    TestCpu *c = test_cpu_new();
+    test_cpu_seed(c, 1);
+    Interp *in = interp_new(&test_slow_ops);
+    interp_run(in, &c->s, ir);
+    g_assert_cmphex(*(uint64_t *)((char *)c + test_slots.slot[TS_R1].offset), ==, 7);
+    g_assert_cmphex(*(uint64_t *)((char *)c + test_slots.slot[TS_R2].offset), ==, 7);
+    g_assert_cmphex(*(uint64_t *)((char *)c + test_slots.slot[TS_R0].offset), !=, 7);
+    interp_free(in);
+    free(c);
+    ir_free(ir);
 }
 
 /* Within an instruction writes are seen by reads but not by snapshots. */
@@ -378,6 +412,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/tcg/build/forwarding", forwarding);
     g_test_add_func("/tcg/build/pending", pending);
+    g_test_add_func("/tcg/build/drops", drops);
     g_test_add_func("/tcg/build/snapshots", snapshots_are_shared);
     g_test_add_func("/tcg/build/helper-sets", helper_sets);
     g_test_add_func("/tcg/build/helper-takes-pending", helper_takes_pending);

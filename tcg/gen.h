@@ -34,6 +34,7 @@ enum {                      /* how[]: decisions of the backward pass */
     HOW_ADDR   = 4,         /* its address is an ADD of a constant, folded here */
     HOW_SCALE  = 8,         /* its operand b is a SHL by 1..3, folded here into an address computation */
     HOW_SEXT   = 16,        /* a load that sign-extends (to ext type) */
+    HOW_SUM    = 64,        /* an ADD of a constant that only snapshots need: they say "a + constant" */
     HOW_ZXUSED = 32,        /* someone relies on the zero upper bits of this load */
 };
 
@@ -175,7 +176,19 @@ void gen_analyse(Gen *g);
 /* The entities that insn i uses, at most MAX_USES, after fusing; the count. */
 unsigned gen_uses(const Gen *g, uint32_t i, uint32_t out[MAX_USES]);
 
-/* The committed value of some slot. */
+/* The entity that stands for a value in snapshots, and what to add to it. */
+static inline uint32_t snap_ent(const Gen *g, Val v, int32_t *plus)
+{
+    uint32_t e = gen_ent(g, v);
+    *plus = 0;
+    while (!ent_is_const(g, e) && g->how[e] & HOW_SUM) {
+        const IrInsn *add = &g->ir->insns[e];
+        *plus += (int32_t)const_lo(g->ir, add->b);
+        e = gen_ent(g, add->a);
+    }
+    return e;
+}
+/* Some snapshot may need it here: the committed value of a slot, or what that is computed from. */
 bool ent_is_dirty(const Gen *g, uint32_t e);
 /* Its register may be overwritten by the current insn. */
 static inline bool ent_dies_now(const Gen *g, uint32_t e)

@@ -257,6 +257,16 @@ static void note_use(Gen *g, uint32_t i, uint32_t at)
     }
 }
 
+/* An address that was stepped on and will be stepped on again, as by pushes: computed only where it is stored. */
+static bool only_snapshots(const Gen *g, uint32_t i)
+{
+    const IrInsn *in = &g->ir->insns[i];
+    if (in->op != IR_ADD || in->type != I64 || g->ent[i].next != NEVER || !val_is_const(in->b) || val_is_const(in->a))
+        return false;
+    int64_t k = (int64_t)const_lo(g->ir, in->b);
+    return k >= -0x10000 && k <= 0x10000;
+}
+
 static void touch_edge(Gen *g, uint32_t edge, uint32_t at)
 {
     const IrEdge *ed = &g->ir->edges[edge];
@@ -312,6 +322,11 @@ static void backward(Gen *g, const IrBlock *b, uint32_t log_end)
             continue;                           /* nothing to compute: uses count for the entity */
         if (removable(in) && !g->ent[i].last && !(ir_ops[in->op].effects & E_SECOND && second_used(g, i))) {
             g->how[i] |= HOW_DEAD;
+            continue;
+        }
+        if (only_snapshots(g, i)) {
+            g->how[i] |= HOW_SUM;
+            touch(g, gen_ent(g, in->a), g->ent[i].last);
             continue;
         }
         int32_t snap = insn_snap(ir, in);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * Snapshots: which guest slots are dirty at a point and where their values are.  A record lies behind the code:
- *     { int32 pc_delta, u16 insns, u16 n }, then n words { slot, kind, u16 index }, constants followed by their bits */
+ *     { int32 pc_delta, u16 insns, u16 n }, then n words { slot, kind, u16 index }, constants followed by their bits,
+ * kinds with LOC_PLUS by an int32 to add */
 #include <string.h>
 #include "tcg/gen.h"
 
-enum { LOC_REG, LOC_SPILL, LOC_HOME, LOC_CONST, LOC_CONST128 };
+enum { LOC_REG, LOC_SPILL, LOC_HOME, LOC_CONST, LOC_CONST128, LOC_PLUS = 0x80 };
 
 void snap_advance(Gen *g, uint32_t snap)
 {
@@ -24,9 +25,11 @@ void snap_advance(Gen *g, uint32_t snap)
 bool ent_is_dirty(const Gen *g, uint32_t e)
 {
     for (unsigned w = 0; w < 2; w++)
-        for (uint64_t m = g->dirty.w[w]; m; m &= m - 1)
-            if (gen_ent(g, g->dirty_val[w * 64 + bits_ctz(m)]) == e)
+        for (uint64_t m = g->dirty.w[w]; m; m &= m - 1) {
+            int32_t plus;
+            if (snap_ent(g, g->dirty_val[w * 64 + bits_ctz(m)], &plus) == e)
                 return true;
+        }
     return false;
 }
 
@@ -55,10 +58,13 @@ uint32_t snap_record(Gen *g, uint32_t snap)
     for (unsigned w = 0; w < 2; w++)
         for (uint64_t m = g->dirty.w[w]; m; m &= m - 1) {
             unsigned slot = w * 64 + bits_ctz(m);
-            uint32_t e = gen_ent(g, g->dirty_val[slot]);
-            const Ent *x = &g->ent[e];
-            if (g->home_ent[slot] == e || slot == g->ir->slots->pc)
+            if (g->home_ent[slot] == gen_ent(g, g->dirty_val[slot]) || slot == g->ir->slots->pc)
                 continue;
+            int32_t plus;
+            uint32_t e = snap_ent(g, g->dirty_val[slot], &plus);
+            const Ent *x = &g->ent[e];
+            if (plus)
+                slot |= LOC_PLUS << 8;
             if (ent_is_const(g, e)) {
                 const IrConst *k = ent_const(g, e);
                 bool wide = type_size(k->type) > 8;
@@ -74,6 +80,8 @@ uint32_t snap_record(Gen *g, uint32_t snap)
                 g_assert(x->spill || g->overflow);
                 put_loc(g, slot, LOC_SPILL, x->spill - 1);
             }
+            if (plus)
+                put(g, &plus, 4);
             n++;
         }
     memcpy(g->recs + at + 6, &n, 2);
@@ -111,7 +119,7 @@ void snap_restore(const uint8_t *rec, const SlotTable *slots, CpuState *cpu)
         V128 *v = &value[i];
         slot[i] = w & 0xff;
         *v = (V128){ .u64 = { 0, 0 } };         /* a narrow home stands for a zero-extended value */
-        switch (w >> 8 & 0xff) {
+        switch (w >> 8 & 0x7f) {
         case LOC_REG:
             if (reg_is_vec(index))
                 *v = cpu->dump_vec[index - FIRST_VEC];
@@ -133,6 +141,8 @@ void snap_restore(const uint8_t *rec, const SlotTable *slots, CpuState *cpu)
             p += 8;
             break;
         }
+        if (w & LOC_PLUS << 8)
+            v->u64[0] += (uint64_t)(int64_t)(int32_t)word(&p);
     }
     for (unsigned i = 0; i < n; i++) {
         const Slot *s = &slots->slot[slot[i]];

@@ -187,7 +187,7 @@ static bool emit_block(Gen *g, uint32_t block)
 {
     const IrBlock *b = &g->ir->blocks[block];
     for (uint32_t i = b->first; i < b->end; i++) {
-        if (g->ir->insns[i].op == IR_NOP || g->how[i] & HOW_DEAD || g->rep[i] != i)
+        if (g->ir->insns[i].op == IR_NOP || g->how[i] & (HOW_DEAD | HOW_SUM) || g->rep[i] != i)
             continue;
         if (!room(g))
             return false;

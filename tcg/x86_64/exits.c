@@ -30,11 +30,33 @@ static void store_const(Gen *g, int32_t disp, const IrConst *k, unsigned bytes)
     }
 }
 
-/* Entity to slot memory through the scratch registers. */
-static void store_ent(Gen *g, unsigned slot, uint32_t e)
+static void add_to(Gen *g, int32_t disp, bool w, int32_t imm)
+{
+    bool small = imm == (int8_t)imm;
+    x64_cpu(g, (small ? 0x83 : 0x81) | wide(w), ALU_ADD, disp);
+    if (small)
+        x64_1(g, (unsigned)imm);
+    else
+        x64_4(g, (uint32_t)imm);
+}
+
+/* Entity, plus a constant, to slot memory through the scratch registers. */
+static void store_ent(Gen *g, unsigned slot, uint32_t e, int32_t plus)
 {
     int32_t to = slot_disp(g, slot);
     unsigned bytes = slot_bytes(g, slot);
+    if (plus) {
+        unsigned from = g->ent[e].reg;
+        if (from == NO_REG && g->ent[e].home == slot + 1) {     /* all that read this memory otherwise have done so */
+            add_to(g, to, bytes == 8, plus);
+            return;
+        }
+        if (from == NO_REG)
+            ra_copy_to(g, from = RTMP, e);
+        x64_rm(g, 0x8d | O_W, RTMP, from, plus);
+        host_store(g, to, RTMP, bytes);
+        return;
+    }
     if (ent_is_const(g, e)) {
         store_const(g, to, ent_const(g, e), bytes);
         return;
@@ -48,13 +70,15 @@ static void store_ent(Gen *g, unsigned slot, uint32_t e)
 }
 
 /* Memory to memory by way of the stack. */
-static void push_home(Gen *g, unsigned home, uint32_t e)
+static void push_home(Gen *g, unsigned home, uint32_t e, int32_t plus)
 {
     if (slot_bytes(g, home) == 16) {
         x64_cpu(g, 0xff, 6, slot_disp(g, home));
         x64_cpu(g, 0xff, 6, slot_disp(g, home) + 8);
     } else {
         ra_copy_to(g, RTMP, e);         /* zero-extends */
+        if (plus)
+            x64_rm(g, 0x8d | O_W, RTMP, RTMP, plus);
         x64_prefixes(g, 0x50 | (RTMP & 7), 0, 0, RTMP);
     }
 }
@@ -81,23 +105,27 @@ static void store_dirty(Gen *g, bool without_pc)
     for (unsigned w = 0; w < 2; w++)
         for (uint64_t m = g->dirty.w[w]; m; m &= m - 1) {
             unsigned s = w * 64 + bits_ctz(m);
-            uint32_t e = gen_ent(g, g->dirty_val[s]);
-            if (g->home_ent[s] == e || (without_pc && s == g->ir->slots->pc))
+            if (g->home_ent[s] == gen_ent(g, g->dirty_val[s]) || (without_pc && s == g->ir->slots->pc))
                 continue;
             list[n++] = s;
             written.w[w] |= BIT(s % 64);
         }
     for (unsigned k = 0; k < n; k++) {
-        const Ent *x = &g->ent[gen_ent(g, g->dirty_val[list[k]])];
-        if (x->reg == NO_REG && x->home && slotset_has(&written, x->home - 1)) {
-            push_home(g, x->home - 1, gen_ent(g, g->dirty_val[list[k]]));
+        int32_t plus;
+        uint32_t e = snap_ent(g, g->dirty_val[list[k]], &plus);
+        const Ent *x = &g->ent[e];
+        if (x->reg == NO_REG && x->home && x->home - 1 != list[k] && slotset_has(&written, x->home - 1)) {
+            push_home(g, x->home - 1, e, plus);
             crossed[n_crossed++] = list[k];
             list[k] = 0xff;
         }
     }
     for (unsigned k = 0; k < n; k++)
-        if (list[k] != 0xff)
-            store_ent(g, list[k], gen_ent(g, g->dirty_val[list[k]]));
+        if (list[k] != 0xff) {
+            int32_t plus;
+            uint32_t e = snap_ent(g, g->dirty_val[list[k]], &plus);
+            store_ent(g, list[k], e, plus);
+        }
     while (n_crossed)
         pop_slot(g, crossed[--n_crossed]);
 }
@@ -106,14 +134,8 @@ static bool pc_is_64(const Gen *g) { return slot_bytes(g, g->ir->slots->pc) == 8
 
 void host_add_pc(Gen *g, int32_t delta)
 {
-    if (!delta)
-        return;
-    bool small = delta == (int8_t)delta;
-    x64_cpu(g, (small ? 0x83 : 0x81) | wide(pc_is_64(g)), ALU_ADD, slot_disp(g, g->ir->slots->pc));
-    if (small)
-        x64_1(g, delta);
-    else
-        x64_4(g, delta);
+    if (delta)
+        add_to(g, slot_disp(g, g->ir->slots->pc), pc_is_64(g), delta);
 }
 
 /* pc slot := entry pc + off */
@@ -356,7 +378,7 @@ void x64_slot_put(Gen *g, uint32_t i)
     ra_home_overwrite(g, slot, 0);
     if (!ent_is_const(g, e))
         ra_use(g, e, ent_is_vec(g, e) ? VECS : GPRS);
-    store_ent(g, slot, e);
+    store_ent(g, slot, e, 0);
     ra_home_overwrite(g, slot, e);
 }
 

@@ -67,17 +67,25 @@ void bench_free(Bench *b)
     g_free(b);
 }
 
-/* An access as the bus makes it: under the lock, through the region's functions. */
-static uint64_t access_read(Device *d, unsigned w, uint64_t off, unsigned size)
+static void between(Bench *b)
 {
+    if (b->cycles)
+        bench_cycle(b);
+}
+
+/* An access as the bus makes it: under the lock, through the region's functions. */
+static uint64_t access_read(Bench *b, Device *d, unsigned w, uint64_t off, unsigned size)
+{
+    between(b);
     domain_enter(d->domain);
     uint64_t v = d->windows[w].ops->read(d->windows[w].self, off, size);
     domain_leave(d->domain);
     return v;
 }
 
-static void access_write(Device *d, unsigned w, uint64_t off, uint64_t v, unsigned size)
+static void access_write(Bench *b, Device *d, unsigned w, uint64_t off, uint64_t v, unsigned size)
 {
+    between(b);
     domain_enter(d->domain);
     d->windows[w].ops->write(d->windows[w].self, off, v, size);
     domain_leave(d->domain);
@@ -99,7 +107,7 @@ uint64_t bench_read(Bench *b, const char *reg)
     unsigned w, width;
     uint64_t at;
     Device *d = find_reg(b, reg, &w, &at, &width);
-    return access_read(d, w, at, width);
+    return access_read(b, d, w, at, width);
 }
 
 void bench_write(Bench *b, const char *reg, uint64_t v)
@@ -107,7 +115,7 @@ void bench_write(Bench *b, const char *reg, uint64_t v)
     unsigned w, width;
     uint64_t at;
     Device *d = find_reg(b, reg, &w, &at, &width);
-    access_write(d, w, at, v, width);
+    access_write(b, d, w, at, v, width);
 }
 
 uint64_t bench_peek(Bench *b, const char *name)
@@ -136,20 +144,21 @@ uint64_t bench_read_at(Bench *b, const char *dev, uint64_t off, unsigned size)
 {
     unsigned w;
     Device *d = find_window(b, dev, &w);
-    return access_read(d, w, off, size);
+    return access_read(b, d, w, off, size);
 }
 
 void bench_write_at(Bench *b, const char *dev, uint64_t off, unsigned size, uint64_t v)
 {
     unsigned w;
     Device *d = find_window(b, dev, &w);
-    access_write(d, w, off, v, size);
+    access_write(b, d, w, off, v, size);
 }
 
 void bench_send(Bench *b, const char *stream, const char *text)
 {
     Stream *s = machine_stream(b->m, stream);
     NEED(s, stream);
+    between(b);
     stream_feed(s, text, strlen(text));
 }
 
@@ -178,6 +187,7 @@ void bench_drive(Bench *b, const char *name, unsigned n, bool level)
     char *id, *pin;
     split(name, &id, &pin);
     NEED(device_has_input(device(b, id), pin, n), name);
+    between(b);
     device_input(device(b, id), pin, n, level);
     g_free(id);
     g_free(pin);
@@ -199,6 +209,7 @@ void bench_wire(Bench *b, const char *from, const char *to, unsigned n)
 
 void bench_step_ns(Bench *b, int64_t ns)
 {
+    between(b);
     clock_step_ns(b->m->clock, ns);
     while (loop_run_once(b->m->loop, false))
         ;
@@ -223,4 +234,41 @@ void bench_cycle(Bench *b)
     machine_reset(b->m);
     bench_restore(b, saved);
     g_byte_array_free(saved, TRUE);
+}
+
+uint64_t bench_load(Bench *b, Space *s, uint64_t at, unsigned size)
+{
+    between(b);
+    return space_load(s, at, size, NULL);
+}
+
+void bench_store(Bench *b, Space *s, uint64_t at, unsigned size, uint64_t v)
+{
+    between(b);
+    space_store(s, at, size, v);
+}
+
+static void run_case(const BenchCase *c, bool cycles)
+{
+    Bench *b = bench_new(c->device);
+    b->cycles = cycles;
+    c->fn(b);
+    bench_free(b);
+}
+
+static void run_plain(gconstpointer data) { run_case(data, false); }
+static void run_cycled(gconstpointer data) { run_case(data, true); }
+
+int bench_main(int argc, char **argv, const char *room, const BenchCase *cases)
+{
+    g_test_init(&argc, &argv, NULL);
+    for (const BenchCase *c = cases; c->name; c++) {
+        char *plain = g_strdup_printf("/%s/%s", room, c->name);
+        char *cycled = g_strdup_printf("/%s/restored at every step/%s", room, c->name);
+        g_test_add_data_func(plain, c, run_plain);
+        g_test_add_data_func(cycled, c, run_cycled);
+        g_free(plain);
+        g_free(cycled);
+    }
+    return g_test_run();
 }

@@ -7,7 +7,18 @@
 #include "hw/core/bus.h"
 #include "hw/core/machine.h"
 
-typedef struct Bench { Machine *m; } Bench;
+typedef struct Bench {
+    Machine *m;
+    bool     cycles;        /* bench_cycle() comes before every access, drive and step of the clock */
+} Bench;
+
+/* A test program's cases, ended by { 0 }.  Each has a bench of its own with `device` on it (NULL: empty), and runs
+ * twice: as it is, and with a save, reset and restore between any two of its steps. */
+typedef struct BenchCase {
+    const char *name, *device;
+    void      (*fn)(Bench *b);
+} BenchCase;
+int bench_main(int argc, char **argv, const char *room, const BenchCase *cases);
 
 /* "uart16550,id=u,chardev=c": the device, reset; a chardev that it names and that is not there is a memory
  * stream. NULL: an empty bench. */
@@ -41,5 +52,9 @@ GByteArray *bench_save(Bench *b);
 void bench_restore(Bench *b, GByteArray *saved);
 /* Saves, resets, restores: must leave no trace. */
 void bench_cycle(Bench *b);
+
+/* Guest accesses to memory or ports by address, as a CPU makes them. */
+uint64_t bench_load(Bench *b, Space *s, uint64_t at, unsigned size);
+void     bench_store(Bench *b, Space *s, uint64_t at, unsigned size, uint64_t v);
 
 #endif

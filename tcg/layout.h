@@ -39,8 +39,8 @@ typedef struct JumpEntry {
     const void *code;           /* entry of the compiled block */
 } JumpEntry;
 
-/* An empty entry holds a tag that belongs to another index, so that it can never match. */
-static inline uint64_t jump_empty(unsigned index) { return index ^ 1; }
+/* An empty entry holds a tag that belongs to another index, so that it can never match: zero but for entry 0. */
+static inline uint64_t jump_empty(unsigned index) { return !index; }
 
 /* Functions start at multiples of 16, so the place in the page alone would crowd a sixteenth of the entries. */
 static inline unsigned jump_index(uint64_t pc) { return (pc ^ pc >> JUMP_BITS) & (JUMP_SIZE - 1); }

@@ -44,7 +44,7 @@ all: $(BUILD)/rhea-system $(links)
 
 $(BUILD)/rhea-system: $(BUILD)/main.o $(core-objs)
 	$(say) LINK $@
-	$(CC) $(SANITIZE) -pthread -o $@ $^ $(LIBS) -lm
+	$(CC) $(SANITIZE) -pthread -Wl,--as-needed -o $@ $^ $(LIBS) -lm
 $(links): $(BUILD)/rhea-system
 	ln -sf rhea-system $@
 
@@ -55,11 +55,11 @@ $(BUILD)/librhea.a: $(core-objs) $(support-objs) Makefile $(wildcard */rules.mk 
 
 $(tests): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/librhea.a
 	$(say) LINK $@
-	$(CC) $(SANITIZE) -pthread -o $@ $^ $(LIBS) -lm
+	$(CC) $(SANITIZE) -pthread -Wl,--as-needed -o $@ $^ $(LIBS) -lm
 
 $(tools): $(BUILD)/%: $(BUILD)/%.o
 	$(say) LINK $@
-	$(CC) $(SANITIZE) -pthread -o $@ $^ $(LIBS) -lutil
+	$(CC) $(SANITIZE) -pthread -Wl,--as-needed -o $@ $^ $(LIBS) -lutil
 
 $(addprefix $(BUILD)/,$(hot-y)): EXTRA_CFLAGS = -mgeneral-regs-only
 

@@ -4,7 +4,7 @@
  *   triple          a fault with no interrupt table
  *   unmapped        jumps to where nothing is
  *   hello           "hello" on the first serial port and on the debug console at 0xe9, then exit 0
- *   answer          waits for a character on the first serial port, answers with a line, then exit 0
+ *   answer          waits for a character on the first serial port, answers with a line, waits for another, then exit 0
  *   halt            waits for an interrupt that never comes
  *   ports SEED, mmio SEED, msrs SEED    random reads and writes, then exit 21
  * It is entered by the PVH protocol (Xen's docs/misc/pvh.pandoc): 32-bit, flat, no paging, ebx the start information. */
@@ -53,13 +53,20 @@ static void print(const char *text)
     }
 }
 
-static void answer(void)
+static char await_character(void)
 {
     while (!(in8(LSR) & LSR_RX))
         continue;
+    return in8(COM1);
+}
+
+/* The other character tells that the line has been read: a pseudo-terminal drops what is unread when it closes. */
+static void answer(void)
+{
     static char line[] = "got ?\n";
-    line[4] = in8(COM1);
+    line[4] = await_character();
     print(line);
+    await_character();
 }
 
 static unsigned random32(unsigned *state)

@@ -182,6 +182,7 @@ Fake *fake_new(const char *model)
 
 void fake_free(Fake *f)
 {
+    x86_model_free(f->c->model);
     x86_cpu_free(f->c);
     g_free(f->ram);
     g_free(f);

@@ -245,7 +245,8 @@ bool     x86_wrmsr(X86Cpu *c, uint32_t msr, uint64_t v);
 uint64_t x86_tsc(X86Cpu *c);
 
 /* cpuid.c */
-const X86Model *x86_model_parse(const char *spec, GError **err);        /* -cpu: "max,-sse4.2,pcid=off"; never freed before exit */
+const X86Model *x86_model_parse(const char *spec, GError **err);        /* -cpu: "max,-sse4.2,pcid=off" */
+void     x86_model_free(const X86Model *m);             /* after the last CPU of that model */
 void     x86_models_help(GString *out);
 void     x86_cpuid(X86Cpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4]);
 static inline bool x86_has(const X86Cpu *c, unsigned feature)  /* X86F_* */

@@ -153,12 +153,14 @@ static bool set_property(X86Model *m, const char *key, const char *value, GError
     if (!strcmp(key, "vendor")) {
         if (strlen(value) != 12)
             return fail(err, "CPU property 'vendor' is exactly 12 characters, '%s' is not", value);
+        g_free((char *)m->vendor);
         m->vendor = g_strdup(value);
         return true;
     }
     if (!strcmp(key, "model-id")) {
         if (strlen(value) > 47)
             return fail(err, "CPU property 'model-id' is at most 47 characters");
+        g_free((char *)m->brand);
         m->brand = g_strdup(value);
         return true;
     }
@@ -181,6 +183,8 @@ static const ModelRow *find_model(const char *name)
 static X86Model *model_new(const ModelRow *row)
 {
     X86Model *m = g_memdup2(&row->m, sizeof row->m);
+    m->vendor = g_strdup(m->vendor);
+    m->brand = g_strdup(m->brand);
     for (unsigned i = 0; i < row->n_features; i++)
         set_feature(m, row->features[i], true);
     for (unsigned f = 1; !row->features && f < X86F_N; f++)
@@ -194,9 +198,16 @@ static bool apply(X86Model *m, const char *part, GError **err)
         return switch_feature(m, part + 1, *part == '+', err);
     const char *eq = strchr(part, '=');
     if (!eq)
-        return switch_feature(m, part, true, err);
+        return set_property(m, part, "on", err);
     g_autofree char *key = g_strndup(part, eq - part);
     return set_property(m, key, eq + 1, err);
+}
+
+void x86_model_free(const X86Model *m)
+{
+    g_free((char *)m->vendor);
+    g_free((char *)m->brand);
+    g_free((X86Model *)m);
 }
 
 const X86Model *x86_model_parse(const char *spec, GError **err)
@@ -215,7 +226,7 @@ const X86Model *x86_model_parse(const char *spec, GError **err)
     X86Model *m = model_new(row);
     for (char **p = parts + 1; *p; p++) {
         if (!apply(m, *p, err)) {
-            g_free(m);
+            x86_model_free(m);
             return NULL;
         }
     }

@@ -73,7 +73,7 @@ tests: $(tests)
 tools: $(tools)
 
 # What tools/run-tests runs: the long ones first.  A guest test is an executable without a suffix.
-guest-tests := $(filter-out tests/guest/%.sh tests/guest/%.console tests/guest/%.c,$(wildcard tests/guest/*))
+guest-tests := $(filter-out %.sh %.console %.c %.S,$(wildcard tests/guest/*))
 
 check: tests all $(tools)
 	printf '%s\n' $(guest-tests) tests/floors tests/harness $(tests) > $(BUILD)/tests.list

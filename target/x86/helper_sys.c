@@ -159,7 +159,7 @@ static int invpcid(CpuState *s, uint64_t type, uint64_t lo, uint64_t va)
 
 /* --- flags, interrupts, halt */
 
-static void mode_changed(CpuState *s) { x86_mode_changed(x86_cpu(s)); }
+static void mode_changed(CpuState *s) { x86_privilege_changed(x86_cpu(s)); }
 
 /* STI has set IF: what waits is looked at after the next instruction. */
 static void interrupts_on(CpuState *s)

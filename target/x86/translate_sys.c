@@ -136,6 +136,7 @@ static bool tr_syscall(X86Trans *t, X86Args *a)
     (void)a;
     Val next = x86_next_pc(t);
     ir_call(t->b, &x86_helper_syscall, next);
+    t->mode &= ~MODE_TF;        /* no single step here: every system has TF among what SFMASK clears */
     x86_exit_mode(t);
     return true;
 }

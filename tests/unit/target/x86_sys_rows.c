@@ -137,6 +137,23 @@ static void flags(void)
     }
 }
 
+/* A stepped program's system call does not trap in the kernel. */
+static void step_over_syscall(void)
+{
+    Fake *f = START(U64, 0x0f, 0x05);
+    X86Cpu *c = f->c;
+    c->star = (uint64_t)S_UCS32 << 48 | (uint64_t)S_KCS << 32;
+    c->lstar = F_HANDLER;
+    c->sfmask = FL_TF | FL_IF;
+    *x86_flags(c) |= FL_TF;
+    x86_mode_changed(c);
+    g_assert_cmpint(fake_step(f), ==, -1);
+    g_assert_cmphex(*x86_pc(c), ==, F_HANDLER);
+    g_assert_cmphex(c->s.hot[R11], ==, FL_1 | FL_TF);
+    g_assert_cmphex(c->exc_dr6, ==, 0);
+    fake_free(f);
+}
+
 static void halt(void)
 {
     Fake *f = START(K64, 0xf4);
@@ -600,6 +617,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/x86/rows/privileges", privileges);
     g_test_add_func("/x86/rows/flags", flags);
+    g_test_add_func("/x86/rows/step-syscall", step_over_syscall);
     g_test_add_func("/x86/rows/halt", halt);
     g_test_add_func("/x86/rows/control", control_registers);
     g_test_add_func("/x86/rows/debug", debug_registers);

@@ -47,7 +47,9 @@ static bool zero_above(const Ir *ir, const IrInsn *in)
 {
     switch (in->type) {
     case I64: case PRED: return true;
-    case I32: return in->op != IR_CALL && in->op != IR_PARAM && in->op != IR_ATOMIC && in->op != IR_TRUNC;
+    case I32:       /* double shifts by 0 and moves of bytes leave upper bits alone */
+        return in->op != IR_CALL && in->op != IR_PARAM && in->op != IR_ATOMIC && in->op != IR_TRUNC &&
+               in->op != IR_SHLD && in->op != IR_SHRD && in->op != IR_DEPOSIT;
     case I8: case I16:
         return in->op == IR_LOAD || in->op == IR_SLOT_GET || in->op == IR_EXTRACT || in->op == IR_ZEXT;
     default: return false;

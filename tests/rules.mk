@@ -14,7 +14,7 @@ test-y += tests/unit/memory/space.o
 # --- tcg
 test-y += tests/unit/tcg/hostop.o
 test-y += tests/unit/tcg/build.o tests/unit/tcg/interp.o tests/unit/tcg/text.o tests/unit/tcg/verify.o tests/unit/tcg/ir_text.o
-test-y += tests/unit/tcg/x64.o
+test-y += tests/unit/tcg/x64.o tests/unit/tcg/x64_ops.o
 
 # --- target
 test-y += tests/unit/target/x86_x87.o

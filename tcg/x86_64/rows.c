@@ -52,8 +52,11 @@ static uint32_t shift_width(const Emit *e)
 static void shift_i(Gen *g, const Emit *e)
 {
     unsigned n = e->imm & (type_bits(e->type) - 1), op = e->type == I8 ? 0xc0 : 0xc1;
-    if (!n)
+    if (!n) {
+        if (e->type == I32)
+            x64_mov32(g, e->d, e->d);       /* the result has zeros above, as of all 32-bit operations */
         return;
+    }
     if (n == 1) {
         x64_rr(g, (op | 0x10) | shift_width(e), e->aux, e->d);
     } else {

@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * Each operation of the x86-64 back end by itself: every type, every kind of place that an operand may come from, against
+ * the interpreter; that every op has a row that always fits; links; encodings against capstone. */
+#include <capstone/capstone.h>
+#include "tests/unit/tcg/x64_rig.h"
+
+enum { IN_SLOT, IN_REG, IN_CONST, SPILLED, SAME, N_KINDS };
+
+static uint64_t seed_x = 88172645463325252;
+static uint64_t rnd64(void)
+{
+    seed_x ^= seed_x << 13, seed_x ^= seed_x >> 7, seed_x ^= seed_x << 17;
+    return seed_x;
+}
+static uint64_t number(void)
+{
+    static const uint64_t special[] = { 0, 1, UINT64_MAX, 0x80, 0x7f, 0xff, 0x8000, 0xffff, 0x80000000, 0x7fffffff,
+                                        0xffffffff, 0xffffffff80000000, 0x8000000000000000, 3 };
+    uint64_t v = rnd64();
+    return v & 1 ? special[(v >> 8) % ARRAY_LEN(special)] : v & 2 ? v >> 40 : v;
+}
+
+static Val operand(Ir *ir, IrType t, unsigned kind, unsigned slot, Val first)
+{
+    Val v;
+    switch (kind) {
+    case SAME:
+        return first;
+    case IN_CONST:
+        return t == PRED ? ir_imm(ir, t, rnd64() & 1) : ir_imm(ir, t, number());
+    default:
+        v = ir_get(ir, slot);
+        if (kind != IN_SLOT) {
+            Val k = ir_imm(ir, I64, 0x55aa);
+            v = ir_op2(ir, IR_XOR, v, k);
+        }
+        if (t == PRED) {
+            Val k = ir_imm(ir, I64, 4);
+            return ir_cmp(ir, C_TSTNE, v, k);
+        }
+        return ir_resize(ir, t, v, false);
+    }
+}
+
+static Val masked(Ir *ir, IrOp op, Val v, uint64_t mask)
+{
+    Val k = ir_imm(ir, val_type(ir, v), mask);
+    return ir_op2(ir, op, v, k);
+}
+
+/* One region: operands, values that compete for registers, the operation, its results to slots. */
+static void build(Ir *ir, IrOp op, IrType t, const unsigned kind[3], uint32_t aux)
+{
+    const char *sig = ir_ops[op].sig + 2;
+    Val v[3] = { 0 }, other[16], out, second = VAL_NONE;
+    bool crowded = kind[0] == SPILLED || kind[1] == SPILLED || kind[2] == SPILLED;
+
+    ir_reset(ir);
+    ir_block(ir);
+    ir_insn_start(ir, 0);
+    for (unsigned k = 0; k < 3 && sig[k] != '-'; k++) {
+        IrType ty = sig[k] == 's' ? I8 : sig[k] == 'p' ? PRED : t;
+        unsigned from = kind[k] == SAME && (k == 0 || val_type(ir, v[0]) != ty) ? IN_REG : kind[k];
+        v[k] = operand(ir, ty, from, TS_R0 + k, v[0]);
+        if (sig[k] == 's') {            /* counts below the width */
+            uint64_t c;
+            v[k] = ir_is_imm(ir, v[k], &c) ? ir_imm(ir, I8, c & (type_bits(t) - 1)) : masked(ir, IR_AND, v[k], type_bits(t) - 1);
+        }
+    }
+    if (op == IR_UDIV || op == IR_SDIV) {
+        v[1] = masked(ir, IR_AND, v[1], bits_mask(type_bits(t) - 1));
+        v[1] = masked(ir, IR_OR, v[1], 1);
+    } else if (op == IR_UDIVW) {
+        v[0] = masked(ir, IR_AND, v[0], bits_mask(type_bits(t) - 2));
+        v[2] = masked(ir, IR_OR, v[2], BIT(type_bits(t) - 1));
+    }
+    for (unsigned k = 0; crowded && k < ARRAY_LEN(other); k++) {
+        Val x = ir_get(ir, TS_R4), y = ir_imm(ir, I64, 77 * k + 5);
+        other[k] = ir_op2(ir, IR_MUL, x, y);
+    }
+    if (op == IR_EXTRACT) {
+        out = ir_extract(ir, v[0], FIELD_POS(aux), FIELD_LEN(aux));
+    } else if (op == IR_DEPOSIT) {
+        out = ir_deposit(ir, v[0], v[1], FIELD_POS(aux), FIELD_LEN(aux));
+    } else if (op == IR_CMP) {
+        out = ir_cmp(ir, aux, v[0], v[1]);
+    } else {
+        out = ir_append(ir, (IrInsn){ .op = op, .type = t, .a = v[0], .b = v[1], .c = v[2] });
+        if (ir_ops[op].effects & E_SECOND)
+            second = ir_append(ir, (IrInsn){ .op = IR_SECOND, .type = op == IR_ADDC || op == IR_SUBB ? PRED : t, .a = out });
+    }
+    out = ir_resize(ir, I64, out, false);
+    ir_put(ir, TS_R5, out);
+    if (second) {
+        second = ir_resize(ir, I64, second, false);
+        ir_put(ir, TS_R6, second);
+    }
+    if (crowded) {
+        Val sum = other[0];
+        for (unsigned k = 1; k < ARRAY_LEN(other); k++)
+            sum = ir_op2(ir, IR_XOR, sum, other[k]);
+        sum = ir_op2(ir, IR_ADD, sum, ir_get(ir, TS_R0));
+        ir_put(ir, TS_R7, sum);
+        for (unsigned k = 0; k < 3 && v[k]; k++) {      /* operands live on */
+            Val x = ir_resize(ir, I64, v[k], false);
+            ir_put(ir, TS_R1 + k, x);
+        }
+    }
+    ir_insn_end(ir);
+    ir_exit_run(ir, EXITR_HALT, 4);
+    ir_finish(ir, 4);
+}
+
+static bool type_fits(IrOp op, IrType t)
+{
+    return !strstr(ir_ops[op].text, "(i32, i64") || t >= I32;
+}
+
+static void one(Rig *r, IrOp op, IrType t, const unsigned kind[3], uint32_t aux, unsigned exits[64])
+{
+    build(r->opt, op, t, kind, aux);
+    ir_pass_dead(r->opt);
+    test_cpu_seed(r->a, (uint32_t)rnd64());
+    for (unsigned k = 0; k < 8; k++)
+        r->a->s.hot[k] = number();
+    memcpy(r->b, r->a, sizeof *r->b);
+    CpuExit x = interp_run(r->interp, &r->a->s, r->opt);
+    rig_agree(r, x, op, exits);
+}
+
+static uint32_t some_field(IrType t)
+{
+    unsigned bits = type_bits(t), pos = rnd64() % bits, len = 1 + rnd64() % (bits - pos);
+    if (rnd64() & 1)
+        pos &= ~7u, len = MAX(8, len & ~7u);
+    return FIELD_AUX(pos, MIN(len, bits - pos));
+}
+
+static void all_ops(unsigned features, bool random)
+{
+    Rig rig = { 0 }, *r = &rig;
+    unsigned exits[64] = { 0 }, n = 0;
+    rig_open(r, &(BackendOptions){ .random_registers = random, .seed = 3 });
+    rig_limit(r, features);
+    rig_fill_tlb(r, true);
+    ir_set_folding(r->opt, false);
+    for (unsigned op = IR_ADD; op <= IR_SELECT; op++) {
+        if (op == IR_ZEXT || op == IR_SEXT || op == IR_TRUNC)
+            continue;                   /* below */
+        for (IrType t = I8; t <= I64; t++) {
+            if (!type_fits(op, t))
+                continue;
+            for (unsigned combo = 0; combo < N_KINDS * N_KINDS * N_KINDS; combo++) {
+                unsigned kind[3] = { combo % N_KINDS, combo / N_KINDS % N_KINDS, combo / N_KINDS / N_KINDS };
+                const char *sig = ir_ops[op].sig + 2;
+                if ((sig[1] == '-' && kind[1]) || (sig[2] == '-' && kind[2]) || kind[0] == SAME)
+                    continue;
+                unsigned times = op == IR_CMP ? IR_N_CONDS : 4;
+                for (unsigned k = 0; k < times; k++, n++)
+                    one(r, op, t, kind, op == IR_CMP ? k : some_field(t), exits);
+            }
+        }
+    }
+    g_test_message("%u regions", n);
+    rig_close(r);
+}
+
+static void ops(void) { all_ops(~0u, false); }
+static void ops_random(void) { all_ops(~0u, true); }
+static void ops_old(void)
+{
+    all_ops(~(HOST_AVX | HOST_AVX2 | HOST_BMI1 | HOST_BMI2 | HOST_LZCNT | HOST_POPCNT), false);
+}
+
+/* --- conversions: all pairs, signed or not, from memory and from registers, of loads too */
+
+static void conversions(void)
+{
+    Rig rig = { 0 }, *r = &rig;
+    unsigned exits[64] = { 0 };
+    rig_open(r, &(BackendOptions){ 0 });
+    for (unsigned n = 0; n < 4 * 4 * 2 * 3 * 8; n++) {
+        IrType from = I8 + n % 4, to = I8 + n / 4 % 4;
+        bool sign = n / 16 % 2;
+        unsigned how = n / 32 % 3;
+        rig_fill_tlb(r, n & 1);
+        ir_reset(r->opt);
+        ir_block(r->opt);
+        ir_insn_start(r->opt, 0);
+        Val v;
+        if (how == 0) {
+            v = operand(r->opt, from, IN_SLOT, TS_R0, VAL_NONE);
+        } else if (how == 1) {
+            v = operand(r->opt, from, IN_REG, TS_R0, VAL_NONE);
+        } else {
+            Val at = ir_imm(r->opt, I64, 0x100 + 8 * (rnd64() % 64));
+            v = ir_load(r->opt, from, from - I8, at);
+        }
+        Val w = ir_resize(r->opt, to, v, sign), x = ir_resize(r->opt, I64, w, !sign);
+        ir_put(r->opt, TS_R1, x);
+        x = ir_resize(r->opt, I64, v, sign);
+        ir_put(r->opt, TS_R2, x);
+        x = ir_resize(r->opt, I64, v, !sign);
+        ir_put(r->opt, TS_R3, x);
+        ir_insn_end(r->opt);
+        ir_exit_run(r->opt, EXITR_HALT, 4);
+        ir_finish(r->opt, 4);
+        ir_pass_dead(r->opt);
+        test_cpu_seed(r->a, n);
+        r->a->s.hot[0] = number();
+        memcpy(r->b, r->a, sizeof *r->b);
+        CpuExit e = interp_run(r->interp, &r->a->s, r->opt);
+        rig_agree(r, e, n, exits);
+    }
+    rig_close(r);
+}
+
+/* --- rows */
+
+/* The last row of each op takes any operands, whatever the host has. */
+static void last_rows(void)
+{
+    for (unsigned op = 0; op < IR_N_OPS; op++) {
+        unsigned types = 0;
+        const EmitRow *last[8] = { 0 };
+        for (unsigned i = 0; i < x64_n_rows; i++)
+            if (x64_rows[i].op == op)
+                for (unsigned t = 0; t < 8; t++)
+                    if (x64_rows[i].types >> t & 1) {
+                        last[t] = &x64_rows[i];
+                        types |= 1u << t;
+                    }
+        for (unsigned t = 0; t < 8; t++) {
+            if (!last[t])
+                continue;
+            const char *fields[] = { last[t]->a, last[t]->b, last[t]->c };
+            g_assert_cmpuint(last[t]->needs, ==, 0);
+            for (unsigned k = 0; k < 3; k++)
+                g_assert_true(!fields[k] || strchr("=rmc", fields[k][0]));
+        }
+        if (types)
+            g_test_message("%s: types %#x", ir_ops[op].name, types);
+    }
+}
+
+/* --- links */
+
+static void simple_region(Ir *ir, unsigned slot, int32_t target)
+{
+    ir_reset(ir);
+    ir_block(ir);
+    ir_insn_start(ir, 0);
+    Val v = ir_get(ir, slot);
+    v = ir_addi(ir, v, 1);
+    ir_put(ir, slot, v);
+    ir_insn_end(ir);
+    ir_exit_direct(ir, target);
+    ir_finish(ir, 4);
+    ir_pass_dead(ir);
+}
+
+static void links(void)
+{
+    Rig rig = { 0 }, *r = &rig;
+    CodeBlock one, two;
+    CpuState *cpu;
+    rig_open(r, &(BackendOptions){ 0 });
+    rig_fill_tlb(r, false);
+    simple_region(r->opt, TS_R0, 16);
+    g_assert_true(backend_compile(r->be, r->opt, r->used, 16384, &one));
+    simple_region(r->opt, TS_R1, -16);
+    r->opt->entry_page_off = 16;
+    g_assert_true(backend_compile(r->be, r->opt, r->used + 16384, 16384, &two));
+    cpu = &r->b->s;
+    cpu->ctx = r->ctx;
+    cpu->countdown = 100;
+    cpu->hot[PC_OFFSET / 8] = 0x1000;
+    cpu->fp_control = cpu->fp_host = 0x1f80;
+
+    CpuExit e = backend_enter(r->be, cpu, one.code);
+    g_assert_cmpuint(e.reason, ==, EXITR_LINK);
+    g_assert_true((CodeLink *)e.arg == &one.links[0]);
+    g_assert_true(one.links[0].owner == &one);
+    g_assert_cmpint(one.links[0].target_off, ==, 16);
+    g_assert_cmphex(cpu->hot[PC_OFFSET / 8], ==, 0x1010);
+
+    /* Asked once and not linked: by the jump cache, then. */
+    cpu->hot[PC_OFFSET / 8] = 0x1000;
+    e = backend_enter(r->be, cpu, one.code);
+    g_assert_cmpuint(e.reason, ==, EXITR_LOOKUP);
+    r->ctx->jump[jump_index(0x1010)] = (JumpEntry){ jump_tag(0x1010, cpu->mode_tag), two.code };
+    cpu->hot[PC_OFFSET / 8] = 0x1000;
+    e = backend_enter(r->be, cpu, one.code);
+    g_assert_cmpuint(e.reason, ==, EXITR_LINK);
+    g_assert_true((CodeLink *)e.arg == &two.links[0]);
+    g_assert_cmphex(cpu->hot[PC_OFFSET / 8], ==, 0x1000);
+    g_assert_cmpuint(cpu->hot[1], ==, 1);
+
+    /* A loop of two blocks ends when the countdown does. */
+    backend_link(r->be, &one.links[0], &two);
+    backend_link(r->be, &two.links[0], &one);
+    cpu->countdown = 99;
+    cpu->hot[0] = cpu->hot[1] = 0;
+    e = backend_enter(r->be, cpu, one.code);
+    g_assert_cmpuint(e.reason, ==, EXITR_KICK);
+    g_assert_cmpuint(e.arg, ==, 1);
+    g_assert_cmpint(cpu->countdown, ==, -1);
+    g_assert_cmpuint(cpu->hot[0], ==, 50);
+    g_assert_cmpuint(cpu->hot[1], ==, 49);
+    g_assert_cmphex(cpu->hot[PC_OFFSET / 8], ==, 0x1010);
+
+    /* Unlinked it asks again. */
+    backend_link(r->be, &one.links[0], NULL);
+    cpu->countdown = 99;
+    cpu->hot[PC_OFFSET / 8] = 0x1000;
+    e = backend_enter(r->be, cpu, one.code);
+    g_assert_cmpuint(e.reason, ==, EXITR_LINK);
+    rig_close(r);
+}
+
+/* --- encodings of host operations */
+
+static void encoding(Rig *r, csh cs, unsigned row, const char *prefix, unsigned *seen)
+{
+    const HostRow *h = &host_rows[row];
+    Ir *ir = r->opt;
+    Val a = VAL_NONE, b = VAL_NONE, c = VAL_NONE, v;
+    IrType t = V128T;
+
+    if ((h->needs & r->be->features) != h->needs)
+        return;
+    ir_reset(ir);
+    ir_block(ir);
+    ir_insn_start(ir, 0);
+    bool ga = h->kind == HK_VG || h->kind == HK_GGG, gb = h->kind == HK_VVG || h->kind == HK_GGG;
+    v = ir_get(ir, TS_R0);
+    Val g32 = ir_ext(ir, IR_TRUNC, I32, v);
+    g32 = ir_op2i(ir, IR_XOR, g32, 1);
+    a = ga ? g32 : ir_get(ir, TS_V0);
+    if (h->kind != HK_VV && h->kind != HK_VG && h->kind != HK_GV && h->kind != HK_VSHI)
+        b = gb ? g32 : ir_get(ir, TS_V1);
+    if (h->kind == HK_VVVV)
+        c = ir_get(ir, TS_V2);
+    if (h->kind == HK_GV || h->kind == HK_FVV || h->kind == HK_GGG)
+        t = I32;
+    v = ir_host(ir, t, row, a, b, c, 1);
+    if (t == I32)
+        ir_put(ir, TS_W0, v);
+    else
+        ir_put(ir, TS_V3, v);
+    ir_insn_end(ir);
+    ir_exit_run(ir, EXITR_HALT, 4);
+    ir_finish(ir, 4);
+    ir_pass_dead(ir);
+
+    CodeBlock cb;
+    g_assert_true(backend_compile(r->be, ir, r->used, 16384, &cb));
+    g_autofree char *name = g_ascii_strdown(h->name, -1);
+    g_autoptr(GString) all = g_string_new(NULL);
+    cs_insn *insn;
+    size_t n = cs_disasm(cs, cb.code, cb.code_len, (uintptr_t)cb.code, 0, &insn);
+    bool found = false;
+    for (size_t k = 0; k < n; k++) {
+        const char *m = insn[k].mnemonic;
+        g_string_append_printf(all, "%s %s; ", m, insn[k].op_str);
+        bool vex = m[0] == 'v';
+        if (!strcmp(prefix, "v") && !(h->flags & HOF_LEGACY) && strncmp(m, "vmov", 4) && m[0] == 'v')
+            found |= !strncmp(m + 1, name, MIN(strlen(name), 4));
+        found |= !strncmp(m + vex, name, MIN(strlen(name), 4));
+        g_assert_false(vex && !*prefix);        /* none where the host has none */
+    }
+    cs_free(insn, n);
+    /* names of the table that the disassembler spells otherwise */
+    static const char *const aliases[][2] = { { "movdv", "movd" }, { "movdg", "movd" }, { "cmp", "cmp" } };
+    for (unsigned k = 0; k < ARRAY_LEN(aliases); k++)
+        found |= g_str_has_prefix(name, aliases[k][0]) && strstr(all->str, aliases[k][1]);
+    if (!found) {
+        g_test_message("%s: %s", h->name, all->str);
+        g_test_fail();
+    }
+    ++*seen;
+}
+
+static void encodings(void)
+{
+    csh cs;
+    g_assert_cmpint(cs_open(CS_ARCH_X86, CS_MODE_64, &cs), ==, CS_ERR_OK);
+    cs_option(cs, CS_OPT_SKIPDATA, CS_OPT_ON);
+    for (unsigned pass = 0; pass < 2; pass++) {
+        Rig rig = { 0 }, *r = &rig;
+        unsigned seen = 0;
+        rig_open(r, &(BackendOptions){ 0 });
+        if (pass || !r->be->avx)
+            rig_limit(r, ~(HOST_AVX | HOST_AVX2 | HOST_FMA | HOST_F16C | HOST_BMI1 | HOST_BMI2));
+        for (unsigned row = 0; row < HOST_N_ROWS; row++)
+            encoding(r, cs, row, r->be->avx ? "v" : "", &seen);
+        g_test_message("%u rows, %s", seen, r->be->avx ? "VEX" : "legacy");
+        rig_close(r);
+    }
+    cs_close(&cs);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/tcg/x64/ops", ops);
+    g_test_add_func("/tcg/x64/ops-random-registers", ops_random);
+    g_test_add_func("/tcg/x64/ops-old-host", ops_old);
+    g_test_add_func("/tcg/x64/conversions", conversions);
+    g_test_add_func("/tcg/x64/last-rows", last_rows);
+    g_test_add_func("/tcg/x64/links", links);
+    g_test_add_func("/tcg/x64/encodings", encodings);
+    return g_test_run();
+}

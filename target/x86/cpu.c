@@ -20,7 +20,7 @@ static const Slot slots[X_N_SLOTS] = {
     GPR("r14", 14), GPR("r15", 15),
     [X_PC] = { "pc", I64, HOT(16) },
     [X_CC_A] = { "cc_a", I64, HOT(17) }, [X_CC_B] = { "cc_b", I64, HOT(18) },
-    [X_CC_C] = { "cc_c", I64, HOT(19) },
+    [X_CC_C] = { "cc_c", I64, HOT(19) }, [X_CC_D] = { "cc_d", I64, HOT(28) },
     [X_CC_OP] = { "cc_op", I32, HOT(20) }, [X_CC_CF] = { "cc_cf", I32, HOT(20) + 4 },
     [X_EFLAGS] = { "eflags", I64, HOT(21) },
     BASE("es", 0), BASE("cs", 1), BASE("ss", 2), BASE("ds", 3), BASE("fs", 4), BASE("gs", 5),

@@ -21,8 +21,8 @@ enum {
 
 /* Arithmetic flags are kept as (operation, operands): cc_op and cc_a, cc_b, cc_c at the operand size in the low bits
  * (upper bits of the operand slots are ignored).  CCF_CARRY: CF is bit 0 of cc_cf, CCF_OVF: OF is bit 1 of cc_cf, all
- * others as the operation says: INC and DEC are ADD and SUB of 1 with the old carry, BT, CLC, STC, CMC and most
- * rotates set only the carry. */
+ * others as the operation says: BT, CLC, STC, CMC and most rotates set only the carry.  CCF_INC, CCF_DEC: an INC or DEC
+ * came after the operation: its result is cc_d, CF is that of the operation, so that nobody need compute it. */
 typedef enum CcOp {
     CC_EFLAGS,          /* a: the flags at their EFLAGS places */
     CC_ADD = 4,         /* a result, b second operand; + size (0: 8 bits .. 3: 64) here and below */
@@ -39,6 +39,9 @@ typedef enum CcOp {
     CCF_OVF = 0x40,
     CCF_CARRY = 0x80,
     CCF_ALL = CCF_OVF | CCF_CARRY,
+    CCF_INC = 0x100, CCF_DEC = 0x200,       /* with CCF_OVF: OF is newer than they are */
+    CCF_STEP = CCF_INC | CCF_DEC,
+    CCF_STEP_SIZE = 10, /* shift: size of the operand of INC or DEC, 0: 8 bits .. 3: 64 */
 } CcOp;
 
 /* Slots.  The first 32 live in CpuState.hot. */
@@ -59,13 +62,14 @@ enum {
     X_KERNEL_GS,                                /* i64: kernel_gs_base */
     X_CR4,                                      /* i64: read only, for checks: MOV to CR4 goes through x86_set_cr() */
     X_SHADOW,                                   /* i8: 1 after STI and MOV SS, see X86Cpu.shadow */
+    X_CC_D,             /* i64 */
     X_N_SLOTS
 };
 extern const SlotTable x86_slots;
 
 #define SLOTS_GPR  0x000000000000ffffull
 #define SLOTS_PC   (1ull << X_PC)
-#define SLOTS_CC   (0x1full << X_CC_A)
+#define SLOTS_CC   (0x1full << X_CC_A | 1ull << X_CC_D)
 #define SLOTS_FL   (SLOTS_CC | 1ull << X_EFLAGS)
 #define SLOTS_BASE (0x3full << X_ES_BASE)
 #define SLOTS_XMM  (0x1ffffull << X_XMM0)       /* with XMM_TMP */
@@ -144,7 +148,7 @@ enum { X86_WALKS = 128 };
 
 typedef struct X86Cpu {
     CpuState        s;          /* first; GPRs hot[0..15], PC hot[16], CC_A.. hot[17..19], CC_OP/CC_CF hot[20] lo/hi,
-                                 * EFLAGS hot[21], segment bases hot[22..27] */
+                                 * EFLAGS hot[21], segment bases hot[22..27], CC_D hot[28] */
     V128            xmm[16], xmm_tmp;
     V128            ymmh[16];
     uint32_t        mxcsr;      /* guest's; sticky flags of the run are merged when someone looks: x86_mxcsr() */
@@ -203,7 +207,7 @@ void     x86_cpu_free(X86Cpu *c);
 void     x86_reset(X86Cpu *c);
 
 /* flags.c */
-uint32_t x86_arith_flags(uint32_t cc_op, uint64_t a, uint64_t b, uint64_t c, uint32_t cf);   /* FL_ARITH bits */
+uint32_t x86_arith_flags(uint32_t cc_op, uint32_t cf, uint64_t a, uint64_t b, uint64_t c, uint64_t d);      /* FL_ARITH bits */
 uint64_t x86_eflags(X86Cpu *c);                         /* the whole register */
 void     x86_set_eflags(X86Cpu *c, uint64_t v, uint64_t mask);
 

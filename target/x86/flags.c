@@ -3,6 +3,8 @@
  * Sources: APM vol. 1 section 3.1.4 and the instruction pages of vol. 3. */
 #include "target/x86/cpu.h"
 
+enum { HOT_CC_D = 28 };
+
 typedef struct Parts { uint64_t result; bool cf, of, af; } Parts;
 
 static uint64_t mask_of(unsigned size) { return size == 3 ? ~0ull : (1ull << (8 << size)) - 1; }
@@ -49,7 +51,21 @@ static bool product_overflows(uint64_t x, uint64_t y, unsigned bits, bool sgn)
     return (v >> bits) != 0;
 }
 
-uint32_t x86_arith_flags(uint32_t cc_op, uint64_t a, uint64_t b, uint64_t c, uint32_t cf)
+static uint32_t from_result(uint64_t v, unsigned top)
+{
+    return (v >> top & 1 ? FL_SF : 0) | (v ? 0 : FL_ZF) | (__builtin_parity(v & 0xff) ? 0 : FL_PF);
+}
+
+/* All but CF, after an INC or DEC whose result is d. */
+static uint32_t step_flags(uint32_t cc_op, uint64_t d)
+{
+    unsigned size = cc_op >> CCF_STEP_SIZE & 3, top = (8 << size) - 1;
+    uint64_t lowest = 1ull << top, border = cc_op & CCF_INC ? lowest : lowest - 1;
+    d &= mask_of(size);
+    return from_result(d, top) | (d == border ? FL_OF : 0) | ((d & 15) == (cc_op & CCF_INC ? 0 : 15) ? FL_AF : 0);
+}
+
+uint32_t x86_arith_flags(uint32_t cc_op, uint32_t cf, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 {
     unsigned size = cc_op & 3, bits = 8 << size, top = bits - 1, op = cc_op & 0x3c;
     uint64_t m = mask_of(size);
@@ -91,9 +107,10 @@ uint32_t x86_arith_flags(uint32_t cc_op, uint64_t a, uint64_t b, uint64_t c, uin
     default:        /* CC_LOGIC; nothing else is ever put */
         break;
     }
-    f = (p.cf ? FL_CF : 0) | (p.of ? FL_OF : 0) | (p.af ? FL_AF : 0) | (p.result >> top & 1 ? FL_SF : 0) |
-        (!p.result && !product ? FL_ZF : 0) | (__builtin_parity(p.result & 0xff) ? 0 : FL_PF);
+    f = (p.cf ? FL_CF : 0) | (p.of ? FL_OF : 0) | (p.af ? FL_AF : 0) | (from_result(p.result, top) & ~(product ? FL_ZF : 0));
 override:
+    if (cc_op & CCF_STEP)
+        f = (f & FL_CF) | step_flags(cc_op, d);
     if (cc_op & CCF_CARRY)
         f = (f & ~FL_CF) | (cf & 1);
     if (cc_op & CCF_OVF)
@@ -105,7 +122,7 @@ uint64_t x86_eflags(X86Cpu *c)
 {
     const uint64_t *hot = c->s.hot;
     uint64_t sys = hot[X_EFLAGS - 1];           /* hot[21]: CC_OP and CC_CF share a word */
-    return sys | x86_arith_flags(*x86_cc_op(c), hot[X_CC_A], hot[X_CC_B], hot[X_CC_C], *x86_cc_cf(c));
+    return sys | x86_arith_flags(*x86_cc_op(c), *x86_cc_cf(c), hot[X_CC_A], hot[X_CC_B], hot[X_CC_C], hot[HOT_CC_D]);
 }
 
 void x86_set_eflags(X86Cpu *c, uint64_t v, uint64_t mask)

@@ -54,9 +54,11 @@ typedef struct X86Trans {
     /* Flags as the translator knows them: SSA operands of the last operation that set them. */
     struct {
         bool  known;            /* op below is what the slots will hold; else: ask the slots */
-        uint8_t op;             /* CcOp with size, and CCF_CARRY */
+        uint8_t op;             /* CcOp with size, and CCF_CARRY, CCF_OVF */
         Val   a, b, c;          /* as in the slots, but of the operand size's type */
         Val   lhs, rhs;         /* ADD SUB CMP: the operands themselves, for fused compares */
+        uint16_t step;          /* CCF_INC or CCF_DEC, and its size, if known to have come after op; CCF_OVF is newer */
+        Val   d, d_lhs;         /* result and operand of that */
         Val   carry, ovf;       /* PRED, or VAL_NONE when not known as such (known or not) */
         Val   flags;            /* I32, all flags, if someone had them made (known or not) */
     } cc;
@@ -158,10 +160,11 @@ Val  x86_atomic(X86Trans *t, X86Args *a, AtomicOp op, Val b, Val c);
 /* Flags. op: CC_* without size. rhs: CC_ADD..; lhs and rhs as the slots' b and c for ADC, SBB, SHL.., a and b for IMUL. Sets cc and puts the CC slots. */
 void x86_put_flags(X86Trans *t, CcOp op, unsigned size, Val result, Val lhs, Val rhs);
 void x86_put_eflags(X86Trans *t, Val arith_bits /* I32 or I64 */);      /* CC_EFLAGS */
+void x86_put_step(X86Trans *t, bool dec, unsigned size, Val result, Val operand);       /* INC, DEC: all but CF */
 void x86_put_carry(X86Trans *t, Val cf01 /* PRED */);                   /* only CF changes */
 void x86_put_carry_ovf(X86Trans *t, Val cf, Val of);                    /* PRED; CF and OF change */
 /* Flags that change only if some predicate says so: save, set new ones, then keep the saved if p. */
-typedef struct X86CcSlots { Val op, a, b, c, cf; } X86CcSlots;
+typedef struct X86CcSlots { Val op, a, b, c, d, cf; } X86CcSlots;
 void x86_cc_save(X86Trans *t, X86CcSlots *s);
 void x86_cc_keep_if(X86Trans *t, Val p, const X86CcSlots *s);
 void x86_cc_forget(X86Trans *t);                                        /* a helper has written the CC slots */

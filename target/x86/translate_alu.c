@@ -111,14 +111,13 @@ static bool tr_inc(X86Trans *t, X86Args *a)
 {
     Ir *b = t->b;
     bool dec = a->row->arg;
-    Val carry = x86_get_carry(t), one = ir_imm(b, type_of(a), 1), x = a->dst;
+    Val one = ir_imm(b, type_of(a), 1), x = a->dst;
     if (t->lock) {
         Val d = ir_imm(b, type_of(a), dec ? ~0ull : 1);
         x = x86_atomic(t, a, AT_ADD, d, VAL_NONE);
     }
     a->dst = ir_op2(b, dec ? IR_SUB : IR_ADD, x, one);
-    x86_put_flags(t, dec ? CC_SUB : CC_ADD, a->size, a->dst, x, one);
-    x86_put_carry(t, carry);
+    x86_put_step(t, dec, a->size, a->dst, x);
     return true;
 }
 

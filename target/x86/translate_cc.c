@@ -4,9 +4,9 @@
  * Flags of unknown origin (those at the block's start) are computed by x86_arith_flags(), once. */
 #include "target/x86/translate.h"
 
-static uint64_t h_flags(CpuState *s, uint64_t op, uint64_t a, uint64_t b, uint64_t c, uint64_t cf)
+static uint64_t h_flags(CpuState *s, uint64_t op_cf, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 {
-    return x86_arith_flags(op, a, b, c, cf);
+    return x86_arith_flags(op_cf, op_cf >> 32, a, b, c, d);
 }
 static const IrHelper flags_helper = { "x86_arith_flags", h_flags, I32, 5, HF_PURE };
 
@@ -31,6 +31,7 @@ static void put_slots(X86Trans *t)
     put_wide(t, X_CC_A, t->cc.a);
     put_wide(t, X_CC_B, t->cc.b);
     put_wide(t, X_CC_C, t->cc.c);
+    ir_drop(t->b, X_CC_D);
     ir_drop(t->b, X_CC_CF);
     Val op = ir_imm(t->b, I32, t->cc.op);
     ir_put(t->b, X_CC_OP, op);
@@ -45,6 +46,7 @@ void x86_put_flags(X86Trans *t, CcOp op, unsigned size, Val result, Val lhs, Val
     t->cc.lhs = lhs;
     t->cc.rhs = rhs;
     t->cc.carry = t->cc.ovf = t->cc.flags = VAL_NONE;
+    t->cc.step = 0;
     switch (op) {
     case CC_ADD:
     case CC_SUB:
@@ -79,6 +81,7 @@ void x86_put_eflags(X86Trans *t, Val bits)
     t->cc.op = CC_EFLAGS;
     t->cc.a = bits;
     t->cc.b = t->cc.c = t->cc.lhs = t->cc.rhs = t->cc.carry = t->cc.ovf = VAL_NONE;
+    t->cc.step = 0;
     t->cc.flags = ir_resize(t->b, I32, bits, false);
     put_slots(t);
 }
@@ -95,12 +98,32 @@ static void put_op_flags(X86Trans *t, unsigned set)
     Val op;
     if (t->cc.known) {
         t->cc.op |= set;
-        op = ir_imm(t->b, I32, t->cc.op);
+        op = ir_imm(t->b, I32, t->cc.op | t->cc.step);
     } else {
         op = ir_get(t->b, X_CC_OP);
         op = ir_op2i(t->b, IR_OR, op, set);
     }
     ir_put(t->b, X_CC_OP, op);
+}
+
+void x86_put_step(X86Trans *t, bool dec, unsigned size, Val result, Val operand)
+{
+    Ir *b = t->b;
+    t->cc.step = (dec ? CCF_DEC : CCF_INC) | log2_size(size) << CCF_STEP_SIZE;
+    t->cc.d = result;
+    t->cc.d_lhs = operand;
+    t->cc.ovf = t->cc.flags = VAL_NONE;
+    Val d = as_i64(t, result), op;
+    ir_put(b, X_CC_D, d);
+    if (t->cc.known) {
+        t->cc.op &= ~CCF_OVF;
+        op = ir_imm(b, I32, t->cc.op | t->cc.step);
+    } else {
+        op = ir_get(b, X_CC_OP);
+        op = ir_op2i(b, IR_AND, op, 0xff & ~CCF_OVF);
+        op = ir_op2i(b, IR_OR, op, t->cc.step);
+    }
+    ir_put(b, X_CC_OP, op);
 }
 
 void x86_put_carry(X86Trans *t, Val cf)
@@ -139,6 +162,7 @@ void x86_cc_save(X86Trans *t, X86CcSlots *s)
     s->a = ir_get(t->b, X_CC_A);
     s->b = ir_get(t->b, X_CC_B);
     s->c = ir_get(t->b, X_CC_C);
+    s->d = ir_get(t->b, X_CC_D);
     s->cf = ir_get(t->b, X_CC_CF);
 }
 
@@ -156,6 +180,7 @@ void x86_cc_keep_if(X86Trans *t, Val keep, const X86CcSlots *s)
     keep_slot(t, keep, X_CC_A, s->a);
     keep_slot(t, keep, X_CC_B, s->b);
     keep_slot(t, keep, X_CC_C, s->c);
+    keep_slot(t, keep, X_CC_D, s->d);
     keep_slot(t, keep, X_CC_CF, s->cf);
     x86_cc_forget(t);
 }
@@ -168,11 +193,16 @@ Val x86_get_flags(X86Trans *t)
         return t->cc.flags;
     Ir *b = t->b;
     Val v[5];
+    Val cf = ir_get(b, X_CC_CF);
+    cf = as_i64(t, cf);
+    cf = ir_op2i(b, IR_SHL, cf, 32);
     v[0] = ir_get(b, X_CC_OP);
+    v[0] = as_i64(t, v[0]);
+    v[0] = ir_op2(b, IR_OR, v[0], cf);
     v[1] = ir_get(b, X_CC_A);
     v[2] = ir_get(b, X_CC_B);
     v[3] = ir_get(b, X_CC_C);
-    v[4] = ir_get(b, X_CC_CF);
+    v[4] = ir_get(b, X_CC_D);
     t->cc.flags = ir_callv(b, &flags_helper, 5, v);
     return t->cc.flags;
 }
@@ -193,6 +223,8 @@ static Val cmp0(X86Trans *t, IrCond c, Val v, bool neg) { return ir_cmpi(t->b, n
 
 static Val result(X86Trans *t)
 {
+    if (t->cc.step)
+        return t->cc.d;
     switch (known_op(t)) {
     case CC_CMP:
         return ir_op2(t->b, IR_SUB, t->cc.lhs, t->cc.rhs);
@@ -247,18 +279,21 @@ static Val cond_carry(X86Trans *t, bool neg)
     return flags_test(t, FL_CF, neg);
 }
 
+/* ZF, SF and PF are those of result(). */
 static bool known_result(const X86Trans *t)
 {
-    return t->cc.known && known_op(t) != CC_EFLAGS;
+    return t->cc.step || (t->cc.known && known_op(t) != CC_EFLAGS);
 }
+static bool is_product(const X86Trans *t) { return !t->cc.step && (known_op(t) == CC_IMUL || known_op(t) == CC_UMUL); }
 
 static Val cond_zero(X86Trans *t, bool neg)
 {
-    if (!known_result(t) || known_op(t) == CC_IMUL || known_op(t) == CC_UMUL)
+    if (!known_result(t) || is_product(t))
         return flags_test(t, FL_ZF, neg);
-    if (known_op(t) == CC_CMP)
+    if (!t->cc.step && known_op(t) == CC_CMP)
         return ir_cmp(t->b, neg ? C_NE : C_EQ, t->cc.lhs, t->cc.rhs);
-    return cmp0(t, C_EQ, t->cc.a, neg);
+    Val r = result(t);
+    return cmp0(t, C_EQ, r, neg);
 }
 
 static Val cond_sign(X86Trans *t, bool neg)
@@ -281,6 +316,8 @@ static Val cond_parity(X86Trans *t, bool neg)
     return ir_cmp(t->b, neg ? C_TSTNE : C_TSTEQ, r, one);
 }
 
+static unsigned step_bits(const X86Trans *t) { return 8u << (t->cc.step >> CCF_STEP_SIZE & 3); }
+
 /* Both operands and the result are at hand. */
 static Val overflow_of(X86Trans *t, Val same, Val lhs, Val r, bool neg)
 {
@@ -289,10 +326,19 @@ static Val overflow_of(X86Trans *t, Val same, Val lhs, Val r, bool neg)
     return cmp0(t, C_LT, d, neg);
 }
 
+static bool is_logic(const X86Trans *t, bool need_carry)
+{
+    return t->cc.known && !t->cc.step && known_op(t) == CC_LOGIC && !(t->cc.op & (need_carry ? CCF_CARRY : CCF_OVF));
+}
+
 static Val cond_overflow(X86Trans *t, bool neg)
 {
     if (t->cc.ovf)
         return test_pred(t, t->cc.ovf, neg);
+    if (t->cc.step && !(t->cc.op & CCF_OVF)) {
+        uint64_t lowest = 1ull << (step_bits(t) - 1);
+        return ir_cmpi(t->b, neg ? C_NE : C_EQ, t->cc.d, t->cc.step & CCF_INC ? lowest : lowest - 1);
+    }
     if (t->cc.known && !(t->cc.op & CCF_OVF) && t->cc.lhs)
         switch (known_op(t)) {
         case CC_ADD: {
@@ -308,7 +354,7 @@ static Val cond_overflow(X86Trans *t, bool neg)
         default:
             break;
         }
-    if (t->cc.known && t->cc.op < CCF_OVF && known_op(t) == CC_LOGIC)
+    if (is_logic(t, false))
         return constant(t, neg);
     return flags_test(t, FL_OF, neg);
 }
@@ -316,15 +362,10 @@ static Val cond_overflow(X86Trans *t, bool neg)
 /* CF | ZF, SF != OF, and the latter | ZF of a subtraction are one compare of its operands. */
 static bool is_compare(const X86Trans *t, bool need_carry)
 {
-    if (!t->cc.known || !t->cc.lhs || (known_op(t) != CC_SUB && known_op(t) != CC_CMP))
+    if (!t->cc.known || t->cc.step || !t->cc.lhs || (known_op(t) != CC_SUB && known_op(t) != CC_CMP))
         return false;
     return !(t->cc.op & (need_carry ? CCF_CARRY : CCF_OVF));
 }
-static bool is_logic(const X86Trans *t, bool need_carry)
-{
-    return t->cc.known && known_op(t) == CC_LOGIC && !(t->cc.op & (need_carry ? CCF_CARRY : CCF_OVF));
-}
-
 static Val cond_below_equal(X86Trans *t, bool neg)
 {
     if (is_compare(t, true))
@@ -332,6 +373,13 @@ static Val cond_below_equal(X86Trans *t, bool neg)
     if (is_logic(t, true))
         return cond_zero(t, neg);
     return flags_test(t, FL_CF | FL_ZF, neg);
+}
+
+/* SF != OF after INC or DEC: what the operand was before, in unbounded arithmetic. */
+static bool is_step(const X86Trans *t) { return t->cc.step && !(t->cc.op & CCF_OVF) && !t->cc.ovf; }
+static Val step_less(X86Trans *t, IrCond c)
+{
+    return ir_cmpi(t->b, c, t->cc.d_lhs, t->cc.step & CCF_INC ? ~0ull : 1);
 }
 
 /* SF != OF as bit 0 */
@@ -347,6 +395,8 @@ static Val cond_less(X86Trans *t, bool neg)
 {
     if (is_compare(t, false))
         return ir_cmp(t->b, neg ? C_GE : C_LT, t->cc.lhs, t->cc.rhs);
+    if (is_step(t))
+        return step_less(t, neg ? C_GE : C_LT);
     if (is_logic(t, false))
         return cond_sign(t, neg);
     Val d = less_bit(t);
@@ -358,6 +408,8 @@ static Val cond_less_equal(X86Trans *t, bool neg)
 {
     if (is_compare(t, false))
         return ir_cmp(t->b, neg ? C_GT : C_LE, t->cc.lhs, t->cc.rhs);
+    if (is_step(t))
+        return step_less(t, neg ? C_GT : C_LE);
     if (is_logic(t, false))
         return cmp0(t, C_LE, t->cc.a, neg);
     Val d = less_bit(t);

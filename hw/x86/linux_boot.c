@@ -5,27 +5,35 @@
 #include "hw/x86/linux_boot.h"
 
 #include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "hw/x86/unpack.h"
+#include "hw/x86/unpack_cache.h"
 #include "util/bits.h"
 #include "util/endian.h"
 
 /* Where things lie in low memory, all below the EBDA and out of the way of the kernel. */
-enum { AT_GDT = 0x6000, AT_START_INFO = 0x6100, AT_MEMMAP = 0x6200, AT_MODULES = 0x6800, AT_PARAMS = 0x7000, AT_PAGES = 0x9000, AT_CMDLINE = 0x20000,
-       CMDLINE_ROOM = 0x10000, LOW_END = 0x9f000 };
+enum {
+    AT_GDT = 0x6000, AT_START_INFO = 0x6100, AT_MEMMAP = 0x6200, AT_MODULES = 0x6800, AT_PARAMS = 0x7000,
+    AT_PAGES = 0x9000, AT_CMDLINE = 0x20000, CMDLINE_ROOM = 0x10000, KERNEL_LOW = 0x100000,
+};
 /* Setup header */
-enum { H_SETUP_SECTS = 0x1f1, H_BOOT_FLAG = 0x1fe, H_JUMP = 0x200, H_HEADER = 0x202, H_VERSION = 0x206, H_LOADER = 0x210,
-       H_LOADFLAGS = 0x211, H_RAMDISK_IMAGE = 0x218, H_RAMDISK_SIZE = 0x21c, H_CMDLINE = 0x228, H_INITRD_MAX = 0x22c, H_XLOADFLAGS = 0x236,
-       H_CMDLINE_SIZE = 0x238, H_PAYLOAD_OFFSET = 0x248, H_PAYLOAD_LENGTH = 0x24c };
+enum {
+    H_SETUP_SECTS = 0x1f1, H_BOOT_FLAG = 0x1fe, H_JUMP = 0x200, H_HEADER = 0x202, H_VERSION = 0x206, H_LOADER = 0x210,
+    H_LOADFLAGS = 0x211, H_RAMDISK_IMAGE = 0x218, H_RAMDISK_SIZE = 0x21c, H_CMDLINE = 0x228, H_INITRD_MAX = 0x22c,
+    H_XLOADFLAGS = 0x236, H_CMDLINE_SIZE = 0x238, H_PAYLOAD_OFFSET = 0x248, H_PAYLOAD_LENGTH = 0x24c, H_END = 0x260,
+};
 /* Zero page */
-enum { Z_RSDP = 0x70, Z_EXT_IMAGE = 0xc0, Z_EXT_SIZE = 0xc4, Z_EXT_CMDLINE = 0xc8, Z_N_E820 = 0x1e8, Z_E820 = 0x2d0 };
-enum { XLF_KERNEL_64 = 1, PVH_MAGIC = 0x336ec578, NOTE_PHYS32_ENTRY = 18 };
+enum { Z_RSDP = 0x70, Z_N_E820 = 0x1e8, Z_E820 = 0x2d0 };
+enum { XLF_KERNEL_64 = 1, PVH_MAGIC = 0x336ec578, NOTE_PHYS32_ENTRY = 18, MAX_SEGMENTS = 64 };
 
 struct BootImage {
     BootInfo     info;
-    char        *kernel_name, *initrd_name, *append;
+    char        *kernel_name, *initrd_name, *append, *cache, *cache_key;
     GMappedFile *kernel, *initrd;
     bool         bzimage;
     uint64_t     payload_at, payload_len;       /* in the file; of an ELF image: all of it */
@@ -33,18 +41,18 @@ struct BootImage {
     uint32_t     initrd_max;
 };
 
-static GMappedFile *map_file(const char *what, const char *name, GError **err)
+static GMappedFile *map_file(const char *what, const char *name, struct stat *st, GError **err)
 {
-    GError *why = NULL;
-    if (g_file_test(name, G_FILE_TEST_IS_DIR)) {
-        fail(err, "%s: %s is a directory", what, name);
-        return NULL;
-    }
-    GMappedFile *f = g_mapped_file_new(name, FALSE, &why);
-    if (!f) {
-        fail(err, "%s: %s", what, why->message);
-        g_error_free(why);
-    }
+    GMappedFile *f = NULL;
+    int fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0 || fstat(fd, st) < 0)
+        fail(err, "%s: %s: %s", what, name, g_strerror(errno));
+    else if (!S_ISREG(st->st_mode))
+        fail(err, "%s: %s is %s", what, name, S_ISDIR(st->st_mode) ? "a directory" : "no regular file");
+    else if (!(f = g_mapped_file_new_from_fd(fd, FALSE, NULL)))
+        fail(err, "%s: %s cannot be mapped", what, name);
+    if (fd >= 0)
+        close(fd);
     return f;
 }
 
@@ -82,14 +90,14 @@ static bool check_kernel(BootImage *b, GError **err)
 {
     const uint8_t *k = bytes(b->kernel);
     size_t len = length(b->kernel);
-    if (len >= 0x260 && le16(k + H_BOOT_FLAG) == 0xaa55 && memcmp(k + H_HEADER, "HdrS", 4) == 0)
+    if (len >= H_END && le16(k + H_BOOT_FLAG) == 0xaa55 && memcmp(k + H_HEADER, "HdrS", 4) == 0)
         return check_bzimage(b, err);
     if (len >= sizeof(Elf32_Ehdr) && memcmp(k, ELFMAG, SELFMAG) == 0) {
         b->payload_len = len;
         b->initrd_max = 0xffffffff;
         return true;
     }
-    if (len < 0x260)
+    if (len < H_END)
         return fail(err, "too short to be a kernel (%zu bytes)", len);
     if (len >= 0x40 && memcmp(k + 0x38, "ARM\x64", 4) == 0)
         return fail(err, "it is an arm64 kernel; this machine is an x86_64 PC");
@@ -116,14 +124,18 @@ BootImage *boot_image_open(const BootInfo *info, GError **err)
     b->kernel_name = g_strdup(info->kernel);
     b->initrd_name = g_strdup(info->initrd);
     b->append = g_strdup(info->append ? info->append : "");
-    b->kernel = map_file("-kernel", b->kernel_name, err);
+    b->cache = g_strdup(info->cache);
+    struct stat st;
+    b->kernel = map_file("-kernel", b->kernel_name, &st, err);
     bool ok = b->kernel != NULL;
+    if (ok)
+        b->cache_key = unpack_cache_key(&st, bytes(b->kernel), length(b->kernel));
     if (ok && !check_kernel(b, err))
         ok = fail_prefix(err, "-kernel: %s: ", b->kernel_name);
     if (ok && strlen(b->append) >= CMDLINE_ROOM)
         ok = fail(err, "-append: longer than %u characters", CMDLINE_ROOM - 1);
     if (ok && b->initrd_name) {
-        b->initrd = map_file("-initrd", b->initrd_name, err);
+        b->initrd = map_file("-initrd", b->initrd_name, &st, err);
         ok = b->initrd && place_initrd(b, err);
     }
     if (!ok) {
@@ -142,21 +154,30 @@ void boot_image_free(BootImage *b)
     g_free(b->kernel_name);
     g_free(b->initrd_name);
     g_free(b->append);
+    g_free(b->cache);
+    g_free(b->cache_key);
     g_free(b);
 }
 
 /* --- ELF */
 
 typedef struct ElfSegment { uint64_t offset, paddr, filesz, memsz; uint32_t type; } ElfSegment;
-typedef struct ElfView { const uint8_t *p; uint64_t len; bool is64; uint64_t entry, phoff; unsigned phnum, phentsize; } ElfView;
 
-static bool elf_open(ElfView *e, const uint8_t *p, uint64_t len, GError **err)
+typedef struct ElfView {
+    const uint8_t *p;
+    uint64_t       have, len;           /* bytes at p, and of the whole image */
+    bool           is64;
+    uint64_t       entry, phoff;
+    unsigned       phnum, phentsize;
+} ElfView;
+
+static bool elf_open(ElfView *e, const uint8_t *p, uint64_t have, uint64_t len, GError **err)
 {
-    *e = (ElfView){ .p = p, .len = len };
-    if (len < sizeof(Elf32_Ehdr) || memcmp(p, ELFMAG, SELFMAG) != 0)
+    *e = (ElfView){ .p = p, .have = have, .len = len };
+    if (have < sizeof(Elf32_Ehdr) || memcmp(p, ELFMAG, SELFMAG) != 0)
         return fail(err, "no ELF image");
     e->is64 = p[EI_CLASS] == ELFCLASS64;
-    if (p[EI_DATA] != ELFDATA2LSB || (e->is64 && len < sizeof(Elf64_Ehdr)))
+    if (p[EI_DATA] != ELFDATA2LSB || (e->is64 && have < sizeof(Elf64_Ehdr)))
         return fail(err, "broken ELF header");
     unsigned machine;
     if (e->is64) {
@@ -178,8 +199,8 @@ static bool elf_open(ElfView *e, const uint8_t *p, uint64_t len, GError **err)
     }
     if (machine != EM_X86_64 && machine != EM_386)
         return fail(err, "an ELF image for machine %u; this one is an x86_64 PC (62)", machine);
-    if (e->phentsize != (e->is64 ? sizeof(Elf64_Phdr) : sizeof(Elf32_Phdr)) || e->phoff > len ||
-        (uint64_t)e->phnum * e->phentsize > len - e->phoff)
+    if (e->phentsize != (e->is64 ? sizeof(Elf64_Phdr) : sizeof(Elf32_Phdr)) || e->phoff > have ||
+        (uint64_t)e->phnum * e->phentsize > have - e->phoff)
         return fail(err, "broken ELF program header table at 0x%" PRIx64, e->phoff);
     return true;
 }
@@ -203,21 +224,109 @@ static bool elf_segment(const ElfView *e, unsigned i, ElfSegment *s, GError **er
     return true;
 }
 
-static bool elf_load(const BootImage *b, const ElfView *e, Space *mem, GError **err)
+/* --- segments into memory, from an image that comes by the piece */
+
+typedef struct Placer {
+    const BootImage *b;
+    Space           *mem;
+    bool             fresh;             /* memory reads as zero */
+    uint64_t         len, at;           /* of the image; how much has come */
+    uint64_t         entry;
+    ElfSegment       seg[MAX_SEGMENTS];
+    unsigned         n;
+    CacheWriter     *cache;
+} Placer;
+
+static bool overlaps(const ElfSegment *s, const ElfSegment *t)
+{
+    return s->paddr < t->paddr + t->memsz && t->paddr < s->paddr + s->memsz;
+}
+
+static bool add_segment(Placer *p, const ElfSegment *s, GError **err)
+{
+    uint64_t limit = p->b->initrd ? p->b->initrd_at : p->b->info.low_ram;
+    if (s->paddr < KERNEL_LOW || s->paddr > limit || s->memsz > limit - s->paddr)
+        return fail(err, "its segment of %" PRIu64 " bytes at 0x%" PRIx64 " does not fit between 1 MiB and %" PRIu64
+                    " MiB (a larger -m helps)", s->memsz, s->paddr, limit >> 20);
+    if (p->n == MAX_SEGMENTS)
+        return fail(err, "more than %u segments", MAX_SEGMENTS);
+    for (unsigned i = 0; i < p->n; i++)
+        if (overlaps(s, &p->seg[i]))
+            return fail(err, "its segments at 0x%" PRIx64 " and 0x%" PRIx64 " overlap", p->seg[i].paddr, s->paddr);
+    p->seg[p->n++] = *s;
+    return true;
+}
+
+static bool is_zero(const uint8_t *p, size_t len) { return !*p && memcmp(p, p + 1, len - 1) == 0; }
+
+static bool memory_is_zero(const Placer *p, uint64_t pa, uint64_t len)
+{
+    uint64_t n = len;
+    const uint8_t *host = p->fresh ? NULL : dma_map(p->mem, pa, &n, false);
+    return p->fresh || (host && n >= len && is_zero(host, len));
+}
+
+/* Writes all but the zeros that are there already, a page at a time: half of a kernel is zeros, which need not be
+ * touched on the host either. */
+static void put(const Placer *p, uint64_t pa, const uint8_t *src, uint64_t len)
+{
+    while (len) {
+        uint64_t run = 0, n;
+        bool zero = false;
+        for (; run < len && !zero; run += zero ? 0 : n) {
+            n = MIN(4096 - ((pa + run) & 4095), len - run);
+            zero = is_zero(src + run, n) && memory_is_zero(p, pa + run, n);
+        }
+        if (run)
+            space_write(p->mem, pa, src, run);
+        run += zero ? n : 0;
+        pa += run;
+        src += run;
+        len -= run;
+    }
+}
+
+static void clear(const Placer *p, uint64_t pa, uint64_t len)
+{
+    static const uint8_t zeros[4096];
+    for (uint64_t n; len && !p->fresh; pa += n, len -= n) {
+        n = MIN(4096 - (pa & 4095), len);
+        put(p, pa, zeros, n);
+    }
+}
+
+/* Finds the places of all segments and clears what has no bytes in the file. */
+static bool plan(Placer *p, const ElfView *e, GError **err)
 {
     for (unsigned i = 0; i < e->phnum; i++) {
         ElfSegment s;
         if (!elf_segment(e, i, &s, err))
             return false;
-        if (s.type != PT_LOAD || !s.memsz)
-            continue;
-        uint64_t limit = b->initrd ? b->initrd_at : b->info.low_ram;
-        if (s.paddr < 0x100000 || s.paddr > limit || s.memsz > limit - s.paddr)
-            return fail(err, "its segment at 0x%" PRIx64 "..0x%" PRIx64 " does not fit between 1 MiB and %" PRIu64
-                        " MiB (a larger -m helps)", s.paddr, s.paddr + s.memsz, limit >> 20);
-        space_write(mem, s.paddr, e->p + s.offset, s.filesz);
-        dma_fill(mem, s.paddr + s.filesz, 0, s.memsz - s.filesz);
+        if (s.type == PT_LOAD && s.memsz && !add_segment(p, &s, err))
+            return false;
     }
+    for (unsigned i = 0; i < p->n; i++)
+        clear(p, p->seg[i].paddr + p->seg[i].filesz, p->seg[i].memsz - p->seg[i].filesz);
+    p->entry = e->entry;
+    return true;
+}
+
+static bool place(void *self, const uint8_t *piece, size_t len, GError **err)
+{
+    Placer *p = self;
+    ElfView e;
+    if (len > p->len - p->at)
+        return fail(err, "it unpacks to more than the %" PRIu64 " bytes that it says", p->len);
+    if (p->at == 0 && (!elf_open(&e, piece, len, p->len, err) || !plan(p, &e, err)))
+        return false;
+    for (unsigned i = 0; i < p->n; i++) {
+        const ElfSegment *s = &p->seg[i];
+        uint64_t from = MAX(s->offset, p->at), to = MIN(s->offset + s->filesz, p->at + len);
+        if (from < to)
+            put(p, s->paddr + (from - s->offset), piece + (from - p->at), to - from);
+    }
+    p->at += len;
+    unpack_cache_put(p->cache, piece, len);
     return true;
 }
 
@@ -255,18 +364,18 @@ static void write_gdt(Space *mem, BootEntry *entry)
     entry->gdt_limit = sizeof(gdt) - 1;
 }
 
-/* The first 4 GiB, one to one, in pages of 2 MiB. */
+/* The first 4 GiB, one to one, in pages of 2 MiB: a PML4, a PDPT, four page directories. */
 static void write_page_tables(Space *mem, BootEntry *entry)
 {
-    enum { P_RW = 3, PS = 0x80 };
-    uint64_t pml4 = AT_PAGES, pdpt = AT_PAGES + 0x1000, pd = AT_PAGES + 0x2000;
-    dma_fill(mem, pml4, 0, 0x2000);
-    dma_store64(mem, pml4, pdpt | P_RW);
+    enum { P_RW = 3, PS = 0x80, PML4 = 0, PDPT = 512, PD = 1024, N = PD + 4 * 512 };
+    g_autofree uint64_t *t = g_new0(uint64_t, N);
+    t[PML4] = GUINT64_TO_LE((AT_PAGES + 8 * PDPT) | P_RW);
     for (unsigned i = 0; i < 4; i++)
-        dma_store64(mem, pdpt + 8 * i, (pd + 0x1000 * i) | P_RW);
-    for (uint64_t i = 0; i < 2048; i++)
-        dma_store64(mem, pd + 8 * i, i << 21 | P_RW | PS);
-    entry->cr3 = pml4;
+        t[PDPT + i] = GUINT64_TO_LE((AT_PAGES + 8 * (PD + 512 * i)) | P_RW);
+    for (uint64_t i = 0; i < 4 * 512; i++)
+        t[PD + i] = GUINT64_TO_LE(i << 21 | P_RW | PS);
+    space_write(mem, AT_PAGES, t, 8 * N);
+    entry->cr3 = AT_PAGES;
 }
 
 static void write_boot_params(const BootImage *b, Space *mem)
@@ -313,44 +422,68 @@ static void write_start_info(const BootImage *b, Space *mem)
     }
 }
 
-static bool load_bzimage(const BootImage *b, Space *mem, BootEntry *entry, GError **err)
+/* --- loading */
+
+static bool load_cached(Placer *p, GError **err)
+{
+    const BootImage *b = p->b;
+    GMappedFile *packed = unpack_cache_find(b->cache, b->cache_key);
+    if (!packed)
+        return false;
+    bool ok = unpack(bytes(packed), length(packed), place, p, err) && p->at == p->len;
+    g_mapped_file_unref(packed);
+    if (!ok) {                          /* broken, or it does not fit, which the kernel's own file will tell */
+        g_clear_error(err);
+        unpack_cache_forget(b->cache, b->cache_key);
+        p->fresh = false;
+    }
+    return ok;
+}
+
+static bool unpack_kernel(Placer *p, const uint8_t *payload, GError **err)
+{
+    const BootImage *b = p->b;
+    p->cache = unpack_cache_begin(b->cache, b->cache_key);
+    p->at = p->n = 0;
+    bool ok = unpack(payload, b->payload_len, place, p, err);
+    if (ok && p->at < p->len)
+        ok = fail(err, "it unpacks to %" PRIu64 " bytes and says that it has %" PRIu64, p->at, p->len);
+    unpack_cache_end(p->cache, ok);
+    return ok;
+}
+
+static bool load_bzimage(const BootImage *b, Space *mem, bool fresh, BootEntry *entry, GError **err)
 {
     const uint8_t *payload = bytes(b->kernel) + b->payload_at;
     /* Linux appends the unpacked size to the payload (scripts/Makefile.lib "size_append"). */
-    uint64_t size = le32(payload + b->payload_len - 4);
-    size_t got = 0;
-    if (size > b->info.low_ram)
-        return fail(err, "unpacked it has %" PRIu64 " MiB, more than the guest's memory", size >> 20);
-    uint8_t *image = g_try_malloc(size ? size : 1);
-    ElfView e;
-    if (!image)
-        return fail(err, "no memory for its %" PRIu64 " unpacked bytes", size);
-    bool ok = unpack(payload, b->payload_len, image, size, &got, err) && elf_open(&e, image, got, err) &&
-              (e.is64 || fail(err, "its payload is not a 64-bit kernel")) && elf_load(b, &e, mem, err);
-    g_free(image);
-    if (!ok)
+    Placer p = { .b = b, .mem = mem, .fresh = fresh, .len = le32(payload + b->payload_len - 4) };
+    if (p.len > b->info.low_ram)
+        return fail(err, "unpacked it has %" PRIu64 " MiB, more than the guest's memory", p.len >> 20);
+    GError *broken = NULL;
+    if (!load_cached(&p, &broken) && !unpack_kernel(&p, payload, err))
         return false;
     write_boot_params(b, mem);
-    *entry = (BootEntry){ .long_mode = true, .pc = e.entry, .arg = AT_PARAMS };
+    *entry = (BootEntry){ .long_mode = true, .pc = p.entry, .arg = AT_PARAMS };
     write_page_tables(mem, entry);
     return true;
 }
 
-static bool load_elf(const BootImage *b, Space *mem, BootEntry *entry, GError **err)
+static bool load_elf(const BootImage *b, Space *mem, bool fresh, BootEntry *entry, GError **err)
 {
     ElfView e;
     uint32_t pc;
-    if (!elf_open(&e, bytes(b->kernel), length(b->kernel), err) || !find_pvh_entry(&e, &pc, err) ||
-        !elf_load(b, &e, mem, err))
+    Placer p = { .b = b, .mem = mem, .fresh = fresh, .len = length(b->kernel) };
+    if (!elf_open(&e, bytes(b->kernel), p.len, p.len, err) || !find_pvh_entry(&e, &pc, err) ||
+        !place(&p, bytes(b->kernel), p.len, err))
         return false;
     write_start_info(b, mem);
     *entry = (BootEntry){ .pc = pc, .arg = AT_START_INFO };
     return true;
 }
 
-bool boot_image_load(const BootImage *b, Space *mem, BootEntry *entry, GError **err)
+bool boot_image_load(const BootImage *b, Space *mem, bool fresh, BootEntry *entry, GError **err)
 {
-    if (!(b->bzimage ? load_bzimage : load_elf)(b, mem, entry, err))
+    if (!(b->bzimage ? load_bzimage : load_elf)(b, mem, fresh, entry, err))
         return fail_prefix(err, "-kernel: %s: ", b->kernel_name);
     space_write(mem, AT_CMDLINE, b->append, strlen(b->append) + 1);
     if (b->initrd)

@@ -11,6 +11,7 @@ enum { E820_RAM = 1, E820_RESERVED = 2, E820_MAX = 16 };
 
 typedef struct BootInfo {
     const char *kernel, *initrd, *append;       /* initrd, append: may be NULL */
+    const char *cache;                          /* directory of unpacked kernels, or NULL */
     uint64_t    low_ram;                        /* end of RAM below 4 GiB */
     uint32_t    rsdp;
     E820Entry   e820[E820_MAX];
@@ -25,10 +26,11 @@ typedef struct BootEntry {
     uint16_t gdt_limit;
 } BootEntry;
 
-/* open checks the files and finds places for all; load puts the bytes into memory, at start and at each reset. */
+/* open checks the files and finds places for all; load puts the bytes into memory, at start and at each reset.  fresh:
+ * nothing has been written to memory yet, so that zeros need not be either. */
 typedef struct BootImage BootImage;
 BootImage *boot_image_open(const BootInfo *info, GError **err);
-bool boot_image_load(const BootImage *b, Space *mem, BootEntry *entry, GError **err);
+bool boot_image_load(const BootImage *b, Space *mem, bool fresh, BootEntry *entry, GError **err);
 void boot_image_free(BootImage *b);
 
 #endif

@@ -7,6 +7,7 @@
 #include "hw/intc/lapic.h"
 #include "hw/x86/acpi_tables.h"
 #include "hw/x86/linux_boot.h"
+#include "hw/x86/unpack_cache.h"
 #include "util/bits.h"
 
 enum { VGA_HOLE = 0xa0000, VGA_HOLE_END = 0xc0000, TABLES_AT = 0xe0000, FIRST_MIB = 0x100000, EBDA = 0x9fc00 };
@@ -20,6 +21,7 @@ struct Pc {
     X86Cpu     *cpu[PC_MAX_CPUS];
     Region      ram, below_hole, above_hole, high, rom, rom_low;
     uint64_t    low_len;
+    bool        ram_used;               /* something has been written to it */
     BootImage  *boot;
     GByteArray *tables;
 };
@@ -97,8 +99,9 @@ static bool add_devices(Pc *pc, GError **err)
 
 static bool open_kernel(Pc *pc, GError **err)
 {
+    g_autofree char *cache = unpack_cache_dir();
     BootInfo info = {
-        .kernel = pc->config.kernel, .initrd = pc->config.initrd, .append = pc->config.append,
+        .cache = cache, .kernel = pc->config.kernel, .initrd = pc->config.initrd, .append = pc->config.append,
         .low_ram = pc->low_len, .rsdp = TABLES_AT, .n_e820 = 4,
         .e820 = { { 0, EBDA, E820_RAM }, { EBDA, VGA_HOLE - EBDA, E820_RESERVED },
                   { TABLES_AT, FIRST_MIB - TABLES_AT, E820_RESERVED },
@@ -178,8 +181,9 @@ static bool load(Pc *pc, GError **err)
         x86_reset(pc->cpu[i]);
     if (!pc->boot)
         return true;
-    if (!boot_image_load(pc->boot, pc->m->mem, &e, err))
+    if (!boot_image_load(pc->boot, pc->m->mem, !pc->ram_used, &e, err))
         return false;
+    pc->ram_used = true;
     space_write(pc->m->mem, TABLES_AT, pc->tables->data, pc->tables->len);
     lapic_virtual_wire(machine_find(pc->m, "lapic0"));
     if (e.long_mode)

@@ -7,8 +7,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Decompresses gzip, xz, lzma or zstd data (told by its magic) into exactly out_len bytes at most; *got says how many
- * came.  Trailing bytes are ignored. */
-bool unpack(const uint8_t *in, size_t in_len, uint8_t *out, size_t out_len, size_t *got, GError **err);
+/* Takes what comes out, in order, in pieces of UNPACK_PIECE bytes, the last one shorter.  False ends it. */
+typedef bool UnpackFn(void *self, const uint8_t *bytes, size_t len, GError **err);
+enum { UNPACK_PIECE = 256 << 10 };
+
+/* Decompresses gzip, xz, lzma or zstd data (told by its magic).  Trailing bytes are ignored. */
+bool unpack(const uint8_t *in, size_t in_len, UnpackFn *fn, void *self, GError **err);
 
 #endif

@@ -219,8 +219,10 @@ static bool finish(Gen *g, size_t room_left, CodeBlock *out)
     memset(rw + hot, 0xcc, cold - hot);
     memcpy(rw + cold, g->cold, cold_len);
     memset(rw + cold + cold_len, 0xcc, pool - cold - cold_len);
-    memcpy(rw + pool, g->pool, g->n_pool * 8);
-    memcpy(rw + recs, g->recs, g->n_recs);
+    if (g->n_pool)
+        memcpy(rw + pool, g->pool, g->n_pool * 8);
+    if (g->n_recs)
+        memcpy(rw + recs, g->recs, g->n_recs);
 
     for (uint32_t k = 0; k < g->n_fixups; k++) {
         const Fixup *f = &g->fixups[k];

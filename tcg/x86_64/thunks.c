@@ -16,11 +16,25 @@ static void move_gprs(Gen *g, bool save, uint32_t mask)
         x64_cpu(g, (save ? 0x89 : 0x8b) | O_W, r, dump_gpr(r));
     }
 }
+static int32_t dump_vec(unsigned r) { return cpu_disp(offsetof(CpuState, dump_vec) + 16 * r); }
 static void dump_vectors(Gen *g)
 {
     for (unsigned r = 0; r < 16; r++)
-        host_store(g, cpu_disp(offsetof(CpuState, dump_vec) + 16 * r), FIRST_VEC + r, 16);
+        host_store(g, dump_vec(r), FIRST_VEC + r, 16);
 }
+
+/* The run-time of a sanitizer, which instrumented code calls wherever it likes, does use vector registers. */
+#if defined(__SANITIZE_ADDRESS__)
+enum { KEEP_VECTORS = 1 };
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+enum { KEEP_VECTORS = 1 };
+#else
+enum { KEEP_VECTORS = 0 };
+#endif
+#else
+enum { KEEP_VECTORS = 0 };
+#endif
 
 static uint32_t at(Gen *g)
 {
@@ -43,6 +57,8 @@ static uint32_t slow_path(Gen *g, const void *fn)
 {
     uint32_t start = at(g), keep = g->regs->all & ~g->regs->saved & GPRS;
     move_gprs(g, true, keep);
+    if (KEEP_VECTORS)
+        dump_vectors(g);
     x64_rm(g, 0x8d | O_W, RDI, RBP, -CPU_BIAS);
     x64_mov(g, RSI, RTMP);
     x64_mov32(g, RDX, RTMP2);
@@ -50,13 +66,17 @@ static uint32_t slow_path(Gen *g, const void *fn)
     x64_mov_i(g, RAX, (uint64_t)(uintptr_t)fn);
     x64_rr(g, 0xff, 2, RAX);
     x64_alu_ri(g, true, ALU_ADD, RSP, 8);
+    for (unsigned r = 0; KEEP_VECTORS && r < 16; r++)
+        host_load(g, FIRST_VEC + r, dump_vec(r), 16);
     x64_rr(g, 0x85, RAX, RAX);
-    x64_1(g, 0x70 | CC_NE);
+    x64_1(g, 0x0f);
+    x64_1(g, 0x80 | CC_NE);
     uint8_t *jump = g->p;
-    x64_1(g, 0);
+    x64_4(g, 0);
     move_gprs(g, false, keep);
     x64_1(g, 0xc3);
-    *jump = (uint8_t)(g->p - jump - 1);
+    uint32_t rel = (uint32_t)(g->p - jump - 4);
+    memcpy(jump, &rel, 4);
     leave_with_return(g, EXITR_FAULT);
     return start;
 }

@@ -20,7 +20,7 @@
     int r = call; \
     __asm__ volatile("fxrstor64 %0" : : "m"(fx)); \
     return r
-#define RIG_GENERAL __attribute__((target("general-regs-only")))
+#define RIG_GENERAL __attribute__((target("general-regs-only"), no_sanitize("address", "undefined")))
 RIG_GENERAL static int rig_load(CpuState *c, uint64_t va, uint32_t mo) { RIG_KEEP_VECTORS(test_slow_ops.load(c, va, mo)); }
 RIG_GENERAL static int rig_store(CpuState *c, uint64_t va, uint32_t mo) { RIG_KEEP_VECTORS(test_slow_ops.store(c, va, mo)); }
 RIG_GENERAL static int rig_atomic(CpuState *c, uint64_t va, uint32_t fl) { RIG_KEEP_VECTORS(test_slow_ops.atomic(c, va, fl)); }

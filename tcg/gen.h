@@ -111,6 +111,8 @@ typedef struct Gen {
     uint32_t base_regs;                 /* their registers */
     bool     flags_live;                /* host flags hold something: constants by mov, not xor */
     bool     random;
+    bool     exact;                     /* slots are stored where the IR says and nowhere else: for check=on, which
+                                         * compares slots that nobody needs any more as well */
     bool     snap_now;                  /* the current insn may fault: what its snapshot needs stays in place */
     uint32_t rng;
 

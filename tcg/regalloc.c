@@ -119,6 +119,8 @@ static void set_home(Gen *g, uint32_t e, unsigned slot)
 /* The committed value of a slot may be stored there now: snapshots only move on. */
 static bool write_home(Gen *g, uint32_t e)
 {
+    if (g->exact)
+        return false;
     for (unsigned w = 0; w < 2; w++)
         for (uint64_t m = g->dirty.w[w] & ~g->kept.w[w]; m; m &= m - 1) {
             unsigned s = w * 64 + bits_ctz(m);

@@ -404,6 +404,7 @@ Backend *backend_new(const SlowOps *ops, const BackendOptions *options, CodeMemo
     g->regs = &be->regs;
     g->random = options->random_registers;
     g->rng = options->seed;
+    g->exact = options->check;
     g->cold_cap = 16384;
     g->cold = g_malloc(g->cold_cap);
     g->spill_used = g_malloc0(2 * SPILL_SLOTS);

@@ -195,7 +195,8 @@ static void deliver_locked(Stream *s)
 void stream_input(Stream *s, const uint8_t *bytes, size_t len)
 {
     len = MIN(len, IN_CAP - s->in_used);
-    memcpy(s->in + s->in_used, bytes, len);
+    if (len)
+        memcpy(s->in + s->in_used, bytes, len);
     s->in_used += len;
     deliver_locked(s);
 }

@@ -17,6 +17,7 @@ typedef struct AcpiPm {
     Line     sci;
     uint16_t sts, en, cnt;
     uint8_t  rst_cnt, port92;
+    bool     button, alarm;             /* levels of the inputs */
     uint64_t carries;                   /* of the timer, up to the last time that TMR_STS was cleared */
     Timer    carry;
 } AcpiPm;
@@ -55,15 +56,15 @@ static void carried(void *self) { }     /* settle does it */
 static void power_button(void *self, unsigned n, bool level)
 {
     AcpiPm *p = self;
-    if (level)
-        p->sts |= PM1_PWRBTN;
+    p->sts |= level && !p->button ? PM1_PWRBTN : 0;
+    p->button = level;
 }
 
 static void rtc_alarm(void *self, unsigned n, bool level)
 {
     AcpiPm *p = self;
-    if (level)
-        p->sts |= PM1_RTC;
+    p->sts |= level && !p->alarm ? PM1_RTC : 0;
+    p->alarm = level;
 }
 
 static uint64_t timer_value(const void *self) { const AcpiPm *p = self; return ticks(p) & 0xffffff; }
@@ -131,7 +132,8 @@ static bool restored(void *self, GError **err)
 static const Field pins[] = { PIN(AcpiPm, sci, "sci"), PIN_IN("power-button", 1, power_button),
                               PIN_IN("rtc", 1, rtc_alarm), { 0 } };
 static const Field state[] = {
-    FIELD(AcpiPm, sts), FIELD(AcpiPm, cnt), FIELD(AcpiPm, carries), FIELD(AcpiPm, carry), { 0 }
+    FIELD(AcpiPm, sts), FIELD(AcpiPm, cnt), FIELD(AcpiPm, carries), FIELD(AcpiPm, carry),
+    FIELD(AcpiPm, button), FIELD(AcpiPm, alarm), { 0 }
 };
 
 const DeviceType acpi_pm_type = {

@@ -186,7 +186,8 @@ static void elcr_write(void *self, uint64_t off, uint64_t v, unsigned size)
     uint8_t changed = p->elcr;
     p->elcr = v & p->elcr_mask;
     changed ^= p->elcr;
-    p->irr = (p->irr & ~changed) | (p->level & p->elcr);
+    if (!p->all_level)
+        p->irr = (p->irr & ~changed) | (p->level & p->elcr);
 }
 
 static const RegionOps ops = { io_read, io_write, .min = 1, .max = 1 };

@@ -54,6 +54,8 @@ static void the_rtc_alarm(Bench *b)
     g_assert_true(bench_pin(b, "pm.sci"));
     bench_write(b, "pm.PM1_STS", RTC);
     g_assert_false(bench_pin(b, "pm.sci"));
+    bench_drive(b, "pm.rtc", 0, true);              /* no edge */
+    g_assert_false(bench_pin(b, "pm.sci"));
 }
 
 static void soft_off(Bench *b)

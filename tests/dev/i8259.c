@@ -147,6 +147,20 @@ static void the_trigger_mode_can_change_under_a_level(Bench *b)
     g_assert_false(bench_pin(b, "pic.int"));
 }
 
+static void level_mode_is_for_all_pins(Bench *b)
+{
+    command(b, "pic", 0x1b);            /* LTIM, single */
+    data(b, "pic", 0x20);
+    data(b, "pic", 1);
+    data(b, "pic", 0);
+    bench_drive(b, "pic.ir", 1, true);
+    bench_write_at(b, "pic/1", 0, 1, 0xff);
+    bench_write_at(b, "pic/1", 0, 1, 0);
+    g_assert_cmphex(acknowledge(b, "pic"), ==, 0x21);
+    command(b, "pic", NON_SPECIFIC_EOI);
+    g_assert_true(bench_pin(b, "pic.int"));
+}
+
 static void priorities_rotate(Bench *b)
 {
     init(b, "pic", 0x20, 0, 1);
@@ -283,6 +297,7 @@ static const BenchCase cases[] = {
     { "a request that goes away is spurious", "i8259,id=pic", a_request_that_goes_away_is_spurious },
     { "a level comes again after EOI", "i8259,id=pic", a_level_comes_again_after_eoi },
     { "the trigger mode can change under a level", "i8259,id=pic", the_trigger_mode_can_change_under_a_level },
+    { "level mode is for all pins", "i8259,id=pic", level_mode_is_for_all_pins },
     { "priorities rotate", "i8259,id=pic", priorities_rotate },
     { "automatic EOI", "i8259,id=pic", automatic_eoi },
     { "special mask mode", "i8259,id=pic", special_mask_mode },

@@ -298,6 +298,8 @@ static void clear(const Placer *p, uint64_t pa, uint64_t len)
 /* Finds the places of all segments and clears what has no bytes in the file. */
 static bool plan(Placer *p, const ElfView *e, GError **err)
 {
+    if (p->b->bzimage && !e->is64)
+        return fail(err, "its payload is not a 64-bit kernel");
     for (unsigned i = 0; i < e->phnum; i++) {
         ElfSegment s;
         if (!elf_segment(e, i, &s, err))

@@ -40,7 +40,8 @@ static bool unpack_gzip(const uint8_t *in, size_t in_len, Out *o, GError **err)
             rc = inflate(&z, Z_NO_FLUSH);
         if (rc == Z_OK && !z.avail_in && z.avail_out)
             rc = inflate(&z, Z_FINISH) == Z_STREAM_END ? Z_STREAM_END : Z_BUF_ERROR;
-        ok = pass_on(o, UNPACK_PIECE - z.avail_out, err);
+        if (rc == Z_OK || rc == Z_STREAM_END)
+            ok = pass_on(o, UNPACK_PIECE - z.avail_out, err);
     }
     inflateEnd(&z);
     return ok && (rc == Z_STREAM_END || fail(err, "broken gzip data after %" G_GUINT64_FORMAT " bytes", o->done));
@@ -58,7 +59,8 @@ static bool unpack_lzma(lzma_ret rc, lzma_stream *s, const uint8_t *in, size_t i
         s->avail_out = UNPACK_PIECE;
         while (rc == LZMA_OK && s->avail_out)
             rc = lzma_code(s, LZMA_FINISH);
-        ok = pass_on(o, UNPACK_PIECE - s->avail_out, err);
+        if (rc == LZMA_OK || rc == LZMA_STREAM_END)
+            ok = pass_on(o, UNPACK_PIECE - s->avail_out, err);
     }
     lzma_end(s);
     if (ok && rc == LZMA_MEMLIMIT_ERROR)
@@ -82,7 +84,8 @@ static bool unpack_zstd(const uint8_t *in, size_t in_len, Out *o, GError **err)
             rc = ZSTD_decompressStream(d, &dst, &src);
             more = rc && !ZSTD_isError(rc) && (src.pos > from || dst.pos > to);
         }
-        ok = pass_on(o, dst.pos, err);
+        if (more || rc == 0)
+            ok = pass_on(o, dst.pos, err);
     }
     ZSTD_freeDStream(d);
     if (!ok)

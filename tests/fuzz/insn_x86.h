@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * What the parts of the x86 instruction fuzzer share: places, states, instructions, random numbers. */
+#ifndef RHEA_TESTS_FUZZ_INSN_X86_H
+#define RHEA_TESTS_FUZZ_INSN_X86_H
+
+#include "target/x86/decode.h"
+
+enum {
+    SANDBOX = 0x20000000, SANDBOX_LEN = 4 * PAGE_SIZE, CODE = 0x20100000, CODE_LEN = PAGE_SIZE,
+    EXIT_AT = 2048,                             /* 64-bit code at CODE + EXIT_AT: where sequences jump to when they end */
+    USER_CS32 = 0x23, USER_CS64 = 0x33,         /* Linux's */
+    MAX_INSNS = 8, MAX_BLOCKS = 200, FUZZ_FLAGS = FL_ARITH | FL_DF,
+};
+
+/* FXSAVE image (APM vol. 2 figure 11-8). */
+typedef struct Fx {
+    uint16_t fcw, fsw;
+    uint8_t  ftw, pad;
+    uint16_t fop;
+    uint64_t fip, fdp;
+    uint32_t mxcsr, mxcsr_mask;
+    struct { uint64_t mant; uint16_t exp, pad[3]; } st[8];
+    V128     xmm[16];
+    uint8_t  rest[96];
+} __attribute__((aligned(16))) Fx;
+_Static_assert(sizeof(Fx) == 512, "FXSAVE image");
+
+typedef struct State {
+    bool     code32;            /* compatibility mode */
+    uint64_t gpr[16], flags, pc;
+    int      vector;            /* -1: ran to the end */
+    Fx       fx;
+    uint8_t  mem[SANDBOX_LEN];
+} State;
+
+typedef struct FlagUse { uint32_t reads, sets, undef; } FlagUse;
+
+typedef struct Insn {
+    const X86Dec *d;
+    bool     code32;
+    unsigned dec_index;
+    uint8_t  b[32];
+    unsigned len;
+    unsigned disp_at, rip_at;   /* place of a branch's displacement, of a RIP-relative one; 0: none */
+    FlagUse  use;
+} Insn;
+
+typedef struct Case {
+    Insn     insn[MAX_INSNS];
+    unsigned n, off[MAX_INSNS + 1];
+    uint32_t unknown[MAX_INSNS + 1];            /* flags undefined before instruction i */
+    State    in;
+} Case;
+
+typedef struct Rng { uint64_t s; } Rng;
+static inline uint64_t rnd64(Rng *r)
+{
+    uint64_t z = r->s += 0x9e3779b97f4a7c15;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+    z = (z ^ z >> 27) * 0x94d049bb133111eb;
+    return z ^ z >> 31;
+}
+static inline unsigned rnd(Rng *r, unsigned n) { return (rnd64(r) >> 32) % n; }
+static inline bool chance(Rng *r, unsigned one_in) { return rnd(r, one_in) == 0; }
+
+/* String instructions that move or compare memory. */
+static inline bool is_string(const X86Dec *d)
+{
+    return d->map == 0 && d->opcode >= 0xa4 && d->opcode <= 0xaf && (d->opcode & 0xfe) != 0xa8;
+}
+
+/* insn_x86_gen.c */
+/* Rows that leave user code, or whose effect depends on more than the sandbox; each has tests elsewhere. */
+bool fuzz_excluded(const X86Dec *d);
+void fuzz_generate(Rng *r, Insn *i, const X86Dec *d, bool code32);
+void fuzz_random_state(Rng *r, State *s, bool code32);
+bool fuzz_has_op(const X86Dec *d, X86OpKind k);
+
+#endif

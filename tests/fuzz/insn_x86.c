@@ -708,7 +708,8 @@ static void fuzz_init(Fuzz *f)
     f->pool = g_new0(unsigned, f->n_dec);
     f->hits = g_new0(uint64_t, f->n_dec);
     f->ok = g_new0(uint64_t, f->n_dec);
-    const X86Model *model = x86_model_parse("max", NULL);
+    static const X86Model *model;       /* lives as long as the program */
+    model = x86_model_parse("max", NULL);
     f->g.c = x86_cpu_new(model, &hooks);
     f->g.c->cr4 = CR4_OSFXSR | CR4_OSXMMEXCPT;
     f->g.c->cpl = 3;

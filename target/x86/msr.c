@@ -111,6 +111,15 @@ static bool read_special(X86Cpu *c, uint32_t msr, uint64_t *v)
     return true;
 }
 
+/* A deadline that is armed comes sooner or later now. */
+static void tsc_moved(X86Cpu *c)
+{
+    const CpuIntc *intc = c->port.intc;
+    uint64_t deadline;
+    if (intc && intc->msr_read(c->port.intc_self, 0x6e0, &deadline) && deadline)
+        intc->msr_write(c->port.intc_self, 0x6e0, deadline);
+}
+
 static bool write_special(X86Cpu *c, uint32_t msr, uint64_t v)
 {
     uint64_t phys = ~UINT64_C(0) >> (64 - c->model->phys_bits);
@@ -119,11 +128,13 @@ static bool write_special(X86Cpu *c, uint32_t msr, uint64_t v)
         uint64_t delta = v - x86_tsc(c);
         c->tsc_offset += delta;
         c->tsc_adjust += delta;
+        tsc_moved(c);
         return true;
     }
     case 0x3b:
         c->tsc_offset += v - c->tsc_adjust;
         c->tsc_adjust = v;
+        tsc_moved(c);
         return true;
     case 0x277:
         if (!memory_types(v, true))

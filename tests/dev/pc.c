@@ -7,7 +7,9 @@
 #include "hw/intc/lapic.h"
 #include "hw/x86/acpi_tables.h"
 #include "hw/x86/pc.h"
+#include "target/x86/cpu.h"
 #include "tests/fake_port.h"
+#include "util/bits.h"
 
 enum { L_EOI = 0xb0, L_SVR = 0xf0, L_LVT_LINT0 = 0x350, LEVEL = 0x8000 };
 
@@ -145,6 +147,38 @@ static void the_console(Bench *b)
     bench_expect(b, "serial0", "!");
     g_assert_cmphex(in(&x, 0x2f8), ==, 0xff);       /* no second port */
     pc_free(x.pc);
+}
+
+/* A processor that is never run, for its MSRs. */
+static Clock *tsc_clock(CpuState *cpu) { return CONTAINER_OF(cpu, X86Cpu, s)->port.vcpu; }
+static uint64_t tsc_now(CpuState *cpu) { return clock_now_ns(tsc_clock(cpu)); }
+static const CpuHooks msr_hooks = { .now_ns = tsc_now };
+
+static void moving_the_tsc_moves_its_deadline(Bench *b)
+{
+    Board x = board_new(b);
+    GError *err = NULL;
+    const X86Model *model = x86_model_parse("max", &err);
+    g_assert_no_error(err);
+    X86Cpu *c = x86_cpu_new(model, &msr_hooks);
+    c->port.vcpu = b->m->clock;
+    lapic_attach(machine_find(b->m, "lapic0"), &c->port);
+    bench_store(b, x.mem, LAPIC_BASE + L_SVR, 4, 0x1ff);
+    bench_store(b, x.mem, LAPIC_BASE + 0x320, 4, 0x400ec);          /* TSC-deadline mode */
+    uint64_t tsc = x86_tsc(c);
+    g_assert_true(x86_wrmsr(c, 0x6e0, tsc + 1000000));
+    g_assert_true(x86_wrmsr(c, 0x10, tsc + 900000));
+    bench_step_ns(b, 99999);
+    g_assert_cmphex(c->port.pending & PORT_INTR, ==, 0);
+    bench_step_ns(b, 1);
+    g_assert_cmphex(c->port.pending & PORT_INTR, ==, PORT_INTR);
+    machine_reset_devices(b->m);
+    b->cycles = false;
+    pc_free(x.pc);
+    Device *lapic = machine_find(b->m, "lapic0");
+    device_free(lapic);                                             /* before its processor */
+    x86_cpu_free(c);
+    x86_model_free(model);
 }
 
 static void the_memory_map(Bench *b)
@@ -307,6 +341,7 @@ static const BenchCase cases[] = {
     { "the clock by way of the slave", NULL, the_clock_by_way_of_the_slave },
     { "SCI is a level", NULL, sci_is_a_level },
     { "the console", NULL, the_console },
+    { "moving the TSC moves its deadline", NULL, moving_the_tsc_moves_its_deadline },
     { "the memory map", NULL, the_memory_map },
     { "the local APIC moves", NULL, the_local_apic_moves },
     { "a reset silences all", NULL, a_reset_silences_all },

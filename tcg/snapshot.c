@@ -33,15 +33,27 @@ bool ent_is_dirty(const Gen *g, uint32_t e)
     return false;
 }
 
-static void put(Gen *g, const void *p, size_t n)
+enum { MAX_ENTRY = 4 + 16 + 4 };
+
+/* Room for a record of n slots; where it starts. */
+static uint8_t *record_room(Gen *g, unsigned n)
 {
-    for (size_t i = 0; i < n; i++)
-        GEN_PUSH(g, recs) = ((const uint8_t *)p)[i];
+    uint32_t need = g->n_recs + 8 + n * MAX_ENTRY;
+    if (need > g->cap_recs) {
+        g->cap_recs = MAX(need, 2 * g->cap_recs);
+        g->recs = g_realloc(g->recs, g->cap_recs);
+    }
+    return g->recs + g->n_recs;
 }
-static void put_loc(Gen *g, unsigned slot, unsigned kind, unsigned index)
+static uint8_t *put(uint8_t *p, const void *from, unsigned n)
+{
+    memcpy(p, from, n);
+    return p + n;
+}
+static uint8_t *put_loc(uint8_t *p, unsigned slot, unsigned kind, unsigned index)
 {
     uint32_t w = slot | kind << 8 | index << 16;
-    put(g, &w, 4);
+    return put(p, &w, 4);
 }
 
 uint32_t snap_record(Gen *g, uint32_t snap)
@@ -50,11 +62,12 @@ uint32_t snap_record(Gen *g, uint32_t snap)
     uint32_t at = g->n_recs;
     uint16_t n = 0, insns = s->insn_index;
     int32_t delta = (int32_t)s->pc_off - g->pc_mem_off;
+    uint8_t *p = record_room(g, bits_count(g->dirty.w[0]) + bits_count(g->dirty.w[1])), *start = p;
 
     g_assert(g->pc_mem_known);
-    put(g, &delta, 4);
-    put(g, &insns, 2);
-    put(g, &n, 2);
+    p = put(p, &delta, 4);
+    p = put(p, &insns, 2);
+    p = put(p, &n, 2);
     for (unsigned w = 0; w < 2; w++)
         for (uint64_t m = g->dirty.w[w]; m; m &= m - 1) {
             unsigned slot = w * 64 + bits_ctz(m);
@@ -68,23 +81,24 @@ uint32_t snap_record(Gen *g, uint32_t snap)
             if (ent_is_const(g, e)) {
                 const IrConst *k = ent_const(g, e);
                 bool wide = type_size(k->type) > 8;
-                put_loc(g, slot, wide ? LOC_CONST128 : LOC_CONST, 0);
-                put(g, &k->lo, 8);
+                p = put_loc(p, slot, wide ? LOC_CONST128 : LOC_CONST, 0);
+                p = put(p, &k->lo, 8);
                 if (wide)
-                    put(g, &k->hi, 8);
+                    p = put(p, &k->hi, 8);
             } else if (x->reg != NO_REG) {
-                put_loc(g, slot, LOC_REG, x->reg);
+                p = put_loc(p, slot, LOC_REG, x->reg);
             } else if (x->home) {
-                put_loc(g, slot, LOC_HOME, x->home - 1);
+                p = put_loc(p, slot, LOC_HOME, x->home - 1);
             } else {
                 g_assert(x->spill || g->overflow);
-                put_loc(g, slot, LOC_SPILL, x->spill - 1);
+                p = put_loc(p, slot, LOC_SPILL, x->spill - 1);
             }
             if (plus)
-                put(g, &plus, 4);
+                p = put(p, &plus, 4);
             n++;
         }
-    memcpy(g->recs + at + 6, &n, 2);
+    memcpy(start + 6, &n, 2);
+    g->n_recs += (uint32_t)(p - start);
     return at;
 }
 

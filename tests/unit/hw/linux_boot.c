@@ -574,7 +574,7 @@ static void the_cache(Fixture *f, gconstpointer data)
     g_assert_cmpint(lstat(path, &st), ==, 0);
     g_assert_true(S_ISREG(st.st_mode));
 
-    g_autofree char *packed = NULL;                     /* a good file of another kernel under this name */
+    /* a good file of another kernel under this name */
     g_autoptr(GByteArray) other = g_byte_array_new();
     g_byte_array_set_size(other, 400000);
     memset(other->data, 0x5a, other->len);

@@ -6,7 +6,7 @@
  * faulting sites, links. */
 #include "tcg/x86_64/x64.h"
 
-enum { MARGIN = 3072 };                 /* more than one insn can take in either buffer */
+enum { MARGIN = 3072 };                 /* more than one insn can take in either buffer, but for moves along edges */
 
 /* --- what the allocator asks for */
 
@@ -170,13 +170,26 @@ static void emit_insn(Gen *g, uint32_t i)
     }
 }
 
-static bool room(Gen *g)
+/* What moves along an edge may take: each value from one place in memory to another, by way of a third. */
+static uint32_t edge_bytes(const Gen *g, uint32_t edge)
 {
-    if (g->p + MARGIN > g->hot_limit || g->overflow)
+    enum { MOVE = 40 };
+    const IrEdge *e = &g->ir->edges[edge];
+    return MOVE * (e->n_args + g->blocks[e->to].n_live);
+}
+
+static bool room(Gen *g, const IrInsn *in)
+{
+    uint32_t need = MARGIN;
+    if (in->op == IR_JUMP || in->op == IR_BRANCH)
+        need += edge_bytes(g, in->aux);
+    if (in->op == IR_BRANCH)
+        need += edge_bytes(g, in->aux + 1);
+    if (g->p + need > g->hot_limit || g->overflow)
         return false;
     uint32_t used = (uint32_t)(g->cold_end - g->cold);
-    if (used + MARGIN > g->cold_cap) {
-        g->cold_cap *= 2;
+    if (used + need > g->cold_cap) {
+        g->cold_cap = 2 * g->cold_cap + need;
         g->cold = g_realloc(g->cold, g->cold_cap);
         g->cold_end = g->cold + used;
     }
@@ -189,7 +202,7 @@ static bool emit_block(Gen *g, uint32_t block)
     for (uint32_t i = b->first; i < b->end; i++) {
         if (g->ir->insns[i].op == IR_NOP || g->how[i] & (HOW_DEAD | HOW_SUM) || g->rep[i] != i)
             continue;
-        if (!room(g))
+        if (!room(g, &g->ir->insns[i]))
             return false;
         ra_start_insn(g, i);
         emit_insn(g, i);

@@ -348,7 +348,7 @@ CpuExit check_run(TcgVcpu *v, Block *b)
 
     slots_restore(c, cpu);
     c->replaying = true;
-    CpuExit e = code_enter(v, b);
+    CpuExit e = code_enter(v, b->cb.code);
     if (e.reason == EXITR_FAULT) {
         Block *at = b;
         unsigned done = code_restore(v, &at, e.arg);

@@ -34,7 +34,7 @@ static bool compile(Tcg *t, const Ir *ir, size_t at, size_t room, CodeBlock *out
     return backend_compile(t->backend, ir, at, room, out);
 }
 static void patch(Tcg *t, CodeLink *l, const CodeBlock *to) { backend_link(t->backend, l, to); }
-CpuExit code_enter(TcgVcpu *v, const Block *b) { return backend_enter(v->tcg->backend, v->cpu, b->cb.code); }
+CpuExit code_enter(TcgVcpu *v, const uint8_t *code) { return backend_enter(v->tcg->backend, v->cpu, code); }
 unsigned code_restore(TcgVcpu *v, Block **b, uint64_t at)
 {
     const CodeBlock *cb = &v->transient.cb;
@@ -51,7 +51,7 @@ static void open_backend(Tcg *t) { }
 static void close_backend(Tcg *t) { }
 static bool compile(Tcg *t, const Ir *ir, size_t at, size_t room, CodeBlock *out) { return false; }
 static void patch(Tcg *t, CodeLink *l, const CodeBlock *to) { }
-CpuExit code_enter(TcgVcpu *v, const Block *b) { g_assert_not_reached(); }
+CpuExit code_enter(TcgVcpu *v, const uint8_t *code) { g_assert_not_reached(); }
 unsigned code_restore(TcgVcpu *v, Block **b, uint64_t at) { g_assert_not_reached(); }
 #endif
 
@@ -77,6 +77,7 @@ static bool map_code(Tcg *t, GError **err)
 bool code_cache_init(Tcg *t, GError **err)
 {
     t->hash = g_new0(Block *, (size_t)1 << HASH_BITS);
+    t->front = g_new0(FrontEntry, (size_t)1 << FRONT_BITS);
     t->pages = g_new0(CodePage *, (size_t)1 << PAGE_HASH_BITS);
     if (!t->use_interp) {
         if (!map_code(t, err))
@@ -140,6 +141,7 @@ void code_cache_free(Tcg *t)
             }
     g_free(t->pages);
     g_free(t->hash);
+    g_free(t->front);
     if (t->backend)
         close_backend(t);
     if (t->mem.rw)
@@ -183,21 +185,25 @@ Block *block_at_host(Tcg *t, uint64_t host)
 
 /* --- the table */
 
-static unsigned hash_of(uint64_t ra, uint32_t mode)
-{
-    return (ra ^ (uint64_t)mode << 44) * UINT64_C(0x9e3779b97f4a7c15) >> (64 - HASH_BITS);
-}
+/* A RAM address has 40 bits, so that a key tells all.  Bit 63 makes it differ from an empty entry's 0. */
+static uint64_t key_of(uint64_t ra, uint32_t mode) { return UINT64_C(1) << 63 | (uint64_t)mode << 40 | ra; }
+
+static unsigned hash_of(uint64_t key, unsigned bits) { return key * UINT64_C(0x9e3779b97f4a7c15) >> (64 - bits); }
 
 static void hash_add(Tcg *t, Block *b)
 {
-    Block **head = &t->hash[hash_of(b->ra, b->mode)];
+    Block **head = &t->hash[hash_of(key_of(b->ra, b->mode), HASH_BITS)];
     b->hash_next = *head;
     __atomic_store_n(head, b, __ATOMIC_RELEASE);
 }
 
 static void hash_remove(Tcg *t, Block *b)
 {
-    Block **at = &t->hash[hash_of(b->ra, b->mode)];
+    uint64_t key = key_of(b->ra, b->mode);
+    FrontEntry *f = &t->front[hash_of(key, FRONT_BITS)];
+    if (f->b == b)
+        *f = (FrontEntry){ 0 };
+    Block **at = &t->hash[hash_of(key, HASH_BITS)];
     while (*at != b)
         at = &(*at)->hash_next;
     __atomic_store_n(at, b->hash_next, __ATOMIC_RELEASE);
@@ -268,7 +274,8 @@ bool block_link(TcgVcpu *v, CodeLink *link, Block *to)
 FetchEntry *fetch_page(TcgVcpu *v, uint64_t va)
 {
     Context *c = context(v->cpu);
-    FetchEntry *f = &c->fetch[va >> PAGE_BITS & (N_FETCH - 1)];
+    unsigned i = va >> PAGE_BITS & (N_FETCH - 1);
+    FetchEntry *f = &c->fetch[i];
     if (G_LIKELY(f->va == (va & PAGE_MASK)))
         return f;
     MmuResult r;
@@ -283,6 +290,10 @@ FetchEntry *fetch_page(TcgVcpu *v, uint64_t va)
         .host = w ? w->host + skip : NULL,
         .ram_page = w ? w->ram_page + (skip >> PAGE_BITS) : RAM_PAGE_NONE,
     };
+    bit_set(c->fetch_used, i);
+    bit_clear(c->fetch_global, i);
+    if (f->global)
+        bit_set(c->fetch_global, i);
     if (f->log > PAGE_BITS)
         bit_set(c->large, frame_hash(va, f->log <= 21 ? 21 : 30));
     return f;
@@ -545,42 +556,55 @@ Block *block_single(TcgVcpu *v)
     return fetch_start(v, &t) ? single(v, &t) : NULL;
 }
 
-Block *block_find(TcgVcpu *v, bool *global)
+static bool found(Found *f, Block *b, bool global)
+{
+    *f = (Found){ b, b->cb.code, b->listed, global, b->ra2 != RA_NONE };
+    return true;
+}
+
+bool block_find(TcgVcpu *v, Found *out)
 {
     CpuState *cpu = v->cpu;
     uint64_t va = v->target->code_va(cpu, cpu->hot[PC_OFFSET / 8]);
     const FetchEntry *f = fetch_page(v, va);
     if (!f)
-        return NULL;
-    *global = f->global;
+        return false;
+    bool global = f->global;
     if (G_LIKELY(f->host)) {
         uint64_t ra = (f->ram_page << PAGE_BITS) | (va & ~PAGE_MASK);
         uint32_t mode = cpu_mode(cpu);
-        Block *b = __atomic_load_n(&v->tcg->hash[hash_of(ra, mode)], __ATOMIC_ACQUIRE);
+        uint64_t key = key_of(ra, mode);
+        FrontEntry *front = &v->tcg->front[hash_of(key, FRONT_BITS)];
+        if (G_LIKELY(front->key == key)) {
+            *out = (Found){ front->b, front->code, true, global, false };
+            return true;
+        }
+        Block *b = __atomic_load_n(&v->tcg->hash[hash_of(key, HASH_BITS)], __ATOMIC_ACQUIRE);
         for (; b; b = __atomic_load_n(&b->hash_next, __ATOMIC_ACQUIRE)) {
             if (b->ra != ra || b->mode != mode)
                 continue;
-            if (b->ra2 == RA_NONE)
-                return b;
+            if (b->ra2 == RA_NONE) {
+                *front = (FrontEntry){ key, b->cb.code, b, 0 };
+                return found(out, b, global);
+            }
             const FetchEntry *g = fetch_page(v, (va & PAGE_MASK) + PAGE_SIZE);
             if (!g)
-                return NULL;
-            if (g->host && g->ram_page == b->ra2 >> PAGE_BITS) {
-                *global &= g->global;
-                return b;
-            }
+                return false;
+            if (g->host && g->ram_page == b->ra2 >> PAGE_BITS)
+                return found(out, b, global && g->global);
         }
     }
     Trans t = { .v = v, .va = va };
     t.first = *f;
-    if (!t.first.host)
-        return single(v, &t);           /* code in I/O space is not kept */
-    pthread_mutex_lock(&v->tcg->lock);
-    Block *b = make_kept(v, &t);
-    pthread_mutex_unlock(&v->tcg->lock);
-    if (!b && t.unkeepable)
-        return single(v, &t);
-    if (b && b->ra2 != RA_NONE)
-        *global &= t.second.global;
-    return b;
+    Block *b;
+    if (!t.first.host) {                /* code in I/O space is not kept */
+        b = single(v, &t);
+    } else {
+        pthread_mutex_lock(&v->tcg->lock);
+        b = make_kept(v, &t);
+        pthread_mutex_unlock(&v->tcg->lock);
+        if (!b && t.unkeepable)
+            b = single(v, &t);
+    }
+    return b && found(out, b, global && (b->ra2 == RA_NONE || t.second.global));
 }

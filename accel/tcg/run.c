@@ -51,7 +51,7 @@ static void log_entry(TcgVcpu *v, const Block *b)
     }
 }
 
-static CpuExit enter(TcgVcpu *v, Block *b)
+static CpuExit enter(TcgVcpu *v, Block *b, const uint8_t *code)
 {
     CpuExit e;
     if (log_on(LOG_EXEC | LOG_CPU))
@@ -63,7 +63,7 @@ static CpuExit enter(TcgVcpu *v, Block *b)
     else if (G_UNLIKELY(v->tcg->use_interp))
         e = interp_run(v->interp, v->cpu, b->ir);
     else
-        e = code_enter(v, b);
+        e = code_enter(v, code);
     v->in_code = false;
     v->st.exits[MIN(e.reason, G_N_ELEMENTS(v->st.exits) - 1)]++;
     return e;
@@ -81,10 +81,10 @@ static void restore(TcgVcpu *v, Block *entered, CpuExit e)
 }
 
 /* Runs b and acts upon its exit.  True: the next block may be entered at once. */
-static bool run_block(TcgVcpu *v, Block *b)
+static bool run_block(TcgVcpu *v, Block *b, const uint8_t *code)
 {
     CpuState *cpu = v->cpu;
-    CpuExit e = enter(v, b);
+    CpuExit e = enter(v, b, code);
     if (e.reason != EXITR_FAULT)
         v->retry = false;
     switch (e.reason) {
@@ -117,7 +117,7 @@ static void run_single(TcgVcpu *v)
         return;
     leave_after(v, b);
     v->single = true;
-    run_block(v, b);
+    run_block(v, b, b->cb.code);
     v->single = false;
     v->link = NULL;                     /* its code is not kept, so is not linked from */
 }
@@ -128,23 +128,22 @@ static void run_blocks(TcgVcpu *v)
     bool leave = v->cpu->countdown < 0 || v->tcg->stress_interrupt;
     bool plain = !v->tcg->check && !v->tcg->use_interp;
     for (;;) {
-        bool global;
+        Found f;
         CodeLink *link = v->link;
         uint64_t evictions = v->tcg->st.evictions;
         v->link = NULL;
-        Block *b = block_find(v, &global);
-        if (!b)
+        if (!block_find(v, &f))
             return;
-        if (plain && b->listed) {
+        if (plain && f.kept) {
             /* an eviction may have taken the link's owner */
-            if (!link || evictions != v->tcg->st.evictions || !block_link(v, link, b))
-                jump_fill(v, v->cpu->hot[PC_OFFSET / 8], b, global);
+            if (!link || evictions != v->tcg->st.evictions || !block_link(v, link, f.b))
+                jump_fill(v, v->cpu->hot[PC_OFFSET / 8], &f);
         }
         if (leave)
-            leave_after(v, b);
+            leave_after(v, f.b);
         leave = false;
-        v->single = !b->listed;
-        bool on = run_block(v, b);
+        v->single = !f.kept;
+        bool on = run_block(v, f.b, f.code);
         v->single = false;
         if (v->retry) {
             v->retry = false;
@@ -153,7 +152,7 @@ static void run_blocks(TcgVcpu *v)
         }
         if (!on)
             return;
-        if (!b->listed)
+        if (!f.kept)
             v->link = NULL;
     }
 }

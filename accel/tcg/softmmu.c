@@ -59,6 +59,7 @@ static __attribute__((noinline)) TlbEntry *tlb_fill(TcgVcpu *v, Context *c, uint
         return NULL;
     }
     v->st.tlb_fills++;
+    v->st.tlb_replaced += bit_test(c->tlb_used, va >> PAGE_BITS & (TLB_SIZE - 1));
     unsigned i = va >> PAGE_BITS & (TLB_SIZE - 1), log = 63 - __builtin_clzll(r.page_len | PAGE_SIZE);
     TlbEntry *e = &c->hw.tlb[i];
     uint64_t page = va & PAGE_MASK, pa = r.pa & PAGE_MASK, slow = v->tcg->check ? TLB_SLOW : 0;

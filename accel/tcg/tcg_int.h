@@ -51,7 +51,11 @@ typedef struct CodePage {                       /* a RAM page that blocks were r
 enum { MAX_SEGMENTS = 8 };
 typedef struct Segment { size_t at, size, used; GPtrArray *blocks; /* by address */ } Segment;
 
-enum { HASH_BITS = 17, PAGE_HASH_BITS = 12 };
+/* In front of the hash table: what was found lately, direct mapped, with all that entering a block takes in one cache
+ * line.  Straddlers, whose second page has to be looked up each time, are not put here. */
+typedef struct FrontEntry { uint64_t key; const uint8_t *code; Block *b; uint64_t pad; } FrontEntry;
+
+enum { FRONT_BITS = 15, HASH_BITS = 17, PAGE_HASH_BITS = 12 };
 
 struct Tcg {
     Accel          a;                           /* first */
@@ -69,6 +73,7 @@ struct Tcg {
     unsigned       n_seg, cur;
     Backend       *backend;
     Block        **hash;                        /* read without the lock */
+    FrontEntry    *front;
     CodePage     **pages;                       /* read without the lock */
     FILE          *perfmap;
     const MemoryListener *listener;
@@ -81,7 +86,7 @@ struct Tcg {
 
 /* --- TLB contexts (tlb.c) */
 
-enum { N_CONTEXTS = 32, N_FETCH = 64, N_VIEWS = 16, N_WINDOWS = 4, SELECT_SIZE = 64, FRAME_HASHES = 1 << 14 };
+enum { N_CONTEXTS = 32, N_FETCH = 512, N_VIEWS = 16, N_WINDOWS = 4, SELECT_SIZE = 64, FRAME_HASHES = 1 << 14 };
 
 enum {                                          /* more bits of TlbEntry.pa */
     TLBE_READONLY = 4,                          /* ROM: reads are plain, writes go to the region */
@@ -105,6 +110,7 @@ typedef struct Context {
     uint64_t    tlb_used[TLB_SIZE / 64], tlb_global[TLB_SIZE / 64];
     uint64_t    jump_used[JUMP_SIZE / 64], jump_global[JUMP_SIZE / 64], jump_straddles[JUMP_SIZE / 64];
     FetchEntry  fetch[N_FETCH];
+    uint64_t    fetch_used[N_FETCH / 64], fetch_global[N_FETCH / 64];
     /* Hashes of what is present, so that dropping a page seldom has to search: pages in jump entries (by global),
      * 2 MiB and 1 GiB frames that hold fragments of large mappings.  See frame_hash(). */
     uint64_t    jump_pages[2][FRAME_HASHES / 64], large[FRAME_HASHES / 64];
@@ -124,7 +130,7 @@ typedef struct Window { uint64_t pa, len; uint8_t *host; uint64_t ram_page; bool
 typedef struct Written { uint64_t ram_page; uint16_t offset, len; } Written;
 
 typedef struct TcgStats {
-    uint64_t enters, exits[32], jump_fills, links, fetch_fills, tlb_fills, fill_faults, loads, stores, atomics,
+    uint64_t enters, exits[32], jump_fills, jump_dropped, jump_replaced, tlb_dropped, tlb_replaced, links, fetch_fills, tlb_fills, fill_faults, loads, stores, atomics,
              cross, io_loads, io_stores, rmw, code_page_stores, upgrades, selects, select_misses, context_reuses,
              flush_all, flush_asid, flush_global, flush_page, flush_page_scans, halts, kicks, services, helper_loads,
              helper_stores, host_ok, host_miss, checked, view_other;
@@ -192,14 +198,20 @@ void tcg_settle(TcgVcpu *v);                    /* brings cpu->insns up to date 
 /* region.c */
 bool  code_cache_init(Tcg *t, GError **err);
 void  code_cache_free(Tcg *t);
-/* The block at the CPU's pc, translated if need be; global: its pages are.  NULL: the fetch faulted, exception
- * recorded. */
-Block *block_find(TcgVcpu *v, bool *global);
+/* The block at the CPU's pc, translated if need be.  False: the fetch faulted, exception recorded. */
+typedef struct Found {
+    Block         *b;
+    const uint8_t *code;
+    bool           kept;                        /* not for one run only */
+    bool           global;                      /* its pages are */
+    bool           straddles;
+} Found;
+bool   block_find(TcgVcpu *v, Found *found);
 /* The one instruction at the pc, for one run: valid until the next call.  NULL as above. */
 Block *block_single(TcgVcpu *v);
 Block *block_at_host(Tcg *t, uint64_t host);    /* whose code holds the host address */
 bool   block_link(TcgVcpu *v, CodeLink *link, Block *to);        /* false: they may not be linked */
-CpuExit code_enter(TcgVcpu *v, const Block *b);
+CpuExit code_enter(TcgVcpu *v, const uint8_t *code);
 /* State at the faulting operation at a host address; *b: the block that it lies in, which need not be the one that was
  * entered.  Returns how many of its instructions had retired. */
 unsigned code_restore(TcgVcpu *v, Block **b, uint64_t at);
@@ -234,7 +246,7 @@ void  context_flush(Context *c, bool globals);
 void  context_forget_code(Context *c, const uint8_t *lo, const uint8_t *hi);
 void  tlb_protect_page(TcgVcpu *v, uint64_t ram_page);  /* writes to it go the slow way from now on */
 void  tlb_remapped(TcgVcpu *v);                         /* physical memory has changed: forget all */
-void  jump_fill(TcgVcpu *v, uint64_t pc, const Block *b, bool global);
+void  jump_fill(TcgVcpu *v, uint64_t pc, const Found *f);
 void  tlb_hook_select(CpuState *cpu, uint32_t asid, unsigned view);
 void  tlb_hook_flush(CpuState *cpu, int32_t asid, bool globals);
 void  tlb_hook_flush_page(CpuState *cpu, int32_t asid, uint64_t va);

@@ -17,6 +17,7 @@ static void tlb_drop(Context *c, unsigned i)
     c->hw.tlb[i].read = c->hw.tlb[i].write = TLB_EMPTY;
     bit_clear(c->tlb_used, i);
     bit_clear(c->tlb_global, i);
+    c->v->st.tlb_dropped++;
 }
 
 static void jump_drop(Context *c, unsigned i)
@@ -25,9 +26,15 @@ static void jump_drop(Context *c, unsigned i)
     bit_clear(c->jump_used, i);
     bit_clear(c->jump_global, i);
     bit_clear(c->jump_straddles, i);
+    c->v->st.jump_dropped++;
 }
 
-static void fetch_drop(FetchEntry *f) { f->va = TLB_EMPTY; }
+static void fetch_drop(Context *c, unsigned i)
+{
+    c->fetch[i].va = TLB_EMPTY;
+    bit_clear(c->fetch_used, i);
+    bit_clear(c->fetch_global, i);
+}
 
 static void jump_flush(Context *c, bool globals)
 {
@@ -44,9 +51,9 @@ void context_flush(Context *c, bool globals)
     for (unsigned w = 0; w < TLB_SIZE / 64; w++)
         for (uint64_t m = c->tlb_used[w] & ~(globals ? 0 : c->tlb_global[w]); m; m &= m - 1)
             tlb_drop(c, w * 64 + __builtin_ctzll(m));
-    for (unsigned i = 0; i < N_FETCH; i++)
-        if (globals || !c->fetch[i].global)
-            fetch_drop(&c->fetch[i]);
+    for (unsigned w = 0; w < N_FETCH / 64; w++)
+        for (uint64_t m = c->fetch_used[w] & ~(globals ? 0 : c->fetch_global[w]); m; m &= m - 1)
+            fetch_drop(c, w * 64 + __builtin_ctzll(m));
     jump_flush(c, globals);
     if (globals)
         memset(c->large, 0, sizeof c->large);    /* else: global fragments of large mappings may be left */
@@ -80,7 +87,7 @@ static Context *context_new(TcgVcpu *v)
     for (unsigned i = 0; i < JUMP_SIZE; i++)
         c->hw.jump[i].tag = jump_empty(i);
     for (unsigned i = 0; i < N_FETCH; i++)
-        fetch_drop(&c->fetch[i]);
+        fetch_drop(c, i);
     return c;
 }
 
@@ -203,7 +210,7 @@ static void drop_large(Context *c, uint64_t va, bool only_global)
         if (f->log > PAGE_BITS && f->va != TLB_EMPTY && (f->global || !only_global) && same_frame(f->va, va, f->log)) {
             if (f->log > widest)
                 widest = f->log;
-            fetch_drop(f);
+            fetch_drop(c, i);
         }
     }
     /* Entries of the jump cache may outlive the fetch entry that they came from. */
@@ -217,9 +224,9 @@ static void drop_page(Context *c, uint64_t va, bool only_global)
     unsigned i = va >> PAGE_BITS & (TLB_SIZE - 1);
     if (entry_va(&c->hw.tlb[i]) == page && (!only_global || bit_test(c->tlb_global, i)))
         tlb_drop(c, i);
-    FetchEntry *f = &c->fetch[va >> PAGE_BITS & (N_FETCH - 1)];
-    if (f->va == page && (!only_global || f->global))
-        fetch_drop(f);
+    unsigned k = va >> PAGE_BITS & (N_FETCH - 1);
+    if (c->fetch[k].va == page && (!only_global || c->fetch[k].global))
+        fetch_drop(c, k);
     if (G_UNLIKELY(c->code_base))
         jump_flush(c, true);            /* pcs wrap at a width that we do not know */
     uint64_t pc = va - c->code_base;
@@ -258,21 +265,23 @@ void tlb_protect_page(TcgVcpu *v, uint64_t ram_page)
     }
 }
 
-void jump_fill(TcgVcpu *v, uint64_t pc, const Block *b, bool global)
+void jump_fill(TcgVcpu *v, uint64_t pc, const Found *f)
 {
+    bool global = f->global;
     Context *c = context(v->cpu);
     unsigned i = jump_index(pc);
-    c->hw.jump[i].code = b->cb.code;
+    c->hw.jump[i].code = f->code;
     c->hw.jump[i].tag = jump_tag(pc, v->cpu->mode_tag);
+    v->st.jump_replaced += bit_test(c->jump_used, i);
     bit_set(c->jump_used, i);
     bit_clear(c->jump_global, i);
     bit_clear(c->jump_straddles, i);
     if (global)
         bit_set(c->jump_global, i);
-    for (unsigned n = 0; n <= (b->ra2 != RA_NONE); n++) {
+    for (unsigned n = 0; n <= f->straddles; n++) {
         bit_set(c->jump_pages[global], frame_hash(pc + n * PAGE_SIZE, PAGE_BITS));
     }
-    if (b->ra2 != RA_NONE)
+    if (f->straddles)
         bit_set(c->jump_straddles, i);
     v->st.jump_fills++;
 }

@@ -48,13 +48,13 @@ typedef uint16_t Binary(X86Fpr *r, const X86Fpr *a, const void *b, uint16_t cw, 
         uint16_t sw;                                                                                         \
         if (quick && cw == CW_INIT) {                                                                        \
             asm volatile("fldt %[b]\n\tfldt %[a]\n\t" insn "\n\tfnstsw %[sw]\n\tfstpt %[r]\n\tfstp %%st(0)"  \
-                         : [r] "=m"(*r), [sw] "=a"(sw)                                                       \
+                         : [r] "=m"(*r), [sw] "=&a"(sw)                                                      \
                          : [a] "m"(*a), [b] "m"(*(const X86Fpr *)b) : X87_CLOBBERS);                         \
             if (flags_known(sw, known))                                                                      \
                 return sw;                                                                                   \
         }                                                                                                    \
         asm volatile(EXACT("fldt %[b]\n\tfldt %[a]", insn) "fstpt %[r]\n\temms"                              \
-                     : [r] "=m"(*r), [sw] "=a"(sw)                                                           \
+                     : [r] "=m"(*r), [sw] "=&a"(sw)                                                          \
                      : [a] "m"(*a), [b] "m"(*(const X86Fpr *)b), [cw] "m"(cw), [host] "m"(host_cw)           \
                      : X87_CLOBBERS);                                                                        \
         return sw;                                                                                           \
@@ -65,13 +65,13 @@ typedef uint16_t Binary(X86Fpr *r, const X86Fpr *a, const void *b, uint16_t cw, 
         uint16_t sw;                                                                                         \
         if (cw == CW_INIT) {                                                                                 \
             asm volatile("fldt %[a]\n\t" insn " %[b]\n\tfnstsw %[sw]\n\tfstpt %[r]"                          \
-                         : [r] "=m"(*r), [sw] "=a"(sw)                                                       \
+                         : [r] "=m"(*r), [sw] "=&a"(sw)                                                      \
                          : [a] "m"(*a), [b] "m"(*(const type *)b) : X87_CLOBBERS);                           \
             if (flags_known(sw, known))                                                                      \
                 return sw;                                                                                   \
         }                                                                                                    \
         asm volatile(EXACT("fldt %[a]", insn " %[b]") "fstpt %[r]"                                           \
-                     : [r] "=m"(*r), [sw] "=a"(sw)                                                           \
+                     : [r] "=m"(*r), [sw] "=&a"(sw)                                                          \
                      : [a] "m"(*a), [b] "m"(*(const type *)b), [cw] "m"(cw), [host] "m"(host_cw)             \
                      : X87_CLOBBERS);                                                                        \
         return sw;                                                                                           \
@@ -115,7 +115,7 @@ typedef uint16_t Unary(X86Fpr *r, const X86Fpr *a, uint16_t cw);
     {                                                                                                        \
         uint16_t sw;                                                                                         \
         asm volatile(EXACT("fldt %[a]", insn) "fstpt %[r0]\n\tfstpt %[r1]\n\tfnclex\n\temms"                 \
-                     : [r0] "=m"(r[0]), [r1] "=m"(r[1]), [sw] "=a"(sw)                                       \
+                     : [r0] "=m"(r[0]), [r1] "=m"(r[1]), [sw] "=&a"(sw)                                      \
                      : [a] "m"(*a), [cw] "m"(cw), [host] "m"(host_cw) : X87_CLOBBERS);                       \
         return sw;                                                                                           \
     }
@@ -136,7 +136,7 @@ UNARY(fptan,   "fptan")
     {                                                                                                        \
         uint16_t sw;                                                                                         \
         asm volatile(EXACT("", insn) "fstpt %[r]\n\tfnclex\n\temms"                                          \
-                     : [r] "=m"(*r), [sw] "=a"(sw)                                                           \
+                     : [r] "=m"(*r), [sw] "=&a"(sw)                                                          \
                      : [b] "m"(*(const type *)b), [cw] "m"(cw), [host] "m"(host_cw) : X87_CLOBBERS);         \
         return sw;                                                                                           \
     }
@@ -166,12 +166,12 @@ static Loader *const constants[] = { ld_1, ld_l2t, ld_l2e, ld_pi, ld_lg2, ld_ln2
         uint16_t sw;                                                                                         \
         if (cw == CW_INIT) {                                                                                 \
             asm volatile("fldt %[a]\n\t" insn " %[r]\n\tfnstsw %[sw]\n\t" pop                                \
-                         : [r] "+m"(*r), [sw] "=a"(sw) : [a] "m"(*a) : X87_CLOBBERS);                        \
+                         : [r] "+m"(*r), [sw] "=&a"(sw) : [a] "m"(*a) : X87_CLOBBERS);                       \
             if (flags_known(sw, known))                                                                      \
                 return sw;                                                                                   \
         }                                                                                                    \
         asm volatile(EXACT("fldt %[a]", insn " %[r]") "emms"                                                 \
-                     : [r] "+m"(*r), [sw] "=a"(sw)                                                           \
+                     : [r] "+m"(*r), [sw] "=&a"(sw)                                                          \
                      : [a] "m"(*a), [cw] "m"(cw), [host] "m"(host_cw) : X87_CLOBBERS);                       \
         return sw;                                                                                           \
     }

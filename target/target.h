@@ -43,7 +43,9 @@ typedef struct Target {
     /* Builds one block at req->pc; never fails: undecodable bytes become an exception. Ends within the page of pc
      * but for an instruction that straddles as the block's first. */
     void     (*translate)(Ir *ir, TransReq *req);
-    /* Walks the page tables for one access in the given view.  False: exception recorded in the CPU.  */
+    /* Walks the page tables for one access in the given view.  False: exception recorded in the CPU.  Slow paths call
+     * it while guest vectors are live in host registers: it and what it calls, recording the exception included, are
+     * compiled without FP (hot-y) and call no library function. */
     bool     (*mmu)(CpuState *cpu, uint64_t va, MmuAccess acc, unsigned view, MmuResult *out);
     /* An access with MO_ALIGN is misaligned: records the exception and returns false, or allows it. */
     bool     (*misaligned)(CpuState *cpu, uint64_t va, unsigned memop);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Block boundaries of regions.  The first edge to a block that is compiled decides where the block's live values and
- * parameters are at its entry: in the registers that they happen to be in, the rest in spill slots that are theirs
- * alone.  Later edges, back edges among them, move things there.  What guest slots hold in memory is forgotten. */
+ * Block boundaries of regions.  The first edge to a block that is compiled decides where the block's live
+ * values and parameters are at its entry: in the registers that they happen to be in, the rest in spill
+ * slots that are theirs alone.  Later edges, back edges among them, move things there.  What guest slots
+ * hold in memory is forgotten. */
 #include "tcg/gen.h"
 
 static void set_pc_offset(Gen *g, GenBlock *to)
@@ -39,7 +40,7 @@ static void decide(Gen *g, const IrEdge *edge, GenBlock *to)
         uint32_t avail = g->regs->all & class_of(g, p) & ~taken;
         uint8_t r = ent_is_const(g, e) ? NO_REG : g->ent[e].reg;
         if (r == NO_REG || lives >> r & 1 || !(avail >> r & 1))
-            r = avail ? (uint8_t)__builtin_ctz(avail & g->regs->saved ? avail & g->regs->saved : avail) : NO_REG;
+            r = !avail ? NO_REG : (uint8_t)bits_ctz(avail & g->regs->saved ? avail & g->regs->saved : avail);
         if (r != NO_REG)
             taken |= 1u << r;
         add_loc(g, p, r);
@@ -50,7 +51,8 @@ static void decide(Gen *g, const IrEdge *edge, GenBlock *to)
     to->n_loc = g->n_entry_locs - to->first_loc;
 }
 
-/* Where the n-th parameter that lives in memory waits while others are overwritten: the far end of the spill area. */
+/* Where the n-th parameter that lives in memory waits while others are overwritten: the far end of the
+ * spill area. */
 static int32_t transit(Gen *g, unsigned n)
 {
     unsigned unit = 2 * (SPILL_SLOTS - 1 - n);
@@ -86,7 +88,8 @@ void edge_moves(Gen *g, const IrEdge *edge)
     for (uint32_t k = 0; k < edge->n_args; k++)
         if (loc[k].reg == NO_REG) {
             bool vec = ent_is_vec(g, b->first + k);
-            copy_to_memory(g, gen_ent(g, g->ir->edge_args[edge->first_arg + k]), transit(g, in_memory++), vec);
+            uint32_t e = gen_ent(g, g->ir->edge_args[edge->first_arg + k]);
+            copy_to_memory(g, e, transit(g, in_memory++), vec);
         }
     for (uint32_t k = edge->n_args; k < to->n_loc; k++) {
         uint32_t e = loc[k].ent;

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * The state of compiling one region, shared by liveness, register allocation, row selection and the host's emitters.
+ * The state of compiling one region, shared by liveness, register allocation, row selection and the host's
+ * emitters.
  *
- * Entities.  Several values may be the same bits: a TRUNC is its operand, so is a ZEXT of a value whose upper bits are
- * known to be zero.  rep[] maps values to entities, constants are entities as well (n_insns + index); registers and
- * spill slots hold entities.  In a register the bits above a value's type are garbage unless zx[value] is set.
+ * Entities.  Several values may be the same bits: a TRUNC is its operand, so is a ZEXT of a value whose
+ * upper bits are known to be zero.  rep[] maps values to entities, constants are entities as well (n_insns
+ * + index); registers and spill slots hold entities.  In a register the bits above a value's type are
+ * garbage unless zx[value] is set.
  *
- * Positions are insn indices.  A backward pass over each block notes, for every operand of every insn, where its
- * entity is used next, so that the forward pass (allocate and emit, insn by insn) always knows the distance to the
- * next use and whether an entity dies. */
+ * Positions are insn indices.  A backward pass over each block notes, for every operand of every insn,
+ * where its entity is used next, so that the forward pass (allocate and emit, insn by insn) always knows
+ * the distance to the next use and whether an entity dies. */
 #ifndef RHEA_TCG_GEN_H
 #define RHEA_TCG_GEN_H
 
@@ -23,7 +25,7 @@ enum { NO_REG = 0xff, FIRST_VEC = 16, N_REGS = 32 };
 typedef struct Ent {
     uint32_t next;          /* position of the next use by an operation; NEVER */
     uint32_t last;          /* position of the last use, snapshots included; 0: unused */
-    uint16_t spill;         /* 8-byte unit of CpuState.spill + 1; 0: none.  Vectors have two units, even aligned */
+    uint16_t spill;         /* 8-byte unit of CpuState.spill + 1; 0: none.  Vectors have two */
     uint8_t  reg;           /* NO_REG: none */
     uint8_t  home;          /* slot + 1 whose memory holds the value; 0: none */
 } Ent;
@@ -38,8 +40,8 @@ enum {                      /* how[]: decisions of the backward pass */
     HOW_ZXUSED = 32,        /* someone relies on the zero upper bits of this load */
 };
 
-/* Accesses of a block off one base that lie close together share one look-up: the first that is executed checks the
- * page of them all and leaves the host address of the base in a register. */
+/* Accesses of a block off one base that lie close together share one look-up: the first that is executed
+ * checks the page of them all and leaves the host address of the base in a register. */
 typedef struct Group { uint32_t base; int32_t lo, hi; uint32_t last; uint16_t n; bool store; } Group;
 enum { MAX_BASES = 3 };
 /* A register that holds the host address of an entity, or 0: look again. */
@@ -76,7 +78,8 @@ typedef struct Gen {
     const Ir *ir;
     const RegFile *regs;
 
-    /* --- code: p is where bytes go now; cold code (stubs) collects in a buffer and is put behind the hot code */
+    /* --- code: p is where bytes go now; cold code (stubs) collects in a buffer and is put behind the hot
+     * code */
     uint8_t *p, *hot_start, *hot_limit;
     uint8_t *cold, *cold_end;           /* the buffer; the next byte while hot is current */
     uint32_t cold_cap;
@@ -111,16 +114,16 @@ typedef struct Gen {
     uint32_t base_regs;                 /* their registers */
     bool     flags_live;                /* host flags hold something: constants by mov, not xor */
     bool     random;
-    bool     exact;                     /* slots are stored where the IR says and nowhere else: for check=on, which
-                                         * compares slots that nobody needs any more as well */
-    bool     snap_now;                  /* the current insn may fault: what its snapshot needs stays in place */
+    bool     exact;                     /* slots are stored only where the IR says: check=on compares also
+                                         * those that nobody needs any more */
+    bool     snap_now;                  /* the current insn may fault: what its snapshot needs stays */
     uint32_t rng;
 
     /* --- slots */
     uint32_t home_ent[MAX_SLOTS];       /* entity that the slot's memory holds; 0: unknown */
     uint32_t n_commits;                 /* of the log, taken in so far */
     SlotSet  dirty;
-    SlotSet  kept;                      /* memory was changed since the log's entry: dirty_val must not be stored */
+    SlotSet  kept;                      /* memory was changed since the log's entry: dirty_val stays out of it */
     Val      dirty_val[MAX_SLOTS];
     int32_t  pc_mem_off;                /* pc slot in memory = entry pc + this */
     bool     pc_mem_known;
@@ -151,7 +154,10 @@ static inline uint32_t gen_ent(const Gen *g, Val v)
     return val_is_const(v) ? g->ir->n_insns + (v & ~VAL_CONST) : g->rep[v];
 }
 static inline bool ent_is_const(const Gen *g, uint32_t e) { return e >= g->ir->n_insns; }
-static inline const IrConst *ent_const(const Gen *g, uint32_t e) { return &g->ir->consts[e - g->ir->n_insns]; }
+static inline const IrConst *ent_const(const Gen *g, uint32_t e) 
+{
+    return &g->ir->consts[e - g->ir->n_insns];
+}
 static inline bool type_is_vec(IrType t) { return t >= F32 && t <= V256T; }
 static inline bool ent_is_vec(const Gen *g, uint32_t e)
 {
@@ -206,12 +212,13 @@ unsigned ra_use(Gen *g, uint32_t e, uint32_t mask);     /* e in a register of ma
 unsigned ra_temp(Gen *g, uint32_t mask);                /* a free register for the current insn only */
 unsigned ra_def(Gen *g, uint32_t e, uint32_t mask);     /* a register for a new entity */
 unsigned ra_def_from(Gen *g, uint32_t d, uint32_t a, uint32_t mask);    /* the same, holding a copy of a */
-void     ra_take(Gen *g, unsigned reg);                 /* empties reg (its entity moves or spills) and locks it */
+void     ra_take(Gen *g, unsigned reg);                 /* empties reg (its entity moves, spills), locks it */
 void     ra_copy_to(Gen *g, unsigned reg, uint32_t e);  /* value of e to reg (taken), e stays where it is */
 void     ra_set(Gen *g, uint32_t e, unsigned reg);      /* e is defined in reg (taken) */
 void     ra_save(Gen *g, uint32_t e);                   /* e also has a place in memory from here on */
 void     ra_take_with(Gen *g, unsigned reg, uint32_t e);        /* take reg and put the value of e there */
-bool     ra_mem(const Gen *g, uint32_t e, unsigned bytes, int32_t *disp);   /* a place in memory, from the CPU base */
+/* A place in memory, from the CPU base. */
+bool     ra_mem(const Gen *g, uint32_t e, unsigned bytes, int32_t *disp);
 void     ra_forget(Gen *g, uint32_t e);                 /* frees all its places */
 void     ra_drop_reg(Gen *g, unsigned reg);             /* its entity keeps its other places */
 void     ra_home_overwrite(Gen *g, unsigned slot, uint32_t e);  /* slot's memory becomes e (0: unknown) */
@@ -248,7 +255,7 @@ typedef struct EmitRow {
     uint32_t    aux;
     uint16_t    needs;
 } EmitRow;
-enum { TB_8 = 1, TB_16 = 2, TB_32 = 4, TB_64 = 8, TB_PRED = 16, TB_DQ = TB_32 | TB_64, TB_INT = 15, TB_ALL = 31 };
+enum { TB_8 = 1, TB_16 = 2, TB_32 = 4, TB_64 = 8, TB_PRED = 16, TB_DQ = 12, TB_INT = 15, TB_ALL = 31 };
 
 typedef struct Row { uint8_t types, ka, kb, kc; uint32_t aux; void (*emit)(Gen *g, const Emit *e); } Row;
 typedef struct RowSet { uint16_t first[IR_N_OPS + 1]; Row *row; } RowSet;
@@ -264,7 +271,7 @@ void     snap_restore(const uint8_t *rec, const SlotTable *slots, CpuState *cpu)
 unsigned snap_insns(const uint8_t *rec);
 
 /* --- the host */
-void host_move(Gen *g, unsigned to, unsigned from);                     /* both general or both vectors; whole */
+void host_move(Gen *g, unsigned to, unsigned from);     /* both general or both vectors; whole */
 void host_load(Gen *g, unsigned to, int32_t disp, unsigned bytes);      /* from the CPU base; zero-extends */
 void host_store(Gen *g, int32_t disp, unsigned from, unsigned bytes);
 void host_const(Gen *g, unsigned to, const IrConst *k);
@@ -272,8 +279,14 @@ void host_add_pc(Gen *g, int32_t delta);                                 /* to t
 void host_zext(Gen *g, unsigned to, unsigned from, unsigned bytes);     /* general */
 
 static inline int32_t cpu_disp(uint32_t offset) { return (int32_t)offset - CPU_BIAS; }
-static inline int32_t slot_disp(const Gen *g, unsigned slot) { return cpu_disp(g->ir->slots->slot[slot].offset); }
-static inline unsigned slot_bytes(const Gen *g, unsigned slot) { return type_size(g->ir->slots->slot[slot].type); }
+static inline int32_t slot_disp(const Gen *g, unsigned slot)
+{
+    return cpu_disp(g->ir->slots->slot[slot].offset);
+}
+static inline unsigned slot_bytes(const Gen *g, unsigned slot)
+{
+    return type_size(g->ir->slots->slot[slot].type);
+}
 /* Slow paths use this memory: a slot there never stands for a value. */
 static inline bool slot_volatile(const Gen *g, unsigned slot)
 {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * What the allocator knows beforehand.  One forward pass finds values that are the same bits (entities); one backward
- * pass over each block decides what is computed where it is used (compares, address sums) and notes next uses.  A
- * value that a snapshot needs lives to the last such snapshot, without counting as used there: it may as well be in
- * memory.  Regions of several blocks need live-in sets first (the usual bit-set iteration). */
+ * What the allocator knows beforehand.  One forward pass finds values that are the same bits (entities);
+ * one backward pass over each block decides what is computed where it is used (compares, address sums) and
+ * notes next uses.  A value that a snapshot needs lives to the last such snapshot, without counting as
+ * used there: it may as well be in memory.  Regions of several blocks need live-in sets first (the usual
+ * bit-set iteration). */
 #include <string.h>
 #include "tcg/gen.h"
 
@@ -41,8 +42,8 @@ static void make_room(Gen *g)
         g->ent[i] = (Ent){ .next = NEVER, .reg = NO_REG };
 }
 
-/* Which 32-bit results (and narrower ones) come with zeros above, given how the host rows compute them: all 32-bit
- * operations clear the upper half. */
+/* Which 32-bit results (and narrower ones) come with zeros above, given how the host rows compute them:
+ * all 32-bit operations clear the upper half. */
 static bool zero_above(const Ir *ir, const IrInsn *in)
 {
     switch (in->type) {
@@ -171,7 +172,8 @@ static void find_groups(Gen *g, const IrBlock *b)
         unsigned k = 0;
         for (; k < n_open; k++) {
             Group *gr = &g->groups[open[k].group];
-            if (gr->base == base && i - gr->last < GROUP_REACH && MAX(hi, gr->hi) - MIN(lo, gr->lo) <= GROUP_SPAN)
+            if (gr->base == base && i - gr->last < GROUP_REACH &&
+                MAX(hi, gr->hi) - MIN(lo, gr->lo) <= GROUP_SPAN)
                 break;
         }
         if (k < n_open) {
@@ -259,11 +261,13 @@ static void note_use(Gen *g, uint32_t i, uint32_t at)
     }
 }
 
-/* An address that was stepped on and will be stepped on again, as by pushes: computed only where it is stored. */
+/* An address that was stepped on and will be stepped on again, as by pushes: computed only where it is
+ * stored. */
 static bool only_snapshots(const Gen *g, uint32_t i)
 {
     const IrInsn *in = &g->ir->insns[i];
-    if (in->op != IR_ADD || in->type != I64 || g->ent[i].next != NEVER || !val_is_const(in->b) || val_is_const(in->a))
+    if (in->op != IR_ADD || in->type != I64 || g->ent[i].next != NEVER || !val_is_const(in->b) ||
+        val_is_const(in->a))
         return false;
     int64_t k = (int64_t)const_lo(g->ir, in->b);
     return k >= -0x10000 && k <= 0x10000;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Register allocation, one insn at a time in order.  An entity is in at most one register, and may have places in
- * memory besides: a spill slot, or the "home", a guest slot whose memory happens to hold it.  When registers run out
- * the one goes whose next use is farthest; if it is the committed value of a guest slot it is written to that slot
- * rather than to a spill slot, so that no exit has to store it again. */
+ * Register allocation, one insn at a time in order.  An entity is in at most one register, and may have
+ * places in memory besides: a spill slot, or the "home", a guest slot whose memory happens to hold it.
+ * When registers run out the one goes whose next use is farthest; if it is the committed value of a guest
+ * slot it is written to that slot rather than to a spill slot, so that no exit has to store it again. */
 #include <string.h>
 #include "tcg/gen.h"
 
@@ -82,7 +82,8 @@ static void spill_free(Gen *g, uint32_t e)
 
 static unsigned ent_bytes(const Gen *g, uint32_t e) { return type_size(g->ir->insns[e].type); }
 
-/* A slot can stand for the whole entity, unless it holds only the low part.  Zeros above come back on reload. */
+/* A slot can stand for the whole entity, unless it holds only the low part.  Zeros above come back on
+ * reload. */
 static bool home_whole(const Gen *g, uint32_t e, unsigned slot)
 {
     unsigned n = ent_bytes(g, e);
@@ -372,7 +373,8 @@ unsigned ra_def_from(Gen *g, uint32_t d, uint32_t a, uint32_t mask)
 {
     Ent *x = &g->ent[a];
     unsigned r;
-    if (x->reg != NO_REG && (ent_dies_now(g, a) || (ent_is_const(g, a) && x->next == NEVER)) && mask >> x->reg & 1) {
+    bool over = ent_dies_now(g, a) || (ent_is_const(g, a) && x->next == NEVER);
+    if (x->reg != NO_REG && over && mask >> x->reg & 1) {
         r = x->reg;
         ra_drop_reg(g, r);
         g->locked |= 1u << r;
@@ -460,8 +462,8 @@ void ra_end_insn(Gen *g, uint32_t i)
     g->locked = 0;
 }
 
-/* --- parallel moves: each destination is written once its old content is not needed any more; cycles go through
- * the scratch register */
+/* --- parallel moves: each destination is written once its old content is not needed any more; cycles go
+ * through the scratch register */
 
 static void move_in(Gen *g, const Move *m, unsigned from)
 {

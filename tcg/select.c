@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Row selection for plain operations: the first row of the op whose operand classes fit what the operands are.
+ * Row selection for plain operations: the first row of the op whose operand classes fit what the operands
+ * are.
  *   "="    the result is made in the operand's register (a copy if the operand lives on)
  *   "!"    the same, and only when no copy is needed
  *   "r"    a register       "m"  a register, or memory if the value is there and not used again
@@ -13,8 +14,8 @@
 enum { K_NONE, K_SAME, K_DIES, K_REG, K_MEM, K_COUNT, K_VEC, K_I8, K_I32, K_I, K_U32, K_FF, K_FFFF, K_LEA };
 enum { COUNT_REG = 1 };
 static const char *const class_names[] = {
-    [K_SAME] = "=", [K_DIES] = "!", [K_REG] = "r", [K_MEM] = "m", [K_COUNT] = "c", [K_VEC] = "x", [K_I8] = "i8",
-    [K_I32] = "i32", [K_I] = "i", [K_U32] = "u32", [K_FF] = "ff", [K_FFFF] = "ffff", [K_LEA] = "lea",
+    [K_SAME] = "=", [K_DIES] = "!", [K_REG] = "r", [K_MEM] = "m", [K_COUNT] = "c", [K_VEC] = "x",
+    [K_I8] = "i8", [K_I32] = "i32", [K_I] = "i", [K_U32] = "u32", [K_FF] = "ff", [K_FFFF] = "ffff", [K_LEA] = "lea",
 };
 
 static uint8_t class_of(const char *s)
@@ -36,8 +37,8 @@ RowSet *rows_new(const EmitRow *rows, unsigned n, unsigned features)
         rs->first[op] = out;
         for (unsigned i = 0; i < n; i++)
             if (rows[i].op == op && (rows[i].needs & features) == rows[i].needs)
-                rs->row[out++] = (Row){ rows[i].types, class_of(rows[i].a), class_of(rows[i].b), class_of(rows[i].c),
-                                        rows[i].aux, rows[i].emit };
+                rs->row[out++] = (Row){ rows[i].types, class_of(rows[i].a), class_of(rows[i].b),
+                                        class_of(rows[i].c), rows[i].aux, rows[i].emit };
     }
     rs->first[IR_N_OPS] = out;
     return rs;
@@ -95,7 +96,8 @@ bool select_emit(Gen *g, const RowSet *rs, uint32_t i)
         bool swap = val_is_const(a);
         if (!swap && !val_is_const(b)) {
             uint32_t ea = gen_ent(g, a), eb = gen_ent(g, b);
-            swap = ent_dies(g, eb) && g->ent[eb].reg != NO_REG && !(ent_dies(g, ea) && g->ent[ea].reg != NO_REG);
+            swap = ent_dies(g, eb) && g->ent[eb].reg != NO_REG &&
+                   !(ent_dies(g, ea) && g->ent[ea].reg != NO_REG);
         }
         if (swap && !val_is_const(b)) {
             a = in->b;
@@ -103,7 +105,8 @@ bool select_emit(Gen *g, const RowSet *rs, uint32_t i)
         }
     }
     for (; row < end; row++)
-        if (row->types & tb && fits(g, row->ka, a) && (!row->kb || fits(g, row->kb, b)) && (!row->kc || fits(g, row->kc, c)))
+        if (row->types & tb && fits(g, row->ka, a) && (!row->kb || fits(g, row->kb, b)) &&
+            (!row->kc || fits(g, row->kc, c)))
             break;
     if (row == end)
         return false;
@@ -140,7 +143,8 @@ bool select_emit(Gen *g, const RowSet *rs, uint32_t i)
     if (row->ka == K_REG) {
         e.a = ra_use(g, gen_ent(g, a), GPRS);
         uint32_t ea = gen_ent(g, a);
-        /* a dying operand's register may become the result's: emitters read before they write, or say so with "=" */
+        /* a dying operand's register may become the result's: emitters read before they write, or say so
+         * with "=" */
         if (ent_dies(g, ea) && !ent_is_const(g, ea) && e.b != e.a && e.c != e.a && !row->kc) {
             ra_drop_reg(g, e.a);
             g->free &= ~(1u << e.a);

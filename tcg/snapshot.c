@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Snapshots: which guest slots are dirty at a point and where their values are.  A record lies behind the code:
- *     { int32 pc_delta, u16 insns, u16 n }, then n words { slot, kind, u16 index }, constants followed by their bits,
- * kinds with LOC_PLUS by an int32 to add */
+ * Snapshots: which guest slots are dirty at a point and where their values are.  A record lies behind the
+ * code:
+ *     { int32 pc_delta, u16 insns, u16 n }, then n words { slot, kind, u16 index }
+ * constants followed by their bits, kinds with LOC_PLUS by an int32 to add. */
 #include <string.h>
 #include "tcg/gen.h"
 
@@ -128,7 +129,7 @@ void snap_restore(const uint8_t *rec, const SlotTable *slots, CpuState *cpu)
     memcpy(&delta, rec, 4);
     memcpy(&n, rec + 6, 2);
     g_assert(n <= MAX_SLOTS);
-    for (unsigned i = 0; i < n; i++) {          /* all are read before any is written: some live in other slots */
+    for (unsigned i = 0; i < n; i++) {  /* all are read before any is written: some live in other slots */
         uint32_t w = word(&p), index = w >> 16;
         V128 *v = &value[i];
         slot[i] = w & 0xff;

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Integer operations with flags, fixed registers or two results: compares, selects, carries, wide products, quotients. */
+ * Integer operations with flags, fixed registers or two results: compares, selects, carries, wide
+ * products, quotients. */
 #include "tcg/x86_64/x64.h"
 
 static const uint8_t cc_of[IR_N_CONDS] = {
-    [C_EQ] = CC_E, [C_NE] = CC_NE, [C_LTU] = CC_B, [C_GEU] = CC_AE, [C_LEU] = CC_BE, [C_GTU] = CC_A, [C_LT] = CC_L,
-    [C_GE] = CC_GE, [C_LE] = CC_LE, [C_GT] = CC_G, [C_TSTEQ] = CC_E, [C_TSTNE] = CC_NE,
+    [C_EQ] = CC_E, [C_NE] = CC_NE, [C_LTU] = CC_B, [C_GEU] = CC_AE, [C_LEU] = CC_BE, [C_GTU] = CC_A,
+    [C_LT] = CC_L, [C_GE] = CC_GE, [C_LE] = CC_LE, [C_GT] = CC_G, [C_TSTEQ] = CC_E, [C_TSTNE] = CC_NE,
 };
 static const uint8_t swapped[IR_N_CONDS] = {
-    [C_EQ] = C_EQ, [C_NE] = C_NE, [C_LTU] = C_GTU, [C_GEU] = C_LEU, [C_LEU] = C_GEU, [C_GTU] = C_LTU, [C_LT] = C_GT,
-    [C_GE] = C_LE, [C_LE] = C_GE, [C_GT] = C_LT, [C_TSTEQ] = C_TSTEQ, [C_TSTNE] = C_TSTNE,
+    [C_EQ] = C_EQ, [C_NE] = C_NE, [C_LTU] = C_GTU, [C_GEU] = C_LEU, [C_LEU] = C_GEU, [C_GTU] = C_LTU,
+    [C_LT] = C_GT, [C_GE] = C_LE, [C_LE] = C_GE, [C_GT] = C_LT, [C_TSTEQ] = C_TSTEQ, [C_TSTNE] = C_TSTNE,
 };
 
 /* Opcode of the byte form or its wider sibling, with what the width needs. */
@@ -259,7 +260,8 @@ void x64_mul_div(Gen *g, uint32_t i)
         ea = eo;
         eo = t;
     }
-    if (g->ent[ea].reg == RAX && ent_dies(g, ea) && ea != eo && !(in->op == IR_UDIVW && gen_ent(g, in->a) == ea)) {
+    bool twice = ea == eo || (in->op == IR_UDIVW && gen_ent(g, in->a) == ea);
+    if (g->ent[ea].reg == RAX && ent_dies(g, ea) && !twice) {
         ra_drop_reg(g, RAX);
         g->free &= ~(1u << RAX);
         g->locked |= 1u << RAX;
@@ -305,7 +307,8 @@ void x64_scaled_add(Gen *g, uint32_t i)
     x64_rx(g, 0x8d | wide(in->type == I64), d, a, b, (unsigned)const_lo(g->ir, shl->b), 0);
 }
 
-/* Part of a value that is only in memory: loaded with its extension.  False: it is elsewhere, or wanted again. */
+/* Part of a value that is only in memory: loaded with its extension.  False: it is elsewhere, or wanted
+ * again. */
 bool x64_extend_memory(Gen *g, uint32_t i)
 {
     const IrInsn *in = &g->ir->insns[i];

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * The x86-64 back end: compiles a region in one forward pass over its insns.
  *
- * Registers: rsp host stack, rbp the CPU state (biased), r15 the current TlbContext, r10 r11 xmm14 xmm15 scratch; the
- * rest is allocated.  Layout of a region in code memory: code, cold stubs, constants, snapshot records, table of
- * faulting sites, links. */
+ * Registers: rsp host stack, rbp the CPU state (biased), r15 the current TlbContext, r10 r11 xmm14 xmm15
+ * scratch; the rest is allocated.  Layout of a region in code memory: code, cold stubs, constants,
+ * snapshot records, table of faulting sites, links. */
 #include "tcg/x86_64/x64.h"
 
-enum { MARGIN = 3072 };                 /* more than one insn can take in either buffer, but for moves along edges */
+enum { MARGIN = 3072 };         /* more than one insn can take in either buffer, but for moves along edges */
 
 /* --- what the allocator asks for */
 
@@ -264,8 +264,8 @@ static bool finish(Gen *g, size_t room_left, CodeBlock *out)
         cl[k].stub_at += cold;
         cl[k].owner = out;
     }
-    *out = (CodeBlock){ .code = rx, .code_len = cold + cold_len, .total_len = total, .n_links = g->n_links, .links = cl,
-                        .snap_data = rx + table, .snap_len = 4 + g->n_sites * (uint32_t)sizeof(Site) };
+    *out = (CodeBlock){ .code = rx, .code_len = cold + cold_len, .total_len = total,
+                        .n_links = g->n_links, .links = cl, .snap_data = rx + table, .snap_len = 4 + g->n_sites * (uint32_t)sizeof(Site) };
     return true;
 }
 
@@ -321,7 +321,8 @@ void backend_link(Backend *be, CodeLink *link, const CodeBlock *to)
 
 void backend_retire(Backend *be, const CodeBlock *cb)
 {
-    /* A block starts with its head's SUB, which is longer than the jump and ends before the 8 aligned bytes do. */
+    /* A block starts with its head's SUB, which is longer than the jump and ends before the 8 aligned
+     * bytes do. */
     uint8_t *entry = be->mem.rw + (cb->code - be->mem.rx), bytes[8];
     int32_t rel = (int32_t)(be->mem.rx + be->thunk.lookup - (cb->code + 5));
     g_assert((uintptr_t)entry % 8 == 0);
@@ -436,8 +437,9 @@ void backend_free(Backend *be)
     if (!be)
         return;
     Gen *g = &be->gen;
-    void *arrays[] = { g->cold, g->fixups, g->recs, g->sites, g->links, g->pool, g->ent, g->rep, g->zx, g->how, g->ext,
-                       g->next_call, g->uses, g->commit_prev, g->spill_used, g->blocks, g->live_in, g->entry_locs,
+    void *arrays[] = { g->cold, g->fixups, g->recs, g->sites, g->links, g->pool, g->ent, g->rep, g->zx, g->how,
+                       g->ext, g->next_call, g->uses, g->commit_prev, g->spill_used, g->blocks, g->live_in,
+                       g->entry_locs,
                        g->bits, g->pin, g->group_of, g->groups };
     for (unsigned k = 0; k < ARRAY_LEN(arrays); k++)
         g_free(arrays[k]);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Leaving a region: dirty slots are stored, the pc is set, then a patchable jump, an inline look-up or the way back to
- * the run loop.  Also block heads, stores to slots and helper calls. */
+ * Leaving a region: dirty slots are stored, the pc is set, then a patchable jump, an inline look-up or the
+ * way back to the run loop.  Also block heads, stores to slots and helper calls. */
 #include "tcg/x86_64/x64.h"
 
 enum {
-    HELPER_SCRATCH = offsetof(CpuState, scratch) - CPU_BIAS, FP_CONTROL = offsetof(CpuState, fp_control) - CPU_BIAS,
+    HELPER_SCRATCH = offsetof(CpuState, scratch) - CPU_BIAS,
+    FP_CONTROL = offsetof(CpuState, fp_control) - CPU_BIAS,
     FP_HOST = offsetof(CpuState, fp_host) - CPU_BIAS,
 };
 
@@ -47,7 +48,7 @@ static void store_ent(Gen *g, unsigned slot, uint32_t e, int32_t plus)
     unsigned bytes = slot_bytes(g, slot);
     if (plus) {
         unsigned from = g->ent[e].reg;
-        if (from == NO_REG && g->ent[e].home == slot + 1) {     /* all that read this memory otherwise have done so */
+        if (from == NO_REG && g->ent[e].home == slot + 1) { /* all others that read this memory have done so */
             add_to(g, to, bytes == 8, plus);
             return;
         }
@@ -94,8 +95,8 @@ static void pop_slot(Gen *g, unsigned slot)
     }
 }
 
-/* Stores the dirty slots; without_pc: the pc gets its value otherwise.  Slots that get what another slot's memory holds
- * are read first if that memory is about to change. */
+/* Stores the dirty slots; without_pc: the pc gets its value otherwise.  Slots that get what another slot's
+ * memory holds are read first if that memory is about to change. */
 static void store_dirty(Gen *g, bool without_pc)
 {
     uint8_t list[MAX_SLOTS], crossed[MAX_SLOTS];
@@ -174,8 +175,8 @@ static void nops(Gen *g, unsigned n)
         x64_1(g, bytes[n][k]);
 }
 
-/* What an unlinked jump goes to: asks to be linked.  backend_enter() then aims the jump at what follows, the look-up,
- * which stays for targets that may not be linked. */
+/* What an unlinked jump goes to: asks to be linked.  backend_enter() then aims the jump at what follows,
+ * the look-up, which stays for targets that may not be linked. */
 static void link_stub(Gen *g)
 {
     x64_to_thunk(g, 0xe8, g->be->thunk.link);
@@ -187,7 +188,7 @@ static void direct(Gen *g, const IrExit *x)
 {
     store_dirty(g, true);
     int64_t target = (int64_t)g->ir->entry_page_off + x->target_off;
-    if (target < 0 || target >= PAGE_SIZE) {            /* another page, whose mapping may change: never linked */
+    if (target < 0 || target >= PAGE_SIZE) {    /* another page, whose mapping may change: never linked */
         bool w = pc_is_64(g);
         int32_t delta = x->target_off - g->pc_mem_off, at = slot_disp(g, g->ir->slots->pc);
         g_assert(g->pc_mem_known);
@@ -200,7 +201,7 @@ static void direct(Gen *g, const IrExit *x)
         return;
     }
     set_pc(g, x->target_off);
-    nops(g, (3 - ((uintptr_t)g->p & 3)) & 3);           /* so that the displacement is aligned: both buffers are */
+    nops(g, (3 - ((uintptr_t)g->p & 3)) & 3);   /* so that the displacement is aligned: both buffers are */
     x64_1(g, 0xe9);
     CodeLink *link = &GEN_PUSH(g, links);
     *link = (CodeLink){ .target_off = x->target_off };

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Guest memory: the inline look-up in the software TLB (tcg/layout.h), the access, and the slow path in cold code.
+ * Guest memory: the inline look-up in the software TLB (tcg/layout.h), the access, and the slow path in
+ * cold code.
  *
- * Of a group of accesses off one base (tcg/live.c) the first that runs checks that the whole range lies in one page
- * that allows what the group does, and keeps the host address of the base, or 0 if the check failed.  The others test
- * that register; at 0 they look for themselves, in cold code. */
+ * Of a group of accesses off one base (tcg/live.c) the first that runs checks that the whole range lies in
+ * one page that allows what the group does, and keeps the host address of the base, or 0 if the check
+ * failed.  The others test that register; at 0 they look for themselves, in cold code. */
 #include "tcg/x86_64/x64.h"
 
 typedef struct Access {
@@ -27,7 +28,8 @@ typedef struct Access {
 static Access access_start(Gen *g, uint32_t i, bool write)
 {
     const IrInsn *in = &g->ir->insns[i];
-    Access a = { .mo = in->flags & 0xffff, .bytes = mo_bytes(in->flags), .write = write, .host = NO_REG, .flags = in->flags };
+    Access a = { .mo = in->flags & 0xffff, .bytes = mo_bytes(in->flags), .write = write,
+                 .host = NO_REG, .flags = in->flags };
     Val addr = in->a;
     snap_advance(g, in->aux);
     g->snap_now = true;
@@ -86,8 +88,8 @@ static void address(Gen *g, unsigned to, unsigned base, int32_t disp)
         x64_mov(g, to, base);
 }
 
-/* Compares the page of [base + lo, base + hi) with its TLB entry; equal: plain memory.  The entry is found by the first
- * byte and compared with the page of the last, so a range that crosses pages never matches. */
+/* Compares the page of [base + lo, base + hi) with its TLB entry; equal: plain memory.  The entry is found
+ * by the first byte and compared with the page of the last, so a range that crosses pages never matches. */
 static void look(Gen *g, const Access *a, int32_t lo, int32_t hi, bool write)
 {
     enum { SHIFT = PAGE_BITS - 5, INDEX_MASK = (TLB_SIZE - 1) << 5 };
@@ -373,14 +375,17 @@ static void locked(Gen *g, IrType t, unsigned byte_op, uint32_t map, unsigned re
 void x64_atomic(Gen *g, uint32_t i)
 {
     const IrInsn *in = &g->ir->insns[i];
-    static const uint8_t alu[] = { [AT_ADD] = ALU_ADD, [AT_AND] = ALU_AND, [AT_OR] = ALU_OR, [AT_XOR] = ALU_XOR };
+    static const uint8_t alu[] = {
+        [AT_ADD] = ALU_ADD, [AT_AND] = ALU_AND, [AT_OR] = ALU_OR, [AT_XOR] = ALU_XOR,
+    };
     AtomicOp op = ATOMIC_OP(in->flags);
     bool used = g->ent[i].last != 0;
     Access a = access_start(g, i, true);
     uint32_t eb = gen_ent(g, in->b);
     unsigned b, c = 0, d = NO_REG;
 
-    /* rax is the old value of a compare and exchange; everything is in place before the probe, for the record */
+    /* rax is the old value of a compare and exchange; everything is in place before the probe, for the
+     * record */
     bool cmpxchg = op == AT_CAS || (used && op >= AT_AND && op <= AT_XOR);
     if (cmpxchg && a.base == RAX) {     /* out of the way */
         uint32_t e = g->reg_ent[RAX];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Host rows of plain integer operations, see tcg/select.c for the operand classes.  Operations on i8 and i16 are done
- * at 32 bits; what comes out above the type is garbage. */
+ * Host rows of plain integer operations, see tcg/select.c for the operand classes.  Operations on i8 and
+ * i16 are done at 32 bits; what comes out above the type is garbage. */
 #include "tcg/x86_64/x64.h"
 
 /* The host flags tell the result from now on; of narrow results the upper bits are garbage. */
@@ -64,15 +64,22 @@ static void shift_i(Gen *g, const Emit *e)
         x64_1(g, n);
     }
 }
-static void shift_c(Gen *g, const Emit *e) { x64_rr(g, (e->type == I8 ? 0xd2 : 0xd3) | shift_width(e), e->aux, e->d); }
-static void shift_x(Gen *g, const Emit *e) { x64_vrr(g, 0xf7 | O_0F38 | e->aux | wide(e->w), e->d, e->b, e->a); }
+static void shift_c(Gen *g, const Emit *e)
+{
+    x64_rr(g, (e->type == I8 ? 0xd2 : 0xd3) | shift_width(e), e->aux, e->d);
+}
+static void shift_x(Gen *g, const Emit *e)
+{
+    x64_vrr(g, 0xf7 | O_0F38 | e->aux | wide(e->w), e->d, e->b, e->a);
+}
 static void rorx(Gen *g, const Emit *e)
 {
     unsigned bits = type_bits(e->type), n = e->imm & (bits - 1);
     x64_vrr(g, 0xf0 | O_0F3A | O_F2 | wide(e->w), e->d, 0, e->a);
     x64_1(g, e->aux == SH_ROR ? n : (bits - n) & (bits - 1));
 }
-static void shl_lea(Gen *g, const Emit *e)      /* [a << n]: no base takes a 32-bit displacement; [a + a] does not */
+/* [a << n] without a base takes a 32-bit displacement; [a + a] does not. */
+static void shl_lea(Gen *g, const Emit *e)
 {
     if (e->imm == 1) {
         x64_rx(g, 0x8d | wide(e->w), e->d, e->a, e->a, 0, 0);
@@ -122,7 +129,8 @@ static void popcnt_swar(Gen *g, const Emit *e)
     bool w = e->w;
     unsigned d = e->d;
     static const uint64_t m[3] = { 0x5555555555555555, 0x3333333333333333, 0x0f0f0f0f0f0f0f0f };
-    /* d -= d >> 1 & m0; d = (d & m1) + (d >> 2 & m1); d = (d + (d >> 4)) & m2; d = d * 0x0101... >> top byte */
+    /* d -= d >> 1 & m0; d = (d & m1) + (d >> 2 & m1); d = (d + (d >> 4)) & m2; d = d * 0x0101... >> top
+     * byte */
     x64_mov(g, RTMP, d);
     x64_shift_i(g, w, SH_SHR, RTMP, 1);
     x64_mov_i(g, RTMP2, w ? m[0] : (uint32_t)m[0]);

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Code shared by all regions: the way in and out, slow paths of memory accesses, faults.  Slow paths get the address in
- * r10 and the flags in r11d; C functions are compiled without vector registers (STYLE: hot-y), so only the general
- * registers that calls destroy are kept, in cpu->dump_gpr, where a fault needs them anyway. */
+ * Code shared by all regions: the way in and out, slow paths of memory accesses, faults.  Slow paths get
+ * the address in r10 and the flags in r11d; C functions are compiled without vector registers (STYLE:
+ * hot-y), so only the general registers that calls destroy are kept, in cpu->dump_gpr, where a fault needs
+ * them anyway. */
 #include "tcg/x86_64/x64.h"
 
-enum { FP_CONTROL = offsetof(CpuState, fp_control) - CPU_BIAS, FP_HOST = offsetof(CpuState, fp_host) - CPU_BIAS };
+enum {
+    FP_CONTROL = offsetof(CpuState, fp_control) - CPU_BIAS,
+    FP_HOST = offsetof(CpuState, fp_host) - CPU_BIAS,
+};
 static const uint8_t saved_by_us[] = { RBX, RBP, R12, R13, R14, R15 };
 
 static int32_t dump_gpr(unsigned r) { return cpu_disp(offsetof(CpuState, dump_gpr) + 8 * r); }

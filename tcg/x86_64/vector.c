@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Host operations: instructions encoded from the rows of tcg/hostop.def, in the VEX form (three operands, no alignment
- * of memory operands) where the host has AVX, else in the legacy form. */
+ * Host operations: instructions encoded from the rows of tcg/hostop.def, in the VEX form (three operands,
+ * no alignment of memory operands) where the host has AVX, else in the legacy form. */
 #include "tcg/x86_64/x64.h"
 
 static uint32_t row_op(const HostRow *r, bool w)
@@ -14,7 +14,8 @@ static bool mem_operand(const Gen *g, uint32_t i, unsigned use, uint32_t e, int3
     return g->be->avx && g->ent[e].reg == NO_REG && g->uses[i].next[use] == NEVER && ra_mem(g, e, 16, disp);
 }
 
-/* Flags to a general register: lahf gives SF ZF AF PF CF; of the rows' instructions only ZF, PF, CF can be set. */
+/* Flags to a general register: lahf gives SF ZF AF PF CF; of the rows' instructions only ZF, PF, CF can be
+ * set. */
 static void flags_result(Gen *g, uint32_t i)
 {
     x64_1(g, 0x9f);

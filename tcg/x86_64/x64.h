@@ -10,7 +10,9 @@
 
 enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15 };
 enum { RTMP = R10, RTMP2 = R11, RCTX = R15, VTMP = 31, VTMP2 = 30 };
-enum { CC_O, CC_NO, CC_B, CC_AE, CC_E, CC_NE, CC_BE, CC_A, CC_S, CC_NS, CC_P, CC_NP, CC_L, CC_GE, CC_LE, CC_G };
+enum {
+    CC_O, CC_NO, CC_B, CC_AE, CC_E, CC_NE, CC_BE, CC_A, CC_S, CC_NS, CC_P, CC_NP, CC_L, CC_GE, CC_LE, CC_G
+};
 
 /* Opcodes: low byte, map, mandatory prefix, width. */
 enum {
@@ -65,7 +67,8 @@ static inline void x64_rm(Gen *g, uint32_t op, unsigned reg, unsigned base, int3
     x64_prefixes(g, op & ~O_BRM, reg, 0, base);
     x64_modrm_disp(g, reg, base, disp);
 }
-static inline void x64_sib_disp(Gen *g, unsigned reg, unsigned base, unsigned index, unsigned scale, int32_t disp)
+static inline void x64_sib_disp(Gen *g, unsigned reg, unsigned base, unsigned index, unsigned scale,
+                                int32_t disp)
 {
     unsigned mod = disp == 0 && (base & 7) != RBP ? 0 : disp == (int8_t)disp ? 1 : 2;
     x64_1(g, mod << 6 | (reg & 7) << 3 | 4);
@@ -76,7 +79,8 @@ static inline void x64_sib_disp(Gen *g, unsigned reg, unsigned base, unsigned in
         x64_4(g, disp);
 }
 /* [base + index << scale + disp] */
-static inline void x64_rx(Gen *g, uint32_t op, unsigned reg, unsigned base, unsigned index, unsigned scale, int32_t disp)
+static inline void x64_rx(Gen *g, uint32_t op, unsigned reg, unsigned base, unsigned index, unsigned scale,
+                          int32_t disp)
 {
     x64_prefixes(g, op & ~O_BRM, reg, index, base);
     x64_sib_disp(g, reg, base, index, scale, disp);
@@ -192,7 +196,10 @@ struct Backend {
 enum { FIX_HOT, FIX_COLD, FIX_MEM, FIX_REC, FIX_LINK, FIX_POOL, FIX_BLOCK, FIX_AT_COLD = 0x80 };
 
 static inline uint32_t hot_at(const Gen *g) { return (uint32_t)(g->p - g->hot_start); }
-static inline uint32_t cold_at(const Gen *g) { return (uint32_t)(g->in_cold ? g->p - g->cold : g->cold_end - g->cold); }
+static inline uint32_t cold_at(const Gen *g)
+{
+    return (uint32_t)((g->in_cold ? g->p : g->cold_end) - g->cold);
+}
 static inline void cold_begin(Gen *g)
 {
     g->hot_p = g->p;
@@ -223,7 +230,7 @@ extern const unsigned x64_n_rows;
 
 /* The rest emits insn i each. */
 /* arith.c */
-unsigned x64_test(Gen *g, uint32_t i);          /* only its predicate: the condition code under which it holds */
+unsigned x64_test(Gen *g, uint32_t i);      /* only its predicate: the condition code under which it holds */
 void x64_cmp(Gen *g, uint32_t i);
 void x64_select(Gen *g, uint32_t i);
 void x64_carry(Gen *g, uint32_t i);

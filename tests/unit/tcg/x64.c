@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * The x86-64 back end against the interpreter: random regions, with the TLB empty and filled, with registers handed out
- * at random, without the host's newer instructions. */
+ * The x86-64 back end against the interpreter: random regions, with the TLB empty and filled, with
+ * registers handed out at random, without the host's newer instructions. */
 #include "tests/unit/tcg/x64_rig.h"
 
 static void random_regions(const BackendOptions *o, unsigned features, uint32_t first, uint32_t n, unsigned flags)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Each operation of the x86-64 back end by itself: every type, every kind of place that an operand may come from, against
- * the interpreter; that every op has a row that always fits; links; encodings against capstone. */
+ * Each operation of the x86-64 back end by itself: every type, every kind of place that an operand may
+ * come from, against the interpreter; that every op has a row that always fits; links; encodings against
+ * capstone. */
 #include <capstone/capstone.h>
 #include "tests/unit/tcg/x64_rig.h"
 
@@ -64,7 +65,8 @@ static void build(Ir *ir, IrOp op, IrType t, const unsigned kind[3], uint32_t au
         v[k] = operand(ir, ty, from, TS_R0 + k, v[0]);
         if (sig[k] == 's') {            /* counts below the width */
             uint64_t c;
-            v[k] = ir_is_imm(ir, v[k], &c) ? ir_imm(ir, I8, c & (type_bits(t) - 1)) : masked(ir, IR_AND, v[k], type_bits(t) - 1);
+            v[k] = ir_is_imm(ir, v[k], &c) ? ir_imm(ir, I8, c & (type_bits(t) - 1))
+                                           : masked(ir, IR_AND, v[k], type_bits(t) - 1);
         }
     }
     if (op == IR_UDIV || op == IR_SDIV) {
@@ -87,7 +89,8 @@ static void build(Ir *ir, IrOp op, IrType t, const unsigned kind[3], uint32_t au
     } else {
         out = ir_append(ir, (IrInsn){ .op = op, .type = t, .a = v[0], .b = v[1], .c = v[2] });
         if (ir_ops[op].effects & E_SECOND)
-            second = ir_append(ir, (IrInsn){ .op = IR_SECOND, .type = op == IR_ADDC || op == IR_SUBB ? PRED : t, .a = out });
+            second = ir_append(ir, (IrInsn){ .op = IR_SECOND, .a = out,
+                                             .type = op == IR_ADDC || op == IR_SUBB ? PRED : t });
     }
     out = ir_resize(ir, I64, out, false);
     ir_put(ir, TS_R5, out);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * What the tests of the x86-64 back end share: code memory, a TLB, two CPUs of tests/ir_slots.h, and the comparison of a
- * compiled region with the interpreter. */
+ * What the tests of the x86-64 back end share: code memory, a TLB, two CPUs of tests/ir_slots.h, and the
+ * comparison of a compiled region with the interpreter. */
 #ifndef RHEA_TESTS_X64_RIG_H
 #define RHEA_TESTS_X64_RIG_H
 
@@ -21,9 +21,18 @@
     __asm__ volatile("fxrstor64 %0" : : "m"(fx)); \
     return r
 #define RIG_GENERAL __attribute__((target("general-regs-only"), no_sanitize("address", "undefined")))
-RIG_GENERAL static int rig_load(CpuState *c, uint64_t va, uint32_t mo) { RIG_KEEP_VECTORS(test_slow_ops.load(c, va, mo)); }
-RIG_GENERAL static int rig_store(CpuState *c, uint64_t va, uint32_t mo) { RIG_KEEP_VECTORS(test_slow_ops.store(c, va, mo)); }
-RIG_GENERAL static int rig_atomic(CpuState *c, uint64_t va, uint32_t fl) { RIG_KEEP_VECTORS(test_slow_ops.atomic(c, va, fl)); }
+RIG_GENERAL static int rig_load(CpuState *c, uint64_t va, uint32_t mo)
+{
+    RIG_KEEP_VECTORS(test_slow_ops.load(c, va, mo));
+}
+RIG_GENERAL static int rig_store(CpuState *c, uint64_t va, uint32_t mo)
+{
+    RIG_KEEP_VECTORS(test_slow_ops.store(c, va, mo));
+}
+RIG_GENERAL static int rig_atomic(CpuState *c, uint64_t va, uint32_t fl)
+{
+    RIG_KEEP_VECTORS(test_slow_ops.atomic(c, va, fl));
+}
 static const SlowOps rig_slow_ops = { rig_load, rig_store, rig_atomic, NULL };
 
 typedef struct Rig {
@@ -97,7 +106,8 @@ static inline void rig_describe(Rig *r, const CodeBlock *cb, uint32_t seed, cons
     g_test_message("code: %s", s->str);
 }
 
-/* Runs r->opt compiled on b, which is as a was before another form of it was interpreted there, with exit x. */
+/* Runs r->opt compiled on b, which is as a was before another form of it was interpreted there, with exit
+ * x. */
 static inline bool rig_agree(Rig *r, CpuExit x, uint32_t seed, unsigned exits[64])
 {
     CodeBlock cb;
@@ -116,7 +126,8 @@ static inline bool rig_agree(Rig *r, CpuExit x, uint32_t seed, unsigned exits[64
     if (x.reason == EXITR_LINK)
         x = (CpuExit){ y.reason == EXITR_LOOKUP ? EXITR_LOOKUP : EXITR_LINK, 0 };
     if (x.reason != y.reason || x.arg != y.arg)
-        diff = g_strdup_printf("exit %u %#lx, interpreter %u %#lx", (unsigned)y.reason, y.arg, (unsigned)x.reason, x.arg);
+        diff = g_strdup_printf("exit %u %#lx, "
+                               "interpreter %u %#lx", (unsigned)y.reason, y.arg, (unsigned)x.reason, x.arg);
     if (!diff)
         diff = test_cpu_diff(r->a, r->b);
     if (!diff)

@@ -323,7 +323,8 @@ void fuzz_generate(Rng *r, Insn *i, const X86Dec *d, bool code32)
     bool lock = row->flags & R_LOCK && mem && chance(r, 3);
     if (fuzz_has_op(d, OPK_O))
         mem = true;
-    bool ad = mem && !branch && chance(r, 40);
+    /* In 32-bit code it would choose the 16-bit forms of ModRM, which reach nothing here and are of other lengths. */
+    bool ad = mem && !branch && !code32 && chance(r, 40);
     unsigned rex_at = put_prefixes(r, i, d, ad, data16, rep, lock);
     uint8_t rex = code32 ? 0 : pick_rex(r, d, branch);
     if (rex)
@@ -342,7 +343,7 @@ void fuzz_generate(Rng *r, Insn *i, const X86Dec *d, bool code32)
     }
     /* the immediate's length, for RIP-relative operands */
     unsigned imm_len = 0;
-    X86Trans t = { .opsize = opsize, .rex = rex, .adsize = code32 ? (ad ? 2 : 4) : ad ? 4 : 8 };
+    X86Trans t = { .opsize = opsize, .rex = rex, .adsize = code32 || ad ? 4 : 8 };
     for (unsigned k = 0; k < d->n_ops; k++)
         if (d->op[k].kind == OPK_I || d->op[k].kind == OPK_J)
             imm_len += x86_op_size(&t, &d->op[k]);

@@ -23,8 +23,8 @@
 
 typedef struct Config {
     GPtrArray  *accel, *serial, *chardev, *device;      /* const char * */
-    const char *cpu, *machine, *name, *pidfile, *debugcon, *display, *monitor, *log_file, *log_categories;
-    char       *process;
+    const char *cpu, *machine, *pidfile, *debugcon, *display, *monitor, *log_file, *log_categories;
+    char       *name, *process;
     PcConfig    pc;
     bool        nographic, no_reboot, no_shutdown, daemonize, perfmap, no_defaults;
     bool        done;               /* the option has said all there is to say (-version, help) */
@@ -51,7 +51,7 @@ static bool opt_accel(Config *c, const char *v, GError **err)
         accel_help(s);
         return say(c, s);
     }
-    g_ptr_array_add(c->accel, (gpointer)v);
+    g_ptr_array_add(c->accel, g_strdup(v));
     return true;
 }
 
@@ -564,21 +564,39 @@ static int run(Config *c)
     return status;
 }
 
+static void config_free(Config *c)
+{
+    GPtrArray *const lists[] = { c->accel, c->serial, c->chardev, c->device };
+    for (unsigned i = 0; i < ARRAY_LEN(lists); i++)
+        g_ptr_array_free(lists[i], TRUE);
+    if (c->pc.model)
+        x86_model_free(c->pc.model);
+    g_free(c->name);
+    g_free(c->process);
+    g_free((char *)c->pc.rtc_base);
+}
+
 int main(int argc, char **argv)
 {
-    Config c = { .accel = g_ptr_array_new(), .serial = g_ptr_array_new(), .chardev = g_ptr_array_new(),
-                 .device = g_ptr_array_new(), .pc = { .ram = 128 << 20, .n_cpus = 1 } };
+    Config c = { .accel = g_ptr_array_new_with_free_func(g_free), .serial = g_ptr_array_new(),
+                 .chardev = g_ptr_array_new(), .device = g_ptr_array_new(), .pc = { .ram = 128 << 20, .n_cpus = 1 } };
     GError *err = NULL;
+    int status = 0;
     char *program = g_path_get_basename(argv[0]);
     log_set_program(program);
     bool ok = parse_arguments(&c, argc, argv, &err);
-    if (ok && c.done)
-        return 0;
-    ok = ok && check_config(&c, &err) && (!c.log_file || log_set_file(c.log_file, &err)) &&
-         (!c.log_categories || log_set_categories(c.log_categories, &err));
+    if (ok && !c.done) {
+        ok = check_config(&c, &err) && (!c.log_file || log_set_file(c.log_file, &err)) &&
+             (!c.log_categories || log_set_categories(c.log_categories, &err));
+        if (ok)
+            status = run(&c);
+    }
     if (!ok) {
         log_error(NULL, "%s", err->message);
-        return 1;
+        g_error_free(err);
+        status = 1;
     }
-    return run(&c);
+    config_free(&c);
+    g_free(program);
+    return status;
 }

@@ -822,6 +822,13 @@ int main(int argc, char **argv)
             return 1;
         }
     }
+#if defined(__SANITIZE_ADDRESS__)
+    /* The sanitizer's shadow lies where wild addresses of the generated code point to: the host would not fault. */
+    if (f.opt.tap) {
+        printf("1..0 # SKIP the host's address space holds the sanitizer's shadow\n");
+        return 0;
+    }
+#endif
     fuzz_init(&f);
     unsigned never, failures = fuzz_run(&f, &never);
     fuzz_free(&f);

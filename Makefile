@@ -5,6 +5,7 @@
 #   test-y += tests/unit/room/file.o   a GTest program of its own, linked with what it uses of core-y and with support-y
 #   support-y += tests/file.o    helpers of those programs
 #   tool-y += tools/file.o       a program of its own for the build or the tests, linked with the libraries alone
+#   program-y += tools/file.o    a program for users, linked with what it uses of core-y and support-y: build/file
 # V=1 shows the commands.
 BUILD ?= build
 ifeq ($(wildcard $(BUILD)/config.mk),)
@@ -25,12 +26,14 @@ hot-y :=
 test-y :=
 support-y :=
 tool-y :=
+program-y :=
 include $(sort $(wildcard */rules.mk */*/rules.mk))
 
 core-objs := $(addprefix $(BUILD)/,$(core-y) $(hot-y))
 support-objs := $(addprefix $(BUILD)/,$(support-y))
 tests := $(patsubst %.o,$(BUILD)/%,$(test-y))
 tools := $(patsubst %.o,$(BUILD)/%,$(tool-y))
+programs := $(addprefix $(BUILD)/,$(notdir $(program-y:.o=)))
 links := $(BUILD)/rhea-system-x86_64
 
 ifeq ($(V),1)
@@ -40,7 +43,7 @@ say = @printf '  %-7s %s\n'
 .SILENT:
 endif
 
-all: $(BUILD)/rhea-system $(links)
+all: $(BUILD)/rhea-system $(links) $(programs)
 
 $(BUILD)/rhea-system: $(BUILD)/main.o $(core-objs)
 	$(say) LINK $@
@@ -56,6 +59,11 @@ $(BUILD)/librhea.a: $(core-objs) $(support-objs) Makefile $(wildcard */rules.mk 
 $(tests): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/librhea.a
 	$(say) LINK $@
 	$(CC) $(SANITIZE) -pthread -Wl,--as-needed -o $@ $^ $(LIBS) -lm
+
+# Users start these often: they load only the libraries that they use.
+$(programs): $(BUILD)/%: $(BUILD)/tools/%.o $(BUILD)/librhea.a
+	$(say) LINK $@
+	$(CC) $(SANITIZE) -pthread -o $@ $^ -Wl,--as-needed $(LIBS) -lm
 
 $(tools): $(BUILD)/%: $(BUILD)/%.o
 	$(say) LINK $@
@@ -93,7 +101,7 @@ format:
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin
-	install -m 755 $(BUILD)/rhea-system $(DESTDIR)$(PREFIX)/bin/
+	install -m 755 $(BUILD)/rhea-system $(programs) $(DESTDIR)$(PREFIX)/bin/
 	for l in $(notdir $(links)); do ln -sf rhea-system $(DESTDIR)$(PREFIX)/bin/$$l; done
 
 # What make made; the configuration and the downloads in build/cache stay.
@@ -104,4 +112,4 @@ distclean:
 	rm -rf $(BUILD)
 
 .PHONY: all tests tools check check-quick check-floors format install clean distclean
--include $(patsubst %.o,%.d,$(BUILD)/main.o $(core-objs) $(support-objs) $(addprefix $(BUILD)/,$(test-y) $(tool-y)))
+-include $(patsubst %.o,%.d,$(BUILD)/main.o $(core-objs) $(support-objs) $(addprefix $(BUILD)/,$(test-y) $(tool-y) $(program-y)))

@@ -1,0 +1,553 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * The event loop of an I/O thread: io_uring (io_uring(7); the system calls by themselves, so that no library is
+ * loaded) or a thread pool behind one eventfd.
+ *
+ * Requests are rows in the ring until aio_poll() hands all of them over in the one call that also waits. */
+#define _GNU_SOURCE     /* pwritev2, fallocate */
+#include "block/aio.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/io_uring.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "util/bits.h"
+#include "util/error.h"
+
+enum { RING_ENTRIES = 256, MAX_THREADS = 32 };
+
+typedef struct Ring {
+    int       fd;
+    unsigned *sq_head, *sq_tail, *sq_array, *cq_head, *cq_tail;
+    unsigned  sq_mask, sq_entries, cq_mask;
+    unsigned  to_submit;
+    struct io_uring_sqe *sqes;
+    struct io_uring_cqe *cqes;
+    void     *map, *sqe_map;
+    size_t    map_len, sqe_map_len;
+} Ring;
+
+/* What a coroutine waits for; lies on its stack. */
+typedef struct Op {
+    Coroutine *co;
+    int        res;
+    bool       done;
+    int      (*fn)(void *self);     /* for a helper thread */
+    void      *self;
+    struct Op *next;
+} Op;
+
+typedef struct Post { void (*fn)(void *self); void *self; struct Post *next; } Post;
+typedef struct Sleeper { Coroutine *co; int64_t at_ns; struct Sleeper *next; } Sleeper;
+typedef struct PollOp { Coroutine *co; int fd; unsigned events; int res; struct PollOp *next; } PollOp;
+
+struct Aio {
+    bool     uring;
+    Ring     ring;
+    int      event;
+    uint64_t event_value;
+    Op       event_op;              /* the read of the eventfd that stands in the ring */
+    bool     event_armed;
+
+    GMutex   lock;                  /* of what other threads hand over */
+    Post    *posts, **posts_last;
+    Op      *finished, **finished_last;
+    bool     signalled;             /* the eventfd has been written and not read */
+
+    GThreadPool *pool;
+    Sleeper *sleepers;              /* by time */
+    PollOp  *polls;                 /* with the thread pool */
+    CoQueue  paused;
+};
+
+static int64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+}
+
+/* --- the ring */
+
+static int ring_setup(struct io_uring_params *p)
+{
+    /* One submitter, and completions are looked at only when we ask: saves interruptions.  Older kernels know less. */
+    static const unsigned wishes[] = {
+        IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, IORING_SETUP_COOP_TASKRUN, 0
+    };
+    for (unsigned i = 0; i < ARRAY_LEN(wishes); i++) {
+        *p = (struct io_uring_params){ .flags = wishes[i] | IORING_SETUP_CLAMP };
+        int fd = (int)syscall(SYS_io_uring_setup, RING_ENTRIES, p);
+        if (fd >= 0)
+            return fd;
+        if (errno != EINVAL)
+            break;
+    }
+    return -errno;
+}
+
+static int ring_open(Ring *r)
+{
+    struct io_uring_params p;
+    r->fd = ring_setup(&p);
+    if (r->fd < 0)
+        return r->fd;
+    unsigned need = IORING_FEAT_SINGLE_MMAP | IORING_FEAT_NODROP | IORING_FEAT_EXT_ARG;
+    if ((p.features & need) != need) {
+        close(r->fd);
+        return -ENOSYS;
+    }
+    r->map_len = MAX(p.sq_off.array + p.sq_entries * sizeof(unsigned),
+                     p.cq_off.cqes + p.cq_entries * sizeof(struct io_uring_cqe));
+    r->sqe_map_len = p.sq_entries * sizeof(struct io_uring_sqe);
+    r->map = mmap(NULL, r->map_len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, r->fd, IORING_OFF_SQ_RING);
+    r->sqe_map = mmap(NULL, r->sqe_map_len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, r->fd, IORING_OFF_SQES);
+    if (r->map == MAP_FAILED || r->sqe_map == MAP_FAILED) {
+        close(r->fd);
+        return -ENOMEM;
+    }
+    uint8_t *m = r->map;
+    r->sq_head = (unsigned *)(void *)(m + p.sq_off.head);
+    r->sq_tail = (unsigned *)(void *)(m + p.sq_off.tail);
+    r->sq_array = (unsigned *)(void *)(m + p.sq_off.array);
+    r->cq_head = (unsigned *)(void *)(m + p.cq_off.head);
+    r->cq_tail = (unsigned *)(void *)(m + p.cq_off.tail);
+    r->cqes = (struct io_uring_cqe *)(void *)(m + p.cq_off.cqes);
+    r->sqes = r->sqe_map;
+    r->sq_entries = p.sq_entries;
+    r->sq_mask = p.sq_entries - 1;
+    r->cq_mask = p.cq_entries - 1;
+    for (unsigned i = 0; i < p.sq_entries; i++)
+        r->sq_array[i] = i;
+    return 0;
+}
+
+static void ring_close(Ring *r)
+{
+    munmap(r->map, r->map_len);
+    munmap(r->sqe_map, r->sqe_map_len);
+    close(r->fd);
+}
+
+static bool ring_has_completion(const Ring *r)
+{
+    return *r->cq_head != __atomic_load_n(r->cq_tail, __ATOMIC_ACQUIRE);
+}
+
+/* timeout_ns < 0: for ever.  want: how many completions to wait for. */
+static void ring_enter(Ring *r, unsigned want, int64_t timeout_ns)
+{
+    struct __kernel_timespec ts = { timeout_ns / 1000000000, timeout_ns % 1000000000 };
+    struct io_uring_getevents_arg arg = { .ts = timeout_ns >= 0 ? (uintptr_t)&ts : 0 };
+    syscall(SYS_io_uring_enter, r->fd, r->to_submit, want, IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG, &arg,
+            sizeof arg);
+    /* On errors (interrupted, timed out) the head tells how many rows were taken all the same. */
+    r->to_submit = *r->sq_tail - __atomic_load_n(r->sq_head, __ATOMIC_ACQUIRE);
+}
+
+static struct io_uring_sqe *ring_sqe(Ring *r)
+{
+    unsigned tail = *r->sq_tail;
+    while (tail - __atomic_load_n(r->sq_head, __ATOMIC_ACQUIRE) == r->sq_entries)
+        ring_enter(r, 0, -1);
+    struct io_uring_sqe *e = &r->sqes[tail & r->sq_mask];
+    memset(e, 0, sizeof *e);
+    return e;
+}
+
+static void ring_put(Ring *r, Op *op)
+{
+    unsigned tail = *r->sq_tail;
+    r->sqes[tail & r->sq_mask].user_data = (uintptr_t)op;
+    __atomic_store_n(r->sq_tail, tail + 1, __ATOMIC_RELEASE);
+    r->to_submit++;
+}
+
+static int ring_wait(Aio *a, Op *op)
+{
+    ring_put(&a->ring, op);
+    while (!op->done)
+        co_yield();
+    return op->res;
+}
+
+static bool ring_reap(Aio *a)
+{
+    Ring *r = &a->ring;
+    bool any = false;
+    while (ring_has_completion(r)) {
+        struct io_uring_cqe *c = &r->cqes[*r->cq_head & r->cq_mask];
+        Op *op = (Op *)(uintptr_t)c->user_data;
+        op->res = c->res;
+        op->done = true;
+        __atomic_store_n(r->cq_head, *r->cq_head + 1, __ATOMIC_RELEASE);
+        if (op == &a->event_op) {
+            a->event_armed = false;
+            continue;
+        }
+        any = true;
+        co_wake(op->co);
+    }
+    return any;
+}
+
+/* --- the loop */
+
+Aio *aio_new(AioEngine engine, GError **err)
+{
+    Aio *a = g_new0(Aio, 1);
+    g_mutex_init(&a->lock);
+    a->posts_last = &a->posts;
+    a->finished_last = &a->finished;
+    int r = engine == AIO_THREADS ? -ENOSYS : ring_open(&a->ring);
+    a->uring = !r;
+    /* A read of it waits in the ring, which asks for a blocking descriptor. */
+    a->event = eventfd(0, EFD_CLOEXEC | (a->uring ? 0 : EFD_NONBLOCK));
+    if (engine == AIO_URING && r) {
+        fail_errno(err, -r, "io_uring is not available");
+        aio_free(a);
+        return NULL;
+    }
+    return a;
+}
+
+void aio_free(Aio *a)
+{
+    assert(!a->posts && !a->finished && !a->sleepers && !a->polls);
+    if (a->pool)
+        g_thread_pool_free(a->pool, FALSE, TRUE);
+    if (a->uring)
+        ring_close(&a->ring);
+    close(a->event);
+    g_mutex_clear(&a->lock);
+    g_free(a);
+}
+
+const char *aio_engine_name(const Aio *a) { return a->uring ? "io_uring" : "threads"; }
+
+void aio_wake(Aio *a)
+{
+    uint64_t one = 1;
+    if (write(a->event, &one, sizeof one) < 0)
+        return;     /* the counter is full: the loop has been woken often enough */
+}
+
+/* With the lock held. */
+static void signal_once(Aio *a)
+{
+    if (a->signalled)
+        return;
+    a->signalled = true;
+    aio_wake(a);
+}
+
+void aio_post(Aio *a, void (*fn)(void *self), void *self)
+{
+    Post *p = g_new(Post, 1);
+    *p = (Post){ .fn = fn, .self = self };
+    g_mutex_lock(&a->lock);
+    *a->posts_last = p;
+    a->posts_last = &p->next;
+    signal_once(a);
+    g_mutex_unlock(&a->lock);
+}
+
+static bool take_handed_over(Aio *a)
+{
+    g_mutex_lock(&a->lock);
+    Post *posts = a->posts;
+    Op *ops = a->finished;
+    a->posts = NULL;
+    a->posts_last = &a->posts;
+    a->finished = NULL;
+    a->finished_last = &a->finished;
+    a->signalled = false;
+    g_mutex_unlock(&a->lock);
+    bool any = posts || ops;
+    while (ops) {
+        Op *op = ops;
+        ops = op->next;
+        op->done = true;
+        co_wake(op->co);
+    }
+    while (posts) {
+        Post *p = posts;
+        posts = p->next;
+        p->fn(p->self);
+        g_free(p);
+    }
+    return any;
+}
+
+static bool run_sleepers(Aio *a)
+{
+    bool any = false;
+    int64_t now = a->sleepers ? now_ns() : 0;
+    while (a->sleepers && a->sleepers->at_ns <= now) {
+        Sleeper *s = a->sleepers;
+        a->sleepers = s->next;
+        any = true;
+        co_wake(s->co);
+    }
+    return any;
+}
+
+static bool round_uring(Aio *a, int64_t timeout_ns)
+{
+    if (!a->event_armed) {
+        a->event_op = (Op){ .res = 0 };
+        struct io_uring_sqe *e = ring_sqe(&a->ring);
+        e->opcode = IORING_OP_READ;
+        e->fd = a->event;
+        e->addr = (uintptr_t)&a->event_value;
+        e->len = sizeof a->event_value;
+        ring_put(&a->ring, &a->event_op);
+        a->event_armed = true;
+    }
+    bool wait = timeout_ns != 0 && !ring_has_completion(&a->ring);
+    ring_enter(&a->ring, wait, timeout_ns);
+    return ring_reap(a);
+}
+
+static bool round_threads(Aio *a, int64_t timeout_ns)
+{
+    unsigned n = 1;
+    for (PollOp *p = a->polls; p; p = p->next)
+        n++;
+    g_autofree struct pollfd *fds = g_new(struct pollfd, n);
+    fds[0] = (struct pollfd){ .fd = a->event, .events = POLLIN };
+    n = 1;
+    for (PollOp *p = a->polls; p; p = p->next)
+        fds[n++] = (struct pollfd){ .fd = p->fd, .events = (short)p->events };
+    struct timespec ts = { timeout_ns / 1000000000, timeout_ns % 1000000000 };
+    if (ppoll(fds, n, timeout_ns < 0 ? NULL : &ts, NULL) <= 0)
+        return false;
+    uint64_t value;
+    if (fds[0].revents && read(a->event, &value, sizeof value) < 0)
+        return false;
+    /* Taken out first: whoever goes on may wait anew. */
+    PollOp *ready = NULL;
+    n = 1;
+    for (PollOp **link = &a->polls, *p; (p = *link); n++) {
+        if (!fds[n].revents) {
+            link = &p->next;
+            continue;
+        }
+        *link = p->next;
+        p->res = fds[n].revents;
+        p->next = ready;
+        ready = p;
+    }
+    bool any = ready;
+    while (ready) {
+        PollOp *p = ready;
+        ready = p->next;
+        co_wake(p->co);
+    }
+    return any;
+}
+
+bool aio_poll(Aio *a, bool wait)
+{
+    assert(!co_self());
+    bool any = take_handed_over(a);
+    any |= run_sleepers(a);
+    int64_t timeout = -1;
+    if (any || !wait || !co_queue_empty(&a->paused))
+        timeout = 0;
+    else if (a->sleepers)
+        timeout = MAX(a->sleepers->at_ns - now_ns(), 0);
+    any |= a->uring ? round_uring(a, timeout) : round_threads(a, timeout);
+    any |= take_handed_over(a);
+    any |= run_sleepers(a);
+    any |= !co_queue_empty(&a->paused);
+    co_queue_wake_all(&a->paused);
+    return any;
+}
+
+typedef struct Run { void (*fn)(void *self); void *self; bool done; } Run;
+
+static void run_main(void *self)
+{
+    Run *r = self;
+    r->fn(r->self);
+    r->done = true;
+}
+
+void aio_run(Aio *a, void (*fn)(void *self), void *self)
+{
+    Run r = { .fn = fn, .self = self };
+    co_start(run_main, &r);
+    while (!r.done)
+        aio_poll(a, true);
+}
+
+/* --- helper threads */
+
+static void work_main(void *data, void *user)
+{
+    Op *op = data;
+    Aio *a = user;
+    op->res = op->fn(op->self);
+    g_mutex_lock(&a->lock);
+    op->next = NULL;
+    *a->finished_last = op;
+    a->finished_last = &op->next;
+    signal_once(a);
+    g_mutex_unlock(&a->lock);
+}
+
+int co_work(Aio *a, int (*fn)(void *self), void *self)
+{
+    if (!a->pool)
+        a->pool = g_thread_pool_new(work_main, a, MAX_THREADS, FALSE, NULL);
+    Op op = { .co = co_self(), .fn = fn, .self = self };
+    g_thread_pool_push(a->pool, &op, NULL);
+    while (!op.done)
+        co_yield();
+    return op.res;
+}
+
+/* --- file operations */
+
+typedef struct FileOp {
+    unsigned            opcode;         /* io_uring's */
+    int                 fd, mode;
+    const struct iovec *v;
+    int                 nv;
+    uint64_t            at, len;
+    unsigned            rw_flags;
+} FileOp;
+
+static int file_op_blocking(void *self)
+{
+    FileOp *f = self;
+    ssize_t n;
+    do {
+        switch (f->opcode) {
+        case IORING_OP_READV:  n = preadv(f->fd, f->v, f->nv, (off_t)f->at); break;
+        case IORING_OP_WRITEV: n = pwritev2(f->fd, f->v, f->nv, (off_t)f->at, (int)f->rw_flags); break;
+        case IORING_OP_FSYNC:  n = fdatasync(f->fd); break;
+        default:               n = fallocate(f->fd, f->mode, (off_t)f->at, (off_t)f->len); break;
+        }
+    } while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : (int)n;
+}
+
+static int file_op(Aio *a, FileOp *f)
+{
+    if (!a->uring)
+        return co_work(a, file_op_blocking, f);
+    Op op;
+    do {
+        op = (Op){ .co = co_self() };
+        struct io_uring_sqe *e = ring_sqe(&a->ring);
+        e->opcode = (uint8_t)f->opcode;
+        e->fd = f->fd;
+        e->off = f->at;
+        switch (f->opcode) {
+        case IORING_OP_FSYNC:
+            e->off = 0;
+            e->fsync_flags = IORING_FSYNC_DATASYNC;
+            break;
+        case IORING_OP_FALLOCATE:
+            e->addr = f->len;
+            e->len = (unsigned)f->mode;
+            break;
+        default:
+            e->addr = (uintptr_t)f->v;
+            e->len = (unsigned)f->nv;
+            e->rw_flags = (int)f->rw_flags;
+        }
+        ring_wait(a, &op);
+    } while (op.res == -EINTR || op.res == -EAGAIN);
+    return op.res;
+}
+
+static int64_t transfer(Aio *a, FileOp *f)
+{
+    enum { MAX_IOV = 1024 };    /* IOV_MAX of Linux */
+    uint64_t done = 0, total = iov_size(f->v, f->nv), start = f->at;
+    g_autofree struct iovec *rest = NULL;
+    const struct iovec *v = f->v;
+    int nv = f->nv;
+    for (;;) {
+        f->nv = MIN(f->nv, MAX_IOV);
+        int n = file_op(a, f);
+        if (n < 0)
+            return n;
+        done += (unsigned)n;
+        if (!n || done == total)
+            return (int64_t)done;
+        if (!rest)
+            rest = g_new(struct iovec, nv);
+        f->nv = iov_slice(v, nv, done, total - done, rest);
+        f->v = rest;
+        f->at = start + done;
+    }
+}
+
+int64_t co_preadv(Aio *a, int fd, const struct iovec *v, int nv, uint64_t at)
+{
+    FileOp f = { .opcode = IORING_OP_READV, .fd = fd, .v = v, .nv = nv, .at = at };
+    return transfer(a, &f);
+}
+
+int64_t co_pwritev(Aio *a, int fd, const struct iovec *v, int nv, uint64_t at, unsigned flags)
+{
+    FileOp f = { .opcode = IORING_OP_WRITEV, .fd = fd, .v = v, .nv = nv, .at = at,
+                 .rw_flags = flags & AIO_DSYNC ? RWF_DSYNC : 0 };
+    return transfer(a, &f);
+}
+
+int co_fdatasync(Aio *a, int fd)
+{
+    FileOp f = { .opcode = IORING_OP_FSYNC, .fd = fd };
+    return file_op(a, &f);
+}
+
+int co_fallocate(Aio *a, int fd, int mode, uint64_t at, uint64_t len)
+{
+    FileOp f = { .opcode = IORING_OP_FALLOCATE, .fd = fd, .mode = mode, .at = at, .len = len };
+    return file_op(a, &f);
+}
+
+int co_poll(Aio *a, int fd, unsigned events)
+{
+    if (a->uring) {
+        Op op = { .co = co_self() };
+        struct io_uring_sqe *e = ring_sqe(&a->ring);
+        e->opcode = IORING_OP_POLL_ADD;
+        e->fd = fd;
+        e->poll32_events = G_BYTE_ORDER == G_BIG_ENDIAN ? events << 16 | events >> 16 : events;
+        return ring_wait(a, &op);
+    }
+    PollOp *p = g_new(PollOp, 1);
+    *p = (PollOp){ .co = co_self(), .fd = fd, .events = events, .next = a->polls };
+    a->polls = p;
+    while (!p->res)
+        co_yield();
+    int res = p->res;
+    g_free(p);
+    return res;
+}
+
+void co_sleep_ns(Aio *a, int64_t ns)
+{
+    Sleeper s = { .co = co_self(), .at_ns = now_ns() + ns };
+    Sleeper **link = &a->sleepers;
+    while (*link && (*link)->at_ns <= s.at_ns)
+        link = &(*link)->next;
+    s.next = *link;
+    *link = &s;
+    co_yield();
+}
+
+void co_pause(Aio *a) { co_queue_wait(&a->paused); }

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * The event loop of an I/O thread: file operations, timers, descriptors and work for helper threads, each awaited
+ * by a coroutine.  io_uring where the kernel allows it, otherwise a pool of threads.
+ *
+ * One thread runs an Aio; only aio_post() and aio_wake() may be called from others. */
+#ifndef BLOCK_AIO_H
+#define BLOCK_AIO_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "util/coroutine.h"
+
+typedef struct Aio Aio;
+typedef enum AioEngine { AIO_AUTO, AIO_URING, AIO_THREADS } AioEngine;
+
+/* NULL on error: AIO_URING where the kernel refuses it. */
+Aio *aio_new(AioEngine engine, GError **err);
+void aio_free(Aio *a);                  /* nothing may be under way */
+const char *aio_engine_name(const Aio *a);
+/* One round: submits, waits if told to and nothing else is to do, resumes who can go on.  Whether any could. */
+bool aio_poll(Aio *a, bool wait);
+/* Runs fn(self) as a coroutine and polls until it has returned. */
+void aio_run(Aio *a, void (*fn)(void *self), void *self);
+/* fn(self) on the loop's thread, in order of posting; any thread. */
+void aio_post(Aio *a, void (*fn)(void *self), void *self);
+void aio_wake(Aio *a);                  /* makes a waiting aio_poll return; any thread, also a signal handler */
+
+/* From here on: in coroutines on the loop's thread.  Bytes done (fewer than asked for at end of file), 0, or
+ * -errno.  Transfers that the kernel cuts short are continued. */
+enum { AIO_DSYNC = 1 };
+int64_t co_preadv(Aio *a, int fd, const struct iovec *v, int nv, uint64_t at);
+int64_t co_pwritev(Aio *a, int fd, const struct iovec *v, int nv, uint64_t at, unsigned flags);
+int co_fdatasync(Aio *a, int fd);
+int co_fallocate(Aio *a, int fd, int mode, uint64_t at, uint64_t len);
+/* Until fd is ready for one of poll(2)'s events; those that it is ready for. */
+int co_poll(Aio *a, int fd, unsigned events);
+void co_sleep_ns(Aio *a, int64_t ns);
+/* fn(self) on a helper thread; its result. */
+int co_work(Aio *a, int (*fn)(void *self), void *self);
+/* Lets everything else that is ready go first. */
+void co_pause(Aio *a);
+
+/* On scatter lists. */
+uint64_t iov_size(const struct iovec *v, int nv);
+void iov_from_buf(const struct iovec *v, int nv, uint64_t skip, const void *buf, uint64_t len);
+void iov_to_buf(const struct iovec *v, int nv, uint64_t skip, void *buf, uint64_t len);
+void iov_fill(const struct iovec *v, int nv, uint64_t skip, int byte, uint64_t len);
+/* out[0..] becomes bytes [skip, skip + len) of v; out has room for nv.  The count. */
+int iov_slice(const struct iovec *v, int nv, uint64_t skip, uint64_t len, struct iovec *out);
+bool buf_is_zero(const void *buf, size_t len);
+bool iov_is_zero(const struct iovec *v, int nv);
+
+#endif

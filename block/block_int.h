@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * What drivers of the block layer implement, and a node as they see it. */
+#ifndef BLOCK_BLOCK_INT_H
+#define BLOCK_BLOCK_INT_H
+
+#include "block/block.h"
+
+typedef enum BlockKind { BLOCK_KIND_FORMAT, BLOCK_KIND_FILTER, BLOCK_KIND_PROTOCOL } BlockKind;
+
+typedef struct BlockSnapshots {
+    int  (*co_list)(Block *b, GPtrArray *out);                          /* of BlockSnapshot * */
+    bool (*co_create)(Block *b, const char *name, GError **err);        /* no request is under way, here and below */
+    bool (*co_apply)(Block *b, const char *name, GError **err);
+    bool (*co_delete)(Block *b, const char *name, GError **err);
+    bool (*co_show)(Block *b, const char *name, GError **err);          /* of a read-only node */
+} BlockSnapshots;
+
+typedef struct BlockMaker {
+    const BlockOption *options;
+    bool (*co_create)(BlockGraph *g, const char *filename, Json *options, GError **err);
+    int  (*co_check)(Block *b, unsigned fix, BlockCheck *out, GError **err);
+    bool (*co_set_backing)(Block *b, const char *name, const char *format, GError **err);
+    bool (*co_amend)(Block *b, Json *options, GError **err);
+    bool (*measure)(Json *options, uint64_t size, uint64_t data, uint64_t *required, uint64_t *full, GError **err);
+} BlockMaker;
+
+struct BlockDriver {
+    const char *name;
+    BlockKind kind;
+    size_t size;                                            /* of the driver's own state */
+    const char *prefix;                                     /* of filenames, "nbd:"; NULL: none */
+    int  (*probe)(const uint8_t *head, size_t n);           /* 0: not mine; 100: certainly mine */
+    /* Filename (without "file:" and the like) to members of options. */
+    bool (*parse_filename)(const char *filename, Json *options, GError **err);
+    bool (*co_open)(Block *b, GError **err);                /* the node below is open; sets length, align */
+    int  (*co_close)(Block *b);                             /* after a failed open as well */
+
+    /* Straight-line code in a coroutine: a co_ call may suspend, nothing may block.  The range is clipped to the
+     * image and aligned.  0 or a negative errno. */
+    int  (*co_read) (Block *b, uint64_t at, const struct iovec *v, int nv);
+    int  (*co_write)(Block *b, uint64_t at, const struct iovec *v, int nv);
+    /* A format writes back what it holds; the core then flushes the nodes below. */
+    int  (*co_flush)(Block *b);
+
+    /* Abilities.  NULL: the layer above does without, or tells its caller no. */
+    int  (*co_write_compressed)(Block *b, uint64_t at, const struct iovec *v, int nv);
+    int  (*co_zero)   (Block *b, uint64_t at, uint64_t len, unsigned flags);
+    int  (*co_discard)(Block *b, uint64_t at, uint64_t len);
+    int  (*co_resize) (Block *b, uint64_t len, BlockPrealloc how, GError **err);
+    int  (*co_map)    (Block *b, uint64_t at, uint64_t len, Extent *out);
+    int  (*co_info)   (Block *b, BlockInfo *out);
+    int  (*co_empty)  (Block *b);                           /* all clusters unallocated; no request is under way */
+    bool (*co_reopen) (Block *b, GError **err);             /* flags have changed */
+    const BlockSnapshots *snapshots;
+    const BlockMaker     *maker;                            /* create, check, repair: for rhea-img */
+};
+
+typedef struct BlockRequest {
+    uint64_t from, to;          /* rounded to the node's granule */
+    bool     serialising;       /* reads, changes and writes back */
+    CoQueue  waiters;
+    struct BlockRequest *next, **link;
+} BlockRequest;
+
+struct Block {
+    const BlockDriver *drv;
+    void       *state;
+    BlockGraph *graph;
+    Aio        *aio;
+    char       *node_name, *filename;
+    Json       *options;        /* while it opens: what the user gave */
+    Block      *file, *backing, *data;
+    unsigned    flags, refs;
+
+    /* Set by co_open. */
+    uint64_t    length;
+    uint32_t    align;          /* requests are multiples of it; 0 counts as 1 */
+    uint32_t    mem_align;      /* so are memory addresses */
+    bool        growable;       /* writing past the end extends it, reading there gives zeros */
+    bool        probed;         /* raw, because nothing else fitted */
+    bool        trusted_format; /* of the image: the user or the image above named its format */
+    char       *backing_name, *backing_format;
+
+    /* Held by the core. */
+    unsigned     in_flight, quiesced;
+    CoQueue      idle, resumed;
+    BlockRequest *requests;     /* writes under way, where align > 1 */
+    uint64_t     writes_done, writes_flushed;
+    BlockStats   stats;
+    bool         detect_zeroes, opened;
+    unsigned     depth;
+};
+
+/* The node below a format or filter, from member `key` of b's options or the filename.  needed: false: NULL without
+ * an error if the options do not have it. */
+Block *block_open_child(Block *b, const char *key, unsigned flags, bool needed, GError **err);
+#define block_buffer block_memory
+int block_probe(const uint8_t *head, size_t n, const BlockDriver **out);    /* the score; *out never NULL */
+enum { BLOCK_PROBE_SIZE = 2048 };
+uint64_t block_now_ns(void);
+
+extern const BlockDriver block_file_driver, block_host_device_driver, block_null_co_driver, block_null_aio_driver,
+    block_raw_driver, block_fault_driver, block_qcow2_driver;
+
+#endif

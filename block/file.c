@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * Files and block devices of the host.
+ *
+ * Locks are open-file-description locks (fcntl(2)) on single bytes, as QEMU sets them (observed in /proc/locks), so
+ * that the two keep out of each other's images.  Byte 100 + n: I use n; 200 + n: nobody else may use n.  n is 0 to
+ * read, 1 to write, 3 to resize.  All are read locks; whether somebody holds one is asked with F_OFD_GETLK.  Gives way
+ * to no lease and leaves network filesystems to say what they can do. */
+#define _GNU_SOURCE     /* OFD locks, fallocate, SEEK_HOLE, O_DIRECT */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "block/block_int.h"
+#include "util/bits.h"
+#include "util/error.h"
+
+enum { USE_READ = 1 << 0, USE_WRITE = 1 << 1, USE_RESIZE = 1 << 3, LOCK_USES = 100, LOCK_DENIES = 200, N_USES = 5 };
+
+typedef struct File {
+    int  fd;
+    bool device;                    /* a block device */
+    bool no_zero_range, no_punch;   /* the filesystem said so */
+    /* The last extent that SEEK_DATA told, so that asking again for its rest costs nothing. */
+    uint64_t seen_from, seen_to;
+    bool     seen_data;
+} File;
+
+static const char *use_name(unsigned n) { return n == 1 ? "writing" : n == 3 ? "resizing" : "reading"; }
+
+static int lock_byte(int fd, off_t byte)
+{
+    struct flock l = { .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1 };
+    return fcntl(fd, F_OFD_SETLK, &l) ? -errno : 0;
+}
+
+static bool held_by_others(int fd, off_t byte)
+{
+    struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1 };
+    return !fcntl(fd, F_OFD_GETLK, &l) && l.l_type != F_UNLCK;
+}
+
+static bool take_locks(Block *b, int fd, bool insist, GError **err)
+{
+    unsigned uses = USE_READ | (b->flags & BLOCK_RDWR ? USE_WRITE | USE_RESIZE : 0);
+    unsigned denies = USE_WRITE | USE_RESIZE;
+    for (unsigned n = 0; n < N_USES; n++) {
+        int r = uses & 1u << n ? lock_byte(fd, LOCK_USES + n) : 0;
+        if (!r && (denies & 1u << n))
+            r = lock_byte(fd, LOCK_DENIES + n);
+        if (r && (insist || (r != -EINVAL && r != -ENOLCK && r != -EOPNOTSUPP)))
+            return fail_errno(err, -r, "cannot lock %s", b->filename);
+        if (r)
+            return true;        /* the filesystem has no locks */
+    }
+    for (unsigned n = 0; n < N_USES; n++) {
+        if ((denies & 1u << n) && held_by_others(fd, LOCK_USES + n))
+            return fail(err, "%s is in use by another process, which has it open for %s%s", b->filename, use_name(n),
+                        b->flags & BLOCK_RDWR ? "" : " (-U reads it all the same)");
+        if ((uses & 1u << n) && held_by_others(fd, LOCK_DENIES + n))
+            return fail(err, "%s is in use by another process, which does not let others open it for %s", b->filename,
+                        use_name(n));
+    }
+    return true;
+}
+
+static bool file_filename(const char *filename, Json *options, GError **err)
+{
+    json_set(options, "filename", json_string(filename));
+    return true;
+}
+
+/* The granule of O_DIRECT: the smallest that a read works with. */
+static uint32_t direct_granule(int fd)
+{
+    uint32_t found = 4096;
+    void *buf = block_buffer(4096);
+    for (uint32_t n = 512; buf && n < 4096; n *= 2)
+        if (pread(fd, buf, n, 0) >= 0) {
+            found = n;
+            break;
+        }
+    free(buf);
+    return found;
+}
+
+static bool file_size(int fd, bool device, uint64_t *out)
+{
+    struct stat st;
+    if (device)
+        return !ioctl(fd, BLKGETSIZE64, out);
+    if (fstat(fd, &st))
+        return false;
+    *out = (uint64_t)st.st_size;
+    return true;
+}
+
+static bool file_open(Block *b, GError **err)
+{
+    File *s = b->state;
+    const char *name = NULL, *locking = "auto", *aio;
+    s->fd = -1;
+    if (!block_opt_string(b->options, "filename", &name, err) ||
+        !block_opt_string(b->options, "locking", &locking, err) || !block_opt_string(b->options, "aio", &aio, err))
+        return false;
+    if (!name)
+        return fail(err, "%s: option 'filename' is missing", b->drv->name);
+    if (strcmp(locking, "auto") && strcmp(locking, "on") && strcmp(locking, "off"))
+        return fail(err, "locking '%s' is none of auto, on, off", locking);
+    g_free(b->filename);
+    b->filename = g_strdup(name);
+    bool rdwr = b->flags & BLOCK_RDWR, direct = b->flags & BLOCK_DIRECT;
+    s->fd = open(name, (rdwr ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK | (direct ? O_DIRECT : 0));
+    if (s->fd < 0 && errno == EINVAL && direct)
+        return fail(err, "%s: its filesystem has no O_DIRECT, which cache=none and directsync need", name);
+    if (s->fd < 0)
+        return fail_errno(err, errno, "cannot open %s%s", name, rdwr ? "" : " for reading");
+    struct stat st;
+    if (fstat(s->fd, &st))
+        return fail_errno(err, errno, "%s", name);
+    s->device = S_ISBLK(st.st_mode);
+    if (!s->device && !S_ISREG(st.st_mode))
+        return fail(err, "%s is neither a file nor a block device", name);
+    fcntl(s->fd, F_SETFL, fcntl(s->fd, F_GETFL) & ~O_NONBLOCK);
+    if (!file_size(s->fd, s->device, &b->length))
+        return fail_errno(err, errno, "size of %s", name);
+    b->growable = !s->device;
+    if (direct)
+        b->align = b->mem_align = direct_granule(s->fd);
+    if ((b->flags & BLOCK_SHARE) || !strcmp(locking, "off"))
+        return true;
+    return take_locks(b, s->fd, !strcmp(locking, "on"), err);
+}
+
+static bool file_reopen(Block *b, GError **err)
+{
+    File *s = b->state;
+    bool rdwr = b->flags & BLOCK_RDWR;
+    int fd = open(b->filename, (rdwr ? O_RDWR : O_RDONLY) | O_CLOEXEC | (b->flags & BLOCK_DIRECT ? O_DIRECT : 0));
+    if (fd < 0)
+        return fail_errno(err, errno, "cannot open %s%s", b->filename, rdwr ? " for writing" : "");
+    struct stat before, after;
+    if (fstat(s->fd, &before) || fstat(fd, &after) || before.st_ino != after.st_ino || before.st_dev != after.st_dev) {
+        close(fd);
+        return fail(err, "%s is another file by now", b->filename);
+    }
+    /* Our own locks would be in the way of the new descriptor's. */
+    int old = s->fd;
+    struct flock all = { .l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = LOCK_USES, .l_len = 200 };
+    fcntl(old, F_OFD_SETLK, &all);
+    if (!(b->flags & BLOCK_SHARE) && !take_locks(b, fd, false, err)) {
+        close(fd);
+        b->flags ^= BLOCK_RDWR;
+        take_locks(b, old, false, NULL);
+        b->flags ^= BLOCK_RDWR;
+        return false;
+    }
+    close(old);
+    s->fd = fd;
+    return true;
+}
+
+static int file_close(Block *b)
+{
+    File *s = b->state;
+    return s->fd >= 0 && close(s->fd) ? -errno : 0;
+}
+
+static int file_read(Block *b, uint64_t at, const struct iovec *v, int nv)
+{
+    File *s = b->state;
+    int64_t n = co_preadv(b->aio, s->fd, v, nv, at);
+    if (n < 0)
+        return (int)n;
+    uint64_t len = iov_size(v, nv);
+    if ((uint64_t)n < len)
+        iov_fill(v, nv, (uint64_t)n, 0, len - (uint64_t)n);
+    return 0;
+}
+
+static void changed(Block *b, uint64_t end)
+{
+    File *s = b->state;
+    s->seen_to = 0;
+    if (b->growable && end > b->length)
+        b->length = end;
+}
+
+static int file_write(Block *b, uint64_t at, const struct iovec *v, int nv)
+{
+    File *s = b->state;
+    uint64_t len = iov_size(v, nv);
+    int64_t n = co_pwritev(b->aio, s->fd, v, nv, at, 0);
+    changed(b, n > 0 ? at + (uint64_t)n : 0);
+    return n < 0 ? (int)n : (uint64_t)n < len ? -ENOSPC : 0;
+}
+
+static int file_flush(Block *b)
+{
+    File *s = b->state;
+    return co_fdatasync(b->aio, s->fd);
+}
+
+static bool unsupported(int r) { return r == -EOPNOTSUPP || r == -ENOSYS || r == -EINVAL || r == -ENODEV; }
+
+static int punch(Block *b, uint64_t at, uint64_t len)
+{
+    File *s = b->state;
+    if (s->no_punch)
+        return -ENOTSUP;
+    int r = co_fallocate(b->aio, s->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, len);
+    changed(b, 0);
+    if (!unsupported(r))
+        return r;
+    s->no_punch = true;
+    return -ENOTSUP;
+}
+
+static int file_zero(Block *b, uint64_t at, uint64_t len, unsigned flags)
+{
+    File *s = b->state;
+    int r = -ENOTSUP;
+    uint64_t end = at + len;
+    if (!s->device && end > b->length) {
+        /* What lies past the end becomes a hole by moving the end. */
+        uint64_t old = b->length;
+        if (ftruncate(s->fd, (off_t)end))
+            return -errno;
+        changed(b, end);
+        if (at >= old)
+            return 0;
+        len = old - at;
+    }
+    if (flags & BLOCK_MAY_UNMAP)
+        r = punch(b, at, len);
+    if (r == -ENOTSUP && !s->no_zero_range) {
+        r = co_fallocate(b->aio, s->fd, FALLOC_FL_ZERO_RANGE | (s->device ? FALLOC_FL_KEEP_SIZE : 0), at, len);
+        changed(b, 0);
+        if (unsupported(r)) {
+            s->no_zero_range = true;
+            r = -ENOTSUP;
+        }
+    }
+    if (r == -ENOTSUP && !s->device) {      /* a hole, given its blocks again */
+        r = punch(b, at, len);
+        if (!r) {
+            r = co_fallocate(b->aio, s->fd, 0, at, len);
+            changed(b, 0);
+            r = unsupported(r) ? 0 : r;
+        }
+    }
+    return r;
+}
+
+static int file_discard(Block *b, uint64_t at, uint64_t len)
+{
+    if (at >= b->length)
+        return 0;
+    return punch(b, at, MIN(len, b->length - at));
+}
+
+static int file_resize(Block *b, uint64_t len, BlockPrealloc how, GError **err)
+{
+    File *s = b->state;
+    if (s->device) {
+        if (len == b->length)
+            return 0;
+        fail(err, "%s is a device, whose size is what it is", b->filename);
+        return -ENOTSUP;
+    }
+    if (how == PREALLOC_METADATA) {
+        fail(err, "preallocation 'metadata' is for formats that have some");
+        return -ENOTSUP;
+    }
+    uint64_t old = b->length;
+    if (ftruncate(s->fd, (off_t)len))
+        return -errno;
+    b->length = len;
+    s->seen_to = 0;
+    int r = 0;
+    if (len > old && how == PREALLOC_FALLOC)
+        r = co_fallocate(b->aio, s->fd, 0, old, len - old);
+    enum { CHUNK = 1 << 20 };
+    g_autofree uint8_t *zeros = len > old && how == PREALLOC_FULL ? g_malloc0(CHUNK) : NULL;
+    for (uint64_t at = old, n; zeros && at < len && !r; at += n) {
+        n = MIN(len - at, CHUNK);
+        struct iovec v = { zeros, n };
+        int64_t done = co_pwritev(b->aio, s->fd, &v, 1, at, 0);
+        r = done < 0 ? (int)done : 0;
+    }
+    if (r) {            /* as it was */
+        if (!ftruncate(s->fd, (off_t)old))
+            b->length = old;
+    }
+    return r;
+}
+
+static int file_map(Block *b, uint64_t at, uint64_t len, Extent *out)
+{
+    File *s = b->state;
+    *out = (Extent){ .len = len, .flags = EXTENT_ALLOCATED | EXTENT_OFFSET, .file = b, .offset = at };
+    if (at < s->seen_from || at >= s->seen_to) {
+        off_t data = s->device ? (off_t)at : lseek(s->fd, (off_t)at, SEEK_DATA);
+        s->seen_from = at;
+        if (data < 0 && errno == ENXIO) {
+            s->seen_data = false;
+            s->seen_to = b->length;
+        } else if (data > (off_t)at) {
+            s->seen_data = false;
+            s->seen_to = (uint64_t)data;
+        } else {
+            off_t hole = data < 0 || s->device ? -1 : lseek(s->fd, (off_t)at, SEEK_HOLE);
+            s->seen_data = true;
+            s->seen_to = hole > (off_t)at ? (uint64_t)hole : b->length;
+        }
+    }
+    out->len = MIN(len, s->seen_to - at);
+    out->flags |= s->seen_data ? EXTENT_DATA : EXTENT_ZERO;
+    return 0;
+}
+
+static int file_info(Block *b, BlockInfo *out)
+{
+    File *s = b->state;
+    struct stat st;
+    if (fstat(s->fd, &st))
+        return -errno;
+    out->allocated = (uint64_t)st.st_blocks * 512;
+    return 0;
+}
+
+static bool file_create(BlockGraph *g, const char *filename, Json *options, GError **err)
+{
+    uint64_t size = 0;
+    const char *prealloc = "off";
+    BlockPrealloc how;
+    if (!block_opt_size(options, "size", &size, err) ||
+        !block_opt_string(options, "preallocation", &prealloc, err) || !block_parse_prealloc(prealloc, &how, err))
+        return false;
+    if (g_str_has_prefix(filename, "file:"))
+        filename += 5;
+    /* Not truncated before it is locked: somebody may be using it. */
+    int fd = open(filename, O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0644);
+    if (fd < 0)
+        return fail_errno(err, errno, "cannot create %s", filename);
+    close(fd);
+    Json *o = json_object();
+    json_set(o, "driver", json_string("file"));
+    json_set(o, "filename", json_string(filename));
+    Block *b = block_open(g, NULL, o, BLOCK_RDWR | BLOCK_PROTOCOL, err);
+    if (!b)
+        return false;
+    bool ok;
+    File *s = b->state;
+    if (s->device)
+        ok = b->length >= size ? true : fail(err, "%s has %" PRIu64 " bytes, %" PRIu64 " are needed", filename, b->length, size);
+    else
+        ok = block_resize(b, 0, PREALLOC_OFF, err) && block_resize(b, size, how, err);
+    int r = block_close(b);
+    if (ok && r)
+        ok = fail_errno(err, -r, "cannot close %s", filename);
+    return ok;
+}
+
+static const BlockOption file_options[] = {
+    { "preallocation", "str", "off, falloc or full" },
+    { NULL }
+};
+static const BlockMaker file_maker = { .options = file_options, .co_create = file_create };
+
+#define FILE_DRIVER                                                                                            \
+    .kind = BLOCK_KIND_PROTOCOL, .size = sizeof(File), .parse_filename = file_filename, .co_open = file_open,  \
+    .co_close = file_close, .co_read = file_read, .co_write = file_write, .co_flush = file_flush,              \
+    .co_zero = file_zero, .co_discard = file_discard, .co_resize = file_resize, .co_map = file_map,            \
+    .co_info = file_info, .co_reopen = file_reopen, .maker = &file_maker
+const BlockDriver block_file_driver = { .name = "file", .prefix = "file:", FILE_DRIVER };
+const BlockDriver block_host_device_driver = { .name = "host_device", .prefix = "host_device:", FILE_DRIVER };

@@ -1,0 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+core-y += block/aio.o block/iov.o block/block.o block/graph.o block/file.o block/raw.o block/null.o block/fault.o
+core-y += block/qcow2/header.o block/qcow2/table.o block/qcow2/refcount.o block/qcow2/cluster.o \
+          block/qcow2/compress.o block/qcow2/snapshot.o block/qcow2/check.o block/qcow2/make.o

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * What the commands of rhea-img share. */
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tools/img/img.h"
+#include "util/options.h"
+
+int img_error(const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    fflush(stdout);
+    fputs("rhea-img: ", stderr);
+    vfprintf(stderr, fmt, args);
+    fputc('\n', stderr);
+    va_end(args);
+    return 1;
+}
+
+int img_fail(GError *err)
+{
+    img_error("%s", err->message);
+    g_error_free(err);
+    return 1;
+}
+
+int img_option(Img *m, const char *letters, const struct option *more)
+{
+    enum { OUTPUT = 1000, IMAGE_OPTS, MAX_OPTIONS = 32 };
+    static const struct option common[] = {
+        { "output", required_argument, NULL, OUTPUT }, { "image-opts", no_argument, NULL, IMAGE_OPTS },
+        { "force-share", no_argument, NULL, 'U' }, { "quiet", no_argument, NULL, 'q' },
+        { "progress", no_argument, NULL, 'p' }, { "format", required_argument, NULL, 'f' },
+    };
+    struct option all[MAX_OPTIONS] = { { 0 } };
+    unsigned n = 0;
+    for (unsigned i = 0; i < G_N_ELEMENTS(common); i++)
+        all[n++] = common[i];
+    for (; more && more->name; more++)
+        all[n++] = *more;
+    g_autofree char *text = g_strdup_printf(":qpUf:%s", letters);
+    for (;;) {
+        int c = getopt_long(m->argc, m->argv, text, all, NULL);
+        switch (c) {
+        case 'q': m->quiet = true; m->progress = false; break;
+        case 'p': m->progress = !m->quiet; break;
+        case 'U': m->share = true; break;
+        case 'f': m->format = optarg; break;
+        case IMAGE_OPTS: m->image_opts = true; break;
+        case OUTPUT:
+            if (strcmp(optarg, "json") && strcmp(optarg, "human")) {
+                img_error("--output must be human or json");
+                return '?';
+            }
+            m->json = !strcmp(optarg, "json");
+            break;
+        case ':': img_error("option '%s' needs a value", m->argv[optind - 1]); return '?';
+        case '?': img_error("unknown option '%s' (rhea-img --help)", m->argv[optind - 1]); return '?';
+        default:  return c;
+        }
+    }
+}
+
+Block *img_open(Img *m, const char *filename, const char *format, const char *cache, unsigned flags, GError **err)
+{
+    if (cache && !block_parse_cache(cache, &flags, err))
+        return NULL;
+    if (m->share)
+        flags |= BLOCK_SHARE;
+    Json *o = NULL;
+    if (m->image_opts) {
+        o = json_from_options("--image-opts", filename, NULL, err);
+        if (!o)
+            return NULL;
+        if (format)
+            json_set(o, "driver", json_string(format));
+        return block_open(m->graph, NULL, o, flags, err);
+    }
+    if (format) {
+        const BlockDriver *d = block_driver(format);
+        if (!d) {
+            fail(err, "unknown format '%s'", format);
+            return NULL;
+        }
+        o = json_object();
+        json_set(o, "driver", json_string(format));
+    }
+    return block_open(m->graph, filename, o, flags, err);
+}
+
+int img_close(Block *b, int result)
+{
+    if (!b)
+        return result;
+    g_autofree char *name = g_strdup(block_filename(b));
+    int r = block_close(b);
+    return r && !result ? img_error("%s: %s", name, g_strerror(-r)) : result;
+}
+
+bool img_add_options(Json *o, const char *text, GError **err)
+{
+    Options *parsed = options_parse("-o", text, NULL, err);
+    if (!parsed)
+        return false;
+    for (unsigned i = 0; i < options_count(parsed); i++) {
+        const char *key, *value;
+        options_item(parsed, i, &key, &value);
+        json_set(o, key, json_string(value));
+    }
+    options_free(parsed);
+    return true;
+}
+
+void img_progress(Img *m, uint64_t done, uint64_t total)
+{
+    uint64_t now = (uint64_t)g_get_monotonic_time() * 1000;
+    if (!m->progress || (done < total && now - m->shown_ns < 100000000))
+        return;
+    m->shown_ns = now;
+    printf("    (%3.2f/100%%)\r", total ? (double)done * 100 / (double)total : 100.0);
+    if (done >= total)
+        putchar('\n');
+    fflush(stdout);
+}
+
+void img_print_json(const Json *v)
+{
+    g_autoptr(GString) s = g_string_new(NULL);
+    json_print(v, true, s);
+    puts(s->str);
+}
+
+char *img_size_text(uint64_t bytes)
+{
+    static const char *const units[] = { "", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei" };
+    double v = (double)bytes;
+    unsigned u = 0;
+    for (; v >= 1000 && u + 1 < G_N_ELEMENTS(units); u++)
+        v /= 1024;
+    return g_strdup_printf("%0.3g %sB", v, units[u]);
+}
+
+bool img_parse_size(const char *text, uint64_t *out, GError **err)
+{
+    if (!parse_size("size", text, 1, out, err))
+        return false;
+    return *out <= INT64_MAX || fail(err, "size %s is too large", text);
+}

@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * rhea-img convert: several coroutines take pieces off one list of extents, so that reading, compressing and writing go
+ * on at once; holes stay holes.
+ *
+ * A new image whose format has a magic number gets it last: whatever ends the conversion before, the file does not
+ * look like an image. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tools/img/img.h"
+#include "util/bits.h"
+
+enum { PIECE = 2 << 20, MAX_WORKERS = 64, MAGIC_BYTES = 4 };
+
+typedef struct Convert {
+    Img      *m;
+    Block   **source;
+    uint64_t *start;            /* of each source in the target, and the end of the last */
+    unsigned  n_sources;
+    Block    *target;
+    Block    *base;             /* -B: below this the target has the same */
+    uint64_t  total, next, done;
+    uint64_t  sparse, granule;  /* zeros of this many bytes become holes; pieces are multiples of granule */
+    bool      compress, zeroed, salvage, have_base;
+    unsigned  workers;
+    CoQueue   ended;
+    CoMutex   cursor;
+    int       result;
+    uint64_t  bad_at;
+} Convert;
+
+typedef struct Piece { Block *b; uint64_t at, in_source, len; unsigned flags; } Piece;
+
+static int next_piece(Convert *c, Piece *p)
+{
+    /* One at a time: asking for the map may yield. */
+    co_mutex_lock(&c->cursor);
+    int r = 0;
+    p->len = 0;
+    if (c->next < c->total && !c->result) {
+        unsigned i = 0;
+        while (c->next >= c->start[i + 1])
+            i++;
+        p->b = c->source[i];
+        p->at = c->next;
+        p->in_source = c->next - c->start[i];
+        uint64_t left = c->start[i + 1] - c->next;
+        Extent e = { 0 };
+        if (p->in_source >= block_length(p->b)) {
+            e = (Extent){ .len = left, .flags = EXTENT_ZERO | EXTENT_ALLOCATED };
+        } else {
+            r = block_map_above(p->b, NULL, p->in_source, left, &e);
+            if (!r && c->have_base && !(e.flags & EXTENT_ZERO)) {
+                /* With a backing file given for the target: what the source's own backing chain has, that has. */
+                Extent own;
+                r = block_map(p->b, p->in_source, e.len, &own);
+                if (!r && !(own.flags & EXTENT_ALLOCATED))
+                    e = (Extent){ .len = MIN(own.len, e.len) };
+                else if (!r)
+                    e.len = MIN(own.len, e.len);
+            } else if (!r && c->have_base) {
+                Extent own;
+                r = block_map(p->b, p->in_source, e.len, &own);
+                if (!r) {
+                    e.len = MIN(own.len, e.len);
+                    if (!(own.flags & EXTENT_ALLOCATED))
+                        e.flags = 0;
+                }
+            }
+        }
+        p->flags = e.flags;
+        p->len = MIN(e.len, left);
+        if (e.flags & EXTENT_DATA)
+            p->len = MIN(p->len, PIECE);
+        /* Compressed clusters are written whole, whatever the source's extents are. */
+        if (c->compress && c->granule && ((p->at | p->len) & (c->granule - 1)) && p->at + p->len < c->total) {
+            uint64_t end = p->len >= c->granule ? align_down(p->at + p->len, c->granule) : align_up(p->at + 1, c->granule);
+            if (p->len < c->granule)
+                p->flags = EXTENT_DATA | EXTENT_ALLOCATED;
+            p->len = MIN(end, c->start[i + 1]) - p->at;
+        }
+        c->next += p->len;
+    }
+    if (r)
+        c->bad_at = c->next;
+    co_mutex_unlock(&c->cursor);
+    return r;
+}
+
+/* Reads past the end of a source (the last piece of a compressed one) as zeros. */
+static int read_piece(Convert *c, const Piece *p, uint8_t *buf)
+{
+    uint64_t there = p->in_source < block_length(p->b) ? MIN(p->len, block_length(p->b) - p->in_source) : 0;
+    memset(buf + there, 0, p->len - there);
+    int r = block_read(p->b, p->in_source, buf, there);
+    if (!r || !c->salvage)
+        return r;
+    for (uint64_t at = 0, n; at < there; at += n) {     /* what can be read */
+        n = MIN(there - at, 512);
+        if (block_read(p->b, p->in_source + at, buf + at, n)) {
+            img_error("warning: offset %" PRIu64 " cannot be read", p->in_source + at);
+            memset(buf + at, 0, n);
+        }
+    }
+    return 0;
+}
+
+static int write_zeros(Convert *c, uint64_t at, uint64_t len)
+{
+    return c->zeroed && !c->have_base ? 0 : block_zero(c->target, at, len, BLOCK_MAY_UNMAP);
+}
+
+/* Data with the zeros among them left out, in units of `sparse`. */
+static int write_sparse(Convert *c, uint64_t at, const uint8_t *buf, uint64_t len)
+{
+    int r = 0;
+    for (uint64_t from = 0, to; from < len && !r; from = to) {
+        bool zero = false;
+        for (to = from; to < len;) {
+            uint64_t n = MIN(len - to, c->sparse ? c->sparse - ((at + to) & (c->sparse - 1)) : len);
+            bool z = c->sparse && buf_is_zero(buf + to, n);
+            if (to > from && z != zero)
+                break;
+            zero = z;
+            to += n;
+        }
+        r = zero ? write_zeros(c, at + from, to - from) : block_write(c->target, at + from, buf + from, to - from, 0);
+    }
+    return r;
+}
+
+static int write_packed(Convert *c, uint64_t at, const uint8_t *buf, uint64_t len)
+{
+    int r = 0;
+    for (uint64_t done = 0, n; done < len && !r; done += n) {
+        n = MIN(len - done, c->granule);
+        r = buf_is_zero(buf + done, n) ? write_zeros(c, at + done, n)
+                                       : block_write(c->target, at + done, buf + done, n, BLOCK_COMPRESS);
+    }
+    return r;
+}
+
+static void worker(void *self)
+{
+    Convert *c = self;
+    uint8_t *buf = block_memory(PIECE);
+    Piece p;
+    int r = buf ? 0 : -ENOMEM;
+    while (!r) {
+        if (*c->m->interrupted)
+            r = -EINTR;
+        else
+            r = next_piece(c, &p);
+        if (r || !p.len)
+            break;
+        if (p.flags & EXTENT_ZERO)
+            r = write_zeros(c, p.at, p.len);
+        else if (p.flags & EXTENT_DATA) {
+            r = read_piece(c, &p, buf);
+            if (r)
+                c->bad_at = p.at;
+            else
+                r = c->compress ? write_packed(c, p.at, buf, p.len) : write_sparse(c, p.at, buf, p.len);
+        }
+        if (r && !c->bad_at)
+            c->bad_at = p.at;
+        c->done += p.len;
+        img_progress(c->m, MIN(c->done, c->total - 1), c->total);
+    }
+    free(buf);
+    if (r && !c->result)
+        c->result = r;
+    if (!--c->workers)
+        co_queue_wake_all(&c->ended);
+}
+
+typedef struct Args {
+    const char *output_format, *backing, *backing_format, *snapshot, *target_cache, *source_cache;
+    Json       *options;
+    bool        no_create, target_zero, target_opts;
+    uint64_t    workers, sparse;
+} Args;
+
+static bool parse(Img *m, Convert *c, Args *a, GError **err)
+{
+    enum { SALVAGE = 2000, TARGET_ZERO, TARGET_OPTS };
+    static const struct option more[] = {
+        { "salvage", no_argument, NULL, SALVAGE }, { "target-is-zero", no_argument, NULL, TARGET_ZERO },
+        { "target-image-opts", no_argument, NULL, TARGET_OPTS }, { NULL }
+    };
+    for (int k; (k = img_option(m, "O:o:B:F:cl:m:nS:t:T:WC", more)) != -1;) {
+        switch (k) {
+        case 'O': a->output_format = optarg; break;
+        case 'o':
+            if (!img_add_options(a->options, optarg, err))
+                return false;
+            break;
+        case 'B': a->backing = optarg; break;
+        case 'F': a->backing_format = optarg; break;
+        case 'c': c->compress = true; break;
+        case 'l': a->snapshot = optarg; break;
+        case 'm':
+            a->workers = g_ascii_strtoull(optarg, NULL, 10);
+            if (a->workers < 1 || a->workers > 16)
+                return fail(err, "-m must be from 1 to 16");
+            break;
+        case 'n': a->no_create = true; break;
+        case 'S':
+            if (!img_parse_size(optarg, &a->sparse, err))
+                return false;
+            if (a->sparse && (!is_pow2(a->sparse) || a->sparse < 512))
+                return fail(err, "-S must be 0 or a power of two from 512 on");
+            break;
+        case 't': a->target_cache = optarg; break;
+        case 'T': a->source_cache = optarg; break;
+        case 'W': case 'C': break;      /* writes are out of order as it is; offloading is the file's affair */
+        case SALVAGE: c->salvage = true; break;
+        case TARGET_ZERO: a->target_zero = true; break;
+        case TARGET_OPTS: a->target_opts = a->no_create = true; break;
+        default: return fail(err, "convert: see above");
+        }
+    }
+    if (m->argc - optind < 2)
+        return fail(err, "convert: a source and an output, please");
+    if (a->target_zero && !a->no_create)
+        return fail(err, "--target-is-zero goes with -n");
+    return true;
+}
+
+static bool open_sources(Img *m, Convert *c, const Args *a, GError **err)
+{
+    c->n_sources = (unsigned)(m->argc - optind - 1);
+    c->source = g_new0(Block *, c->n_sources);
+    c->start = g_new0(uint64_t, c->n_sources + 1);
+    for (unsigned i = 0; i < c->n_sources; i++) {
+        c->source[i] = img_open(m, m->argv[optind + (int)i], m->format, a->source_cache, 0, err);
+        if (!c->source[i])
+            return false;
+        if (a->snapshot) {
+            const char *name = strchr(a->snapshot, '=') ? strchr(a->snapshot, '=') + 1 : a->snapshot;
+            if (c->n_sources > 1)
+                return fail(err, "-l goes with one source");
+            if (!block_snapshot_show(c->source[i], name, err))
+                return false;
+        }
+        c->start[i + 1] = c->start[i] + block_length(c->source[i]);
+    }
+    c->total = c->start[c->n_sources];
+    return true;
+}
+
+static bool make_target(Img *m, Convert *c, const Args *a, const char *name, const char *format, GError **err)
+{
+    const BlockDriver *d = block_driver(format);
+    if (!d)
+        return fail(err, "unknown format '%s'", format);
+    uint64_t size = c->total;
+    const char *given = NULL;
+    if (!block_opt_string(a->options, "backing_file", &given, err))
+        return false;
+    if (a->backing)
+        json_set(a->options, "backing_file", json_string(a->backing));
+    if (a->backing_format)
+        json_set(a->options, "backing_fmt", json_string(a->backing_format));
+    if ((a->backing || given) && !json_get(a->options, "backing_fmt"))
+        return fail(err, "the backing file's format is not given (-F)");
+    if (!block_opt_size(a->options, "size", &size, err))
+        return false;
+    if (size < c->total)
+        return fail(err, "the output would be smaller than the source");
+    json_set(a->options, "size", json_u64(size));
+    return block_create(m->graph, d, name, a->options, err);
+}
+
+static int run_workers(Convert *c, unsigned n)
+{
+    c->workers = n;
+    for (unsigned i = 0; i < n; i++)
+        co_start(worker, c);
+    while (c->workers)
+        co_queue_wait(&c->ended);
+    return c->result;
+}
+
+/* The file at name was made by us and is no use: it goes, unless it is a device. */
+static void remove_output(const char *name)
+{
+    struct stat st;
+    if (g_str_has_prefix(name, "file:"))
+        name += 5;
+    if (!stat(name, &st) && S_ISREG(st.st_mode))
+        unlink(name);
+}
+
+static int convert(Img *m, Convert *c, Args *a, GError **err)
+{
+    if (!parse(m, c, a, err) || !open_sources(m, c, a, err))
+        return 1;
+    const char *name = m->argv[m->argc - 1], *format = a->output_format ? a->output_format : "raw";
+    if (!a->no_create && !make_target(m, c, a, name, format, err))
+        return 1;
+    c->have_base = a->backing || json_get(a->options, "backing_file");
+    unsigned flags = BLOCK_RDWR | BLOCK_UNMAP | (c->have_base ? 0 : BLOCK_NO_BACKING);
+    bool opts = m->image_opts, share = m->share;
+    m->image_opts = a->target_opts;
+    m->share = false;
+    c->target = img_open(m, name, a->target_opts ? NULL : format, a->target_cache ? a->target_cache : "unsafe", flags, err);
+    m->image_opts = opts;
+    m->share = share;
+    if (!c->target)
+        return 1;
+    if (block_length(c->target) < c->total) {
+        fail(err, "the output has %" PRIu64 " bytes, the source %" PRIu64, block_length(c->target), c->total);
+        return 1;
+    }
+    BlockInfo info, file_info;
+    block_info(c->target, &info);
+    json_free(info.specific);
+    Block *file = block_file(c->target);
+    c->granule = info.granule;
+    if (c->compress && (!info.can_compress || !info.granule)) {
+        fail(err, "%s images are not compressed", block_format(c->target));
+        return 1;
+    }
+    /* New files read as zeros; devices may hold anything. */
+    bool plain_file = file && !strcmp(block_format(file), "file");
+    c->zeroed = a->target_zero || (!a->no_create && (info.granule || (plain_file && !block_info(file, &file_info))));
+    c->sparse = a->sparse;
+    uint8_t magic[MAGIC_BYTES] = { 0 }, none[MAGIC_BYTES] = { 0 };
+    bool hide = !a->no_create && info.granule && plain_file;
+    int r = 0;
+    if (hide) {
+        r = block_read(file, 0, magic, sizeof magic);
+        if (!r)
+            r = block_write(file, 0, none, sizeof none, 0);
+    }
+    if (!r)
+        r = run_workers(c, (unsigned)a->workers);
+    if (!r && hide) {
+        r = block_flush(c->target);
+        if (!r)
+            r = block_write(file, 0, magic, sizeof magic, 0);
+    }
+    if (r == -EINTR)
+        fail(err, "interrupted");
+    else if (r)
+        fail_errno(err, -r, "error at offset %" PRIu64, c->bad_at);
+    int close_result = block_close(c->target);
+    c->target = NULL;
+    if (!r && close_result) {
+        r = close_result;
+        fail_errno(err, -r, "cannot close %s", name);
+    }
+    if (!r)
+        img_progress(m, 1, 1);
+    else if (!a->no_create)
+        remove_output(name);
+    return r != 0;
+}
+
+int img_convert(Img *m)
+{
+    Convert c = { .m = m };
+    Args a = { .options = json_object(), .workers = 8, .sparse = 4096 };
+    GError *err = NULL;
+    int result = convert(m, &c, &a, &err);
+    if (err)
+        img_fail(err);
+    for (unsigned i = 0; i < c.n_sources; i++)
+        if (c.source[i])
+            img_close(c.source[i], 0);
+    g_free(c.source);
+    g_free(c.start);
+    json_free(a.options);
+    return result;
+}

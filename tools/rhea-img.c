@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * rhea-img: makes, converts and looks after disk images.  Commands, options and output are qemu-img's. */
+#include <string.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "tools/img/img.h"
+#include "util/log.h"
+
+static const ImgCommand commands[] = {
+    { "amend", img_amend, "[-f FMT] [-t CACHE] -o OPTIONS FILE" },
+    { "bench", img_bench, "[-c COUNT] [-d DEPTH] [-f FMT] [-o OFFSET] [-s SIZE] [-S STEP] [-t CACHE] [-w] [--flush-interval=N] [--pattern=N] FILE" },
+    { "check", img_check, "[-f FMT] [--output=human|json] [-r leaks|all] FILE" },
+    { "commit", img_commit, "[-f FMT] [-t CACHE] [-b BASE] [-d] FILE" },
+    { "compare", img_compare, "[-f FMT] [-F FMT] [-T CACHE] [-s] FILE1 FILE2" },
+    { "convert", img_convert, "[-f FMT] [-O FMT] [-o OPTIONS] [-B BACKING [-F FMT]] [-c] [-l SNAPSHOT] [-m N] [-n] [-S SPARSE] [-t CACHE] [-T CACHE] FILE [FILE2 ...] OUTPUT" },
+    { "create", img_create, "[-f FMT] [-o OPTIONS] [-b BACKING -F FMT] [-u] FILE [SIZE]" },
+    { "dd", img_dd, "[-f FMT] [-O FMT] [bs=N] [count=N] [skip=N] if=FILE of=FILE" },
+    { "info", img_info, "[-f FMT] [--output=human|json] [--backing-chain] FILE" },
+    { "map", img_map, "[-f FMT] [--output=human|json] [-s OFFSET] [-l LENGTH] FILE" },
+    { "measure", img_measure, "[-O FMT] [-o OPTIONS] [--output=human|json] --size N | [-f FMT] FILE" },
+    { "rebase", img_rebase, "[-f FMT] [-t CACHE] [-u] -b BACKING [-F FMT] FILE" },
+    { "resize", img_resize, "[-f FMT] [--preallocation=HOW] [--shrink] FILE [+|-]SIZE" },
+    { "snapshot", img_snapshot, "[-l | -a NAME | -c NAME | -d NAME] FILE" },
+};
+
+static volatile sig_atomic_t interrupted;       /* a signal handler has nothing else to hang it off */
+
+static void on_signal(int signal)
+{
+    interrupted = 1;
+}
+
+static int help(void)
+{
+    printf("rhea-img version " RHEA_VERSION "\nusage: rhea-img COMMAND [-q] [-p] [-U] [--image-opts] [OPTIONS]\n\n");
+    for (unsigned i = 0; i < G_N_ELEMENTS(commands); i++)
+        printf("  %-9s%s\n", commands[i].name, commands[i].usage);
+    printf("\nSupported formats:");
+    for (unsigned i = 0; block_driver_at(i); i++)
+        printf(" %s", block_driver_name(block_driver_at(i)));
+    printf("\nCache modes: none writeback writethrough directsync unsafe.  Sizes: bytes or with k M G T P E.\n");
+    return 0;
+}
+
+typedef struct Run { const ImgCommand *command; Img img; int result; } Run;
+
+static void run(void *self)
+{
+    Run *r = self;
+    r->result = r->command->fn(&r->img);
+}
+
+int main(int argc, char **argv)
+{
+    log_set_program("rhea-img");
+    if (argc < 2)
+        return img_error("which command?  (rhea-img --help)");
+    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
+        return help();
+    if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V"))
+        return printf("rhea-img version " RHEA_VERSION "\n") < 0;
+    Run r = { .img = { .argc = argc - 1, .argv = argv + 1, .interrupted = &interrupted, .progress = isatty(1) } };
+    for (unsigned i = 0; i < G_N_ELEMENTS(commands); i++)
+        if (!strcmp(commands[i].name, argv[1]))
+            r.command = &commands[i];
+    if (!r.command)
+        return img_error("unknown command '%s' (rhea-img --help)", argv[1]);
+    if (argc > 2 && !strcmp(argv[2], "--help"))
+        return printf("usage: rhea-img %s %s\n", argv[1], r.command->usage) < 0;
+    struct sigaction sa = { .sa_handler = on_signal };
+    sigaction(SIGINT, &sa, NULL);
+    sigaction(SIGTERM, &sa, NULL);
+    sigaction(SIGHUP, &sa, NULL);
+    GError *err = NULL;
+    r.img.aio = aio_new(AIO_AUTO, &err);
+    if (!r.img.aio)
+        return img_fail(err);
+    r.img.graph = block_graph_new(r.img.aio);
+    aio_run(r.img.aio, run, &r);
+    /* An error may leave nodes open; the process ends here, and nothing of theirs is written. */
+    fflush(stdout);
+    return r.result;
+}

@@ -4,7 +4,7 @@
  * A node's requests meet at its `requests` list: one that must read, change and write back a granule (serialising)
  * waits for those that overlap it and came earlier, and they wait for it.  The list has writes of nodes with a granule
  * above one byte only; others cannot meet in this way. */
-#include "block/block_int.h"
+#include "block/driver.h"
 
 #include <assert.h>
 #include <errno.h>

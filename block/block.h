@@ -42,7 +42,7 @@ Block *block_open(BlockGraph *g, const char *filename, Json *options, unsigned f
 void block_ref(Block *b);
 /* The last one writes back what is held and closes; 0, or what went wrong with that. */
 int block_close(Block *b);
-Block *block_find(BlockGraph *g, const char *node_name);        /* NULL: none */
+Block *block_node(BlockGraph *g, const char *node_name);        /* NULL: none */
 
 const char *block_name(const Block *b);         /* the node's name */
 const char *block_filename(const Block *b);     /* as a user would write it; "json:{...}" if need be */

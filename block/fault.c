@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "block/block_int.h"
+#include "block/driver.h"
 #include "util/bits.h"
 #include "util/error.h"
 

@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "block/block_int.h"
+#include "block/driver.h"
 #include "util/bits.h"
 #include "util/error.h"
 

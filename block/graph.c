@@ -4,7 +4,7 @@
  * Probing trusts nobody: a raw image that nobody called raw refuses writes that would make it look like another
  * format (block/raw.c), and an image whose format had to be guessed on the way down a chain may not name further
  * files, since a guest that could write its head would then choose files of the host. */
-#include "block/block_int.h"
+#include "block/driver.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -71,7 +71,7 @@ void block_graph_free(BlockGraph *g)
 
 Aio *block_graph_aio(BlockGraph *g) { return g->aio; }
 
-Block *block_find(BlockGraph *g, const char *node_name)
+Block *block_node(BlockGraph *g, const char *node_name)
 {
     for (unsigned i = 0; i < g->nodes->len; i++) {
         Block *b = g->nodes->pdata[i];
@@ -288,7 +288,7 @@ static bool common_options(Block *b, GError **err)
     if (name) {
         if (!*name || strlen(name) > 31 || !g_ascii_isalpha(*name))
             return fail(err, "node name '%s' does not start with a letter or is longer than 31 characters", name);
-        if (block_find(b->graph, name))
+        if (block_node(b->graph, name))
             return fail(err, "there is a node '%s' already", name);
         b->node_name = g_strdup(name);
     } else {
@@ -310,7 +310,7 @@ Block *block_open_child(Block *b, const char *key, unsigned flags, bool needed, 
     }
     v->seen = true;
     if (v->type == JSON_STRING) {
-        Block *child = block_find(b->graph, v->string);
+        Block *child = block_node(b->graph, v->string);
         if (!child) {
             fail(err, "there is no node '%s'", v->string);
             return NULL;
@@ -488,7 +488,7 @@ static Block *open_below(BlockGraph *g, const char *filename, Json *o, unsigned 
                 goto failed;
             }
             if (below->type == JSON_STRING) {
-                file = block_find(g, below->string);
+                file = block_node(g, below->string);
                 if (file)
                     block_ref(file);
                 else

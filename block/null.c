@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * null-co, null-aio: a node that forgets what is written and reads as zeros (or is left unread), for measuring. */
-#include "block/block_int.h"
+#include "block/driver.h"
 #include "util/error.h"
 
 typedef struct Null { int64_t latency_ns; bool zeroes; } Null;

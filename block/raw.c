@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "block/block_int.h"
+#include "block/driver.h"
 #include "util/error.h"
 #include "util/log.h"
 

@@ -27,6 +27,7 @@ test-y += tests/fuzz/insn_x86.o tests/unit/target/x86_decode.o tests/unit/target
 test-y += tests/unit/accel/accel.o tests/unit/accel/run.o tests/unit/accel/smc.o tests/unit/accel/tlb.o
 
 # --- block, net
+test-y += tests/unit/block/model.o
 
 # --- chardev
 test-y += tests/unit/chardev/stream.o

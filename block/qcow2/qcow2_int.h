@@ -17,7 +17,7 @@
 
 #include <errno.h>
 
-#include "block/block_int.h"
+#include "block/driver.h"
 #include "util/bits.h"
 #include "util/endian.h"
 #include "util/error.h"

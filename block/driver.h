@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * What drivers of the block layer implement, and a node as they see it. */
-#ifndef BLOCK_BLOCK_INT_H
-#define BLOCK_BLOCK_INT_H
+#ifndef BLOCK_DRIVER_H
+#define BLOCK_DRIVER_H
 
 #include "block/block.h"
 

@@ -25,6 +25,7 @@ typedef struct Fault {
     GArray *held;       /* Held, oldest first */
     GRand  *random;
     bool    is_volatile, dead;
+    CoMutex lock;       /* one request at a time where writes are held */
 } Fault;
 
 static bool one_of(const char *what, const char *text, const char *const *names, unsigned n, unsigned *out, GError **err)
@@ -170,9 +171,23 @@ static int fate(Block *b, unsigned on)
     return r;
 }
 
+static void enter(Fault *s)
+{
+    if (s->is_volatile)
+        co_mutex_lock(&s->lock);
+}
+
+static int leave(Fault *s, int r)
+{
+    if (s->is_volatile)
+        co_mutex_unlock(&s->lock);
+    return r;
+}
+
 static int fault_read(Block *b, uint64_t at, const struct iovec *v, int nv)
 {
     Fault *s = b->state;
+    enter(s);
     int r = fate(b, ON_READ);
     r = r > 0 ? -EIO : r;
     if (!r)
@@ -184,15 +199,16 @@ static int fault_read(Block *b, uint64_t at, const struct iovec *v, int nv)
         if (from < to)
             iov_from_buf(v, nv, from - at, h->data + (from - h->at), to - from);
     }
-    return r;
+    return leave(s, r);
 }
 
 static int fault_write(Block *b, uint64_t at, const struct iovec *v, int nv)
 {
     Fault *s = b->state;
+    enter(s);
     int r = fate(b, ON_WRITE);
     if (r < 0)
-        return r;
+        return leave(s, r);
     uint64_t len = iov_size(v, nv);
     if (r > 0) {        /* a part of it, and the caller is told */
         g_autofree struct iovec *part = g_new(struct iovec, nv);
@@ -200,7 +216,7 @@ static int fault_write(Block *b, uint64_t at, const struct iovec *v, int nv)
         int n = iov_slice(v, nv, 0, half, part);
         if (half)
             block_writev(b->file, at, part, n, 0);
-        return -EIO;
+        return leave(s, -EIO);
     }
     if (b->growable)
         b->length = MAX(b->length, at + len);
@@ -209,23 +225,25 @@ static int fault_write(Block *b, uint64_t at, const struct iovec *v, int nv)
     Held h = { .at = at, .len = len, .data = g_malloc(len) };
     iov_to_buf(v, nv, 0, h.data, len);
     g_array_append_val(s->held, h);
-    return 0;
+    return leave(s, 0);
 }
 
 static int fault_flush(Block *b)
 {
+    Fault *s = b->state;
+    enter(s);
     int r = fate(b, ON_FLUSH);
-    return r > 0 ? -EIO : r ? r : put_all(b);
+    return leave(s, r > 0 ? -EIO : r ? r : put_all(b));
 }
 
 static int fault_zero(Block *b, uint64_t at, uint64_t len, unsigned flags)
 {
     Fault *s = b->state;
+    if (s->is_volatile)
+        return -ENOTSUP;        /* becomes a write */
     int r = fate(b, ON_ZERO);
     if (r)
         return r > 0 ? -EIO : r;
-    if (s->is_volatile)
-        return -ENOTSUP;        /* becomes a write */
     r = block_zero(b->file, at, len, flags & (BLOCK_MAY_UNMAP | BLOCK_NO_FALLBACK));
     if (!r && b->growable)
         b->length = MAX(b->length, at + len);
@@ -235,19 +253,22 @@ static int fault_zero(Block *b, uint64_t at, uint64_t len, unsigned flags)
 static int fault_discard(Block *b, uint64_t at, uint64_t len)
 {
     Fault *s = b->state;
+    if (s->is_volatile)
+        return 0;
     int r = fate(b, ON_DISCARD);
-    return r > 0 ? -EIO : r ? r : s->is_volatile ? 0 : block_discard(b->file, at, len);
+    return r > 0 ? -EIO : r ? r : block_discard(b->file, at, len);
 }
 
 static int fault_resize(Block *b, uint64_t len, BlockPrealloc how, GError **err)
 {
     Fault *s = b->state;
+    enter(s);
     int r = s->dead ? -EIO : put_all(b);
     if (!r && !block_resize(b->file, len, how, err))
         r = -EIO;
     if (!r)
         b->length = len;
-    return r;
+    return leave(s, r);
 }
 
 static int fault_map(Block *b, uint64_t at, uint64_t len, Extent *out)

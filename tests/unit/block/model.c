@@ -144,7 +144,7 @@ static void request(void *self)
     switch (q->op) {
     case 0:
         result = block_read(r->b, at, buf, len);
-        for (unsigned i = 0; i < q->n && !result; i++)
+        for (unsigned i = 0; i < q->n && !result && !r->fails; i++)
             if (!is(buf + i * SECTOR, q->from + i, r->model.now[q->from + i]))
                 g_error("read: sector %u is not %u", q->from + i, r->model.now[q->from + i]);
         break;
@@ -157,6 +157,8 @@ static void request(void *self)
     case 3: result = block_zero(r->b, at, len, 0); break;
     }
     free(buf);
+    if (result && !r->fails)
+        g_test_message("operation %u on %u+%u: %s", q->op, q->from, q->n, g_strerror(-result));
     r->fails |= result != 0;
     for (unsigned i = 0; i < q->n; i++)
         r->busy[q->from + i] = 0;
@@ -178,7 +180,8 @@ static void start_request(Run *r, unsigned cluster, bool compress)
     q->op = g_rand_int(r->rand) % (compress ? 5 : 4);
     unsigned most = g_rand_int(r->rand) % 8 ? 40 : 600;
     q->from = g_rand_int(r->rand) % SECTORS;
-    q->n = MIN(1 + g_rand_int(r->rand) % most, SECTORS - q->from);
+    q->n = 1 + g_rand_int(r->rand) % most;
+    q->n = MIN(q->n, SECTORS - q->from);
     if (q->op == 4) {       /* whole clusters */
         unsigned per = cluster / SECTOR;
         q->from = q->from / per * per;
@@ -314,7 +317,9 @@ static void crashing(Run *r, const Case *c)
             r->fails = false;
             block_close(r->b);
         }
-        check_image(r, true, "after a crash");
+        /* Lazy refcounts are wrong until the next opening for writing, which the dirty bit tells. */
+        if (!strstr(c->options, "lazy"))
+            check_image(r, true, "after a crash");
         r->b = open_image(r, BLOCK_RDWR | BLOCK_UNMAP, NULL, &err);
         g_assert_no_error(err);
         settle(r);
@@ -350,7 +355,8 @@ static void failing(Run *r, const Case *c)
         requests(r, 60, c->cluster, c->compress, false);
         r->fails = false;
         block_close(r->b);
-        check_image(r, true, "after a failed request");
+        if (!strstr(c->options, "lazy"))
+            check_image(r, true, "after a failed request");
         r->b = open_image(r, BLOCK_RDWR | BLOCK_UNMAP, NULL, &err);
         g_assert_no_error(err);
         settle(r);
@@ -373,7 +379,12 @@ static void test(gconstpointer data)
     Run *r = g_new0(Run, 1);
     GError *err = NULL;
     t.run = r;
-    r->dir = g_dir_make_tmp("rhea-block-XXXXXX", NULL);
+    /* In memory, where flushes cost nothing. */
+    r->dir = g_strdup("/dev/shm/rhea-block-XXXXXX");
+    if (!g_mkdtemp(r->dir)) {
+        g_free(r->dir);
+        r->dir = g_dir_make_tmp("rhea-block-XXXXXX", NULL);
+    }
     r->path = g_build_filename(r->dir, "a.qcow2", NULL);
     r->base = g_build_filename(r->dir, "base.raw", NULL);
     r->aio = aio_new(t.engine, &err);

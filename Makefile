@@ -82,9 +82,10 @@ tools: $(tools)
 
 # What tools/run-tests runs: the long ones first.  A guest test is an executable without a suffix.
 guest-tests := $(filter-out %.sh %.console %.c %.S,$(wildcard tests/guest/*))
+block-tests := tests/block/interop
 
 check: tests all $(tools)
-	printf '%s\n' $(guest-tests) tests/floors tests/harness $(tests) > $(BUILD)/tests.list
+	printf '%s\n' $(guest-tests) $(block-tests) tests/floors tests/harness $(tests) > $(BUILD)/tests.list
 	tools/run-tests $(BUILD) $(ROOM)
 
 # The unit tests and what needs no Debian guest, of a build that is there for its compiler or its sanitizers.

@@ -21,7 +21,7 @@ test-y += tests/unit/target/x86_x87.o
 support-y += tests/x86_fake.o
 test-y += tests/unit/target/x86_sys_mmu.o tests/unit/target/x86_sys_trap.o tests/unit/target/x86_sys_rows.o tests/unit/target/x86_sys_cpu.o
 support-y += tests/fuzz/insn_x86_gen.o
-test-y += tests/fuzz/insn_x86.o tests/unit/target/x86_decode.o tests/unit/target/x86_int.o
+test-y += tests/fuzz/guest_bytes.o tests/fuzz/insn_x86.o tests/unit/target/x86_decode.o tests/unit/target/x86_int.o
 
 # --- accel
 test-y += tests/unit/accel/accel.o tests/unit/accel/run.o tests/unit/accel/smc.o tests/unit/accel/tlb.o

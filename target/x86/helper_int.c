@@ -245,7 +245,8 @@ static int h_into(CpuState *s, uint32_t of, uint64_t next)
     return 0;
 }
 const IrHelper x86_helper_into = {
-    "x86_into", h_into, T_NONE, 2, HF_FAULTS, .reads = { { SLOTS_ALL, SLOTS_ALL } }, .writes = { { SLOTS_ALL, SLOTS_ALL } },
+    "x86_into", h_into, T_NONE, 2, HF_FAULTS, .reads = { { SLOTS_ALL & ~SLOT_BIT(X_SHADOW) } },
+    .writes = { { SLOTS_ALL & ~SLOT_BIT(X_SHADOW) } },      /* as x86_helper_int */
 };
 
 /* --- segment limits: what = segment | length << 8 | write << 16.  APM vol. 2 sections 4.12 and 4.8. */

@@ -488,7 +488,9 @@ static int xrstor(CpuState *s, uint64_t va, uint32_t wide)
 
 #define NONE 0
 #define VECTORS (SLOTS_XMM | SLOT_BIT(X_MXCSR) | SLOT_BIT(X_FPU))
-#define INTS (~(VECTORS | SLOT_BIT(X_SCRATCH)))                         /* all that is not FP */
+/* All that is not FP, nor the interrupt shadow: an instruction in it that calls such a helper has cleared the slot
+ * already, which the helper, that may fail, must not be shown. */
+#define INTS (~(VECTORS | SLOT_BIT(X_SCRATCH) | SLOT_BIT(X_SHADOW)))
 #define FP_STATE ((VECTORS & ~SLOT_BIT(X_XMM_TMP)))
 #define RET SLOT_BIT(X_HELPER_RET)
 #define BITS(s) SLOT_BIT(s)

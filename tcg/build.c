@@ -154,6 +154,12 @@ void ir_insn_start(Ir *ir, uint32_t pc_off)
     IR_PUSH(ir, guest) = (IrGuestInsn){ pc_off, ir->n_insns };
 }
 
+void ir_insn_start_extra(Ir *ir, uint32_t pc_off)
+{
+    ir_insn_start(ir, pc_off);
+    ir->n_extra = 1;
+}
+
 void ir_insn_end(Ir *ir)
 {
     struct IrBuilder *b = ir->builder;
@@ -223,7 +229,7 @@ void ir_finish(Ir *ir, uint32_t guest_len)
 {
     struct IrBuilder *b = ir->builder;
     g_assert(!b->open && ir->n_blocks);
-    ir->insns[ir->blocks[0].first].flags = ir->n_guest;
+    ir->insns[ir->blocks[0].first].flags = ir->n_guest - ir->n_extra;
     ir->guest_len = guest_len;
 }
 

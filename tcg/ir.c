@@ -43,7 +43,7 @@ void ir_reset(Ir *ir)
 
     ir->n_insns = ir->n_consts = ir->n_snaps = ir->n_commits = ir->n_exits = 0;
     ir->n_blocks = ir->n_edges = ir->n_edge_args = ir->n_guest = ir->n_helpers = 0;
-    ir->guest_len = ir->entry_page_off = 0;
+    ir->guest_len = ir->entry_page_off = ir->n_extra = 0;
     IR_PUSH(ir, insns) = (IrInsn){ 0 };         /* so that 0 names no value */
 
     b->open = b->in_insn = b->sealed = b->pc_lost = false;

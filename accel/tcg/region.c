@@ -114,7 +114,7 @@ static void segment_empty(Tcg *t, Segment *s)
         return;
     t->st.evictions++;
     t->st.evicted += s->blocks->len;
-    for (unsigned i = 0; i < t->a.vcpus->len; i++) {
+    for (unsigned i = 0; !t->use_interp && i < t->a.vcpus->len; i++) {
         TcgVcpu *v = t->a.vcpus->pdata[i];
         for (unsigned n = 0; n < v->n_ctxs; n++)
             context_forget_code(v->ctxs[n], t->mem.rx + s->at, t->mem.rx + s->at + s->size);
@@ -429,7 +429,7 @@ static void describe(Block *b, const Trans *t, const Ir *ir)
 {
     unsigned rest = PAGE_SIZE - (t->va & ~PAGE_MASK), len = ir->guest_len;
     b->mode = t->req.mode;
-    b->n_insns = MAX(ir->n_guest, 1);
+    b->n_insns = MAX(ir->n_guest - ir->n_extra, 1);
     b->ra = (t->first.ram_page << PAGE_BITS) | (t->va & ~PAGE_MASK);
     b->ra2 = RA_NONE;
     if (!len)                           /* bytes that were no instruction: any change among them may make one */

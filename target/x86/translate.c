@@ -254,7 +254,7 @@ void x86_exit_to(X86Trans *t, int64_t off)
     }
     end_insn(t);
     if (t->mode & MODE_TF) {    /* an instruction of its own, that leaves with the #DB recorded */
-        ir_insn_start(t->b, off);
+        ir_insn_start_extra(t->b, off);
         Val pc = ir_pc(t->b, off);
         ir_call(t->b, &x86_helper_single_step, pc);
         ir_insn_end(t->b);
@@ -512,7 +512,7 @@ static void fall_out(X86Trans *t)
         ir_exit_direct(t->b, t->off);
         return;
     }
-    ir_insn_start(t->b, t->off);        /* an empty one, to put the masked pc */
+    ir_insn_start_extra(t->b, t->off);          /* an empty one, to put the masked pc */
     t->next = t->off;
     Val pc = x86_next_pc(t);
     ir_put(t->b, X_PC, pc);

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -40,7 +41,7 @@ enum {                          /* selectors */
     S_UCODE32 = 0x43, S_UCODE16 = 0x4b, S_UDATA16 = 0x53, S_DOWN = 0x5b, S_TSS = 0x60, S_LDT = 0x70, S_GATE = 0x83,
     S_CONFORMING = 0x90, S_ABSENT = 0x98, S_RANDOM = 0xa0, GDT_LEN = 0x100,
 };
-enum { HANG_SECONDS = 30 };
+enum { HANG_SECONDS = 30 };     /* of processor time; ten times that by the clock */
 
 typedef struct Rng { uint64_t s; } Rng;
 static uint64_t rnd64(Rng *r)
@@ -620,6 +621,7 @@ typedef struct Fuzz {
     const X86Dec *dec;
     unsigned n_dec, *sys, n_sys;
     uint64_t *made, *ran;
+    const X86Model *model;
     Rig      *rig[3];
     unsigned  n_rigs;
     uint64_t  case_no, agreed_insns, deaths;
@@ -1057,14 +1059,21 @@ static const uint64_t *running_case;
 static void on_signal(int sig)
 {
     char text[80];
-    int n = snprintf(text, sizeof text, "guest_bytes: case %" PRIu64 " %s\n", *running_case, sig == SIGALRM ? "does not end" : "crashes");
+    int n = snprintf(text, sizeof text, "guest_bytes: case %" PRIu64 " %s\n", *running_case, sig == SIGALRM || sig == SIGPROF ? "does not end" : "crashes");
     signal(SIGABRT, SIG_DFL);
     if (write(2, text, n) < 0)
         _exit(3);
-    if (sig == SIGALRM)
+    if (sig == SIGALRM || sig == SIGPROF)
         abort();
     signal(sig, SIG_DFL);
     raise(sig);
+}
+
+static void set_alarms(unsigned seconds)
+{
+    struct itimerval t = { .it_value.tv_sec = seconds };
+    setitimer(ITIMER_PROF, &t, NULL);
+    alarm(10 * seconds);
 }
 
 static double now(void)
@@ -1078,6 +1087,7 @@ typedef struct Options {
     uint64_t cases, seed, only;
     double   minutes;
     bool     one, trace, tap, no_minimize;
+    unsigned limit;
 } Options;
 
 static void fuzz_init(Fuzz *f)
@@ -1089,9 +1099,9 @@ static void fuzz_init(Fuzz *f)
 #endif
     };
     qsr_register();
-    const X86Model *model = x86_model_parse("max", NULL);
+    f->model = x86_model_parse("max", NULL);
     for (f->n_rigs = 0; f->n_rigs < G_N_ELEMENTS(specs); f->n_rigs++)
-        f->rig[f->n_rigs] = rig_new(specs[f->n_rigs], model);
+        f->rig[f->n_rigs] = rig_new(specs[f->n_rigs], f->model);
     f->dec = x86_decs(&f->n_dec);
     f->sys = g_new0(unsigned, f->n_dec);
     f->made = g_new0(uint64_t, f->n_dec);
@@ -1136,7 +1146,7 @@ static unsigned fuzz_run(Fuzz *f, const Options *o)
     double stop = o->minutes ? now() + o->minutes * 60 : 0;
     Case *c = g_new(Case, 1);
     running_case = &f->case_no;
-    static const int signals[] = { SIGALRM, SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL };
+    static const int signals[] = { SIGALRM, SIGPROF, SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL };
     for (unsigned i = 0; i < G_N_ELEMENTS(signals); i++)
         signal(signals[i], on_signal);
     uint64_t n = o->one ? o->only : 0, last = o->one ? n + 1 : o->cases;
@@ -1145,6 +1155,8 @@ static unsigned fuzz_run(Fuzz *f, const Options *o)
         rnd64(&r);
         f->case_no = n;
         make_case(f, &r, c);
+        if (o->limit)
+            c->limit = o->limit;
         for (unsigned i = 0; i < c->n; i++)
             if (c->chunk[i].dec >= 0)
                 f->made[c->chunk[i].dec]++;
@@ -1154,9 +1166,9 @@ static unsigned fuzz_run(Fuzz *f, const Options *o)
             print_case(c, n, o->seed);
             fflush(stdout);
         }
-        alarm(HANG_SECONDS);
+        set_alarms(HANG_SECONDS);
         unsigned bad = run_case(f, c);
-        alarm(0);
+        set_alarms(0);
         f->agreed_insns += f->rig[0]->c->s.insns;
         f->deaths += f->rig[0]->dead;
         if (!bad)
@@ -1191,6 +1203,8 @@ static bool take_options(Options *o, int argc, char **argv)
             o->only = strtoull(v, NULL, 0), o->one = true, i++;
         else if (!strcmp(argv[i], "--minutes"))
             o->minutes = atof(v), i++;
+        else if (!strcmp(argv[i], "--limit"))
+            o->limit = strtoul(v, NULL, 0), i++;
         else if (!strcmp(argv[i], "--trace"))
             o->trace = true;
         else if (!strcmp(argv[i], "--whole"))
@@ -1207,7 +1221,7 @@ int main(int argc, char **argv)
 {
     Options o = { .cases = 20000, .seed = 1 };
     if (!take_options(&o, argc, argv)) {
-        fprintf(stderr, "usage: guest_bytes [--cases N] [--seed S] [--case N] [--minutes M] [--trace] [--whole]\n");
+        fprintf(stderr, "usage: guest_bytes [--cases N] [--seed S] [--case N [--limit INSNS]] [--minutes M] [--trace] [--whole]\n");
         return 1;
     }
     Fuzz f = { 0 };
@@ -1220,6 +1234,7 @@ int main(int argc, char **argv)
     }
     for (unsigned i = 0; i < f.n_rigs; i++)
         rig_free(f.rig[i]);
+    x86_model_free(f.model);
     g_free(f.sys);
     g_free(f.made);
     g_free(f.ran);

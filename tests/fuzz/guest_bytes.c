@@ -41,6 +41,7 @@ enum {                          /* selectors */
     S_UCODE32 = 0x43, S_UCODE16 = 0x4b, S_UDATA16 = 0x53, S_DOWN = 0x5b, S_TSS = 0x60, S_LDT = 0x70, S_GATE = 0x83,
     S_CONFORMING = 0x90, S_ABSENT = 0x98, S_RANDOM = 0xa0, GDT_LEN = 0x100,
 };
+enum { CC_D_HOT = 28 };         /* where X_CC_D is, see cpu.h */
 enum { HANG_SECONDS = 30 };     /* of processor time; ten times that by the clock */
 
 typedef struct Rng { uint64_t s; } Rng;
@@ -946,7 +947,7 @@ static void normalize(X86Cpu *c)
     uint32_t flags = x86_eflags(c) & FL_ARITH;
     c->mxcsr = x86_mxcsr(c);
     c->s.hot[X_CC_A] = flags;
-    c->s.hot[X_CC_B] = c->s.hot[X_CC_C] = 0;
+    c->s.hot[X_CC_B] = c->s.hot[X_CC_C] = c->s.hot[CC_D_HOT] = 0;
     *x86_cc_op(c) = CC_EFLAGS;
     *x86_cc_cf(c) = 0;
     if (!c->exc_pending) {              /* left over */

@@ -340,8 +340,7 @@ static bool check_config(Config *c, GError **err)
     /* Without a screen, the serial port is what there is to see. */
     if (c->serial->len == 0 && !c->no_defaults && !c->daemonize && (c->nographic || !c->display))
         g_ptr_array_add(c->serial, "mon:stdio");
-    c->pc.model = x86_model_parse(c->cpu ? c->cpu : "qemu64", err);
-    return c->pc.model != NULL;
+    return true;
 }
 
 /* --- background */
@@ -430,6 +429,12 @@ static gboolean terminated(gpointer self)
     return TRUE;
 }
 
+static void cpu_failed(void *self, unsigned cpu_index)
+{
+    Run *r = self;
+    machine_request_exit(r->m, 1);
+}
+
 static void add_signals(Run *r)
 {
     static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
@@ -512,14 +517,17 @@ static bool add_user_devices(Run *r, GError **err)
 static bool start(Run *r, GError **err)
 {
     Config *c = r->c;
-    AccelMachine am = { .clock = r->m->clock, .mem = r->m->mem, .io = r->m->io, .ram = r->m->ram, .self = r,
-                        .cpu_dead = cpu_dead, .perfmap = c->perfmap };
+    AccelMachine am = { .target = &x86_target, .clock = r->m->clock, .mem = r->m->mem, .io = r->m->io, .ram = r->m->ram, .self = r,
+                        .cpu_dead = cpu_dead, .cpu_failed = cpu_failed,
+                        .perfmap = c->perfmap };
     r->m->no_reboot = c->no_reboot;
     r->m->no_shutdown = c->no_shutdown;
+    r->accel = accel_open((const char *const *)c->accel->pdata, c->accel->len, &am, err);
+    if (!r->accel || !(c->pc.model = x86_model_parse_for(c->cpu, accel_host_cpu(r->accel), err)))
+        return false;
     if (!add_streams(r, err) || !(r->pc = pc_new(r->m, &c->pc, err)) || !add_user_devices(r, err))
         return false;
-    r->accel = accel_open((const char *const *)c->accel->pdata, c->accel->len, &am, err);
-    return r->accel && pc_add_cpus(r->pc, r->accel, err) && pc_power_on(r->pc, err);
+    return pc_add_cpus(r->pc, r->accel, err) && pc_power_on(r->pc, err);
 }
 
 static int run(Config *c)

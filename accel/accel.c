@@ -9,11 +9,17 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "config.h"
 #include "util/error.h"
 #include "util/log.h"
 #include "util/qsr.h"
 
-static const AccelType *const accel_types[] = { &accel_tcg };
+static const AccelType *const accel_types[] = {
+#if HOST_X86_64
+    &accel_kvm,
+#endif
+    &accel_tcg,
+};
 
 /* Which vCPU this thread runs: what the signal handler needs to know and cannot be told otherwise. */
 static __thread Vcpu *this_vcpu;
@@ -82,6 +88,7 @@ Accel *accel_open(const char *const *specs, unsigned n, const AccelMachine *m, G
 
 const char *accel_name(const Accel *a) { return a->type->name; }
 const CpuHooks *accel_hooks(const Accel *a) { return a->type->hooks; }
+const void *accel_host_cpu(Accel *a) { return a->type->host_cpu ? a->type->host_cpu(a) : NULL; }
 void accel_stats(Accel *a, GString *out) { a->type->stats(a, out); }
 CpuState *vcpu_cpu(Vcpu *v) { return v->cpu; }
 const Target *vcpu_target(Vcpu *v) { return v->target; }

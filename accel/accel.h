@@ -16,11 +16,13 @@ typedef struct Vcpu Vcpu;
 
 /* What the machine gives; copied.  The callbacks come from any vCPU thread and only file a request. */
 typedef struct AccelMachine {
+    const Target *target;               /* of its CPUs; NULL: whatever is added (tests) */
     Clock  *clock;
     Space  *mem, *io;                   /* io: x86 ports */
     RamMap *ram;
     void   *self;
     void  (*cpu_dead)(void *self, unsigned cpu_index);     /* triple fault: the board resets, or ends, the machine */
+    void   (*cpu_failed)(void *self, unsigned cpu_index);   /* cannot go on, said why: nothing that the guest asked for */
     bool    perfmap;                    /* -perfmap: write /tmp/perf-PID.map */
 } AccelMachine;
 
@@ -33,6 +35,10 @@ void   accel_help(GString *out);        /* -accel help */
 
 /* What CPU models are created with. */
 const CpuHooks *accel_hooks(const Accel *a);
+
+/* The most that a CPU can have here and what "-cpu host" is, as the target describes CPUs (x86: X86Model); the
+ * accelerator's.  NULL: any CPU that the target implements, and there is no "-cpu host". */
+const void *accel_host_cpu(Accel *a);
 
 /* Gives a CPU to the accelerator, which must be paused, as all are at first.  port may be NULL (tests).  The CPU's
  * model must be reset after this and before it runs, so that it selects its TLB context. */
@@ -64,6 +70,7 @@ typedef struct AccelType {
     /* In the kick signal's handler, or on the vCPU's thread itself: make generated code leave at its next head. */
     void   (*vcpu_interrupt)(Vcpu *v);
     void   (*stats)(Accel *a, GString *out);
+    const void *(*host_cpu)(Accel *a);  /* NULL: see accel_host_cpu() */
     const CpuHooks *hooks;
 } AccelType;
 
@@ -104,6 +111,6 @@ void vcpu_sleep(Vcpu *v);
 static inline uint32_t vcpu_requested(Vcpu *v) { return atomic_load_explicit(&v->requests, memory_order_acquire); }
 bool vcpu_is_self(const Vcpu *v);       /* this thread is the vCPU's */
 
-extern const AccelType accel_tcg;
+extern const AccelType accel_tcg, accel_kvm;
 
 #endif

@@ -135,6 +135,13 @@ enum {
     X86F_N
 };
 
+typedef struct X86Feature {             /* a row of features.def */
+    const char *names;
+    uint32_t    leaf;
+    uint8_t     sub, reg, bit;
+    bool        done;
+} X86Feature;
+
 typedef struct X86Model {               /* cpuid.c: what CPUID says */
     const char *name, *vendor, *brand;  /* vendor: 12 characters */
     uint32_t    family, model, stepping, level, xlevel;
@@ -236,6 +243,7 @@ void     x86_tlb_forget(X86Cpu *c);                     /* drops every translati
 void     x86_raise(X86Cpu *c, unsigned vector, uint32_t error);         /* records; whether it has a code follows from the vector */
 void     x86_raise_pf(X86Cpu *c, uint64_t va, uint32_t error);
 bool     x86_service(CpuState *s);
+bool     x86_take_startup(X86Cpu *c);                   /* a pending reset, INIT or SIPI; false: there is none */
 
 /* dump.c */
 void     x86_dump(const CpuState *s, GString *out);
@@ -250,6 +258,11 @@ uint64_t x86_tsc(X86Cpu *c);
 
 /* cpuid.c */
 const X86Model *x86_model_parse(const char *spec, GError **err);        /* -cpu: "max,-sse4.2,pcid=off" */
+/* The same for an accelerator that can give no more than `host` (NULL: all that is implemented), which is "host" and
+ * "max" too.  What a named model has beyond that is left out with a warning (",enforce": refused); asking for it by
+ * name is an error.  spec NULL: the default model, without what is beyond. */
+const X86Model *x86_model_parse_for(const char *spec, const X86Model *host, GError **err);
+const X86Feature *x86_feature(unsigned feature);        /* X86F_* */
 void     x86_model_free(const X86Model *m);             /* after the last CPU of that model */
 void     x86_models_help(GString *out);
 void     x86_cpuid(X86Cpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4]);

@@ -9,14 +9,15 @@
 
 #include "target/x86/sys.h"
 #include "util/error.h"
+#include "util/log.h"
 
-typedef struct Feature { const char *names; uint32_t leaf; uint8_t sub, reg, bit; bool done; } Feature;
-
-static const Feature features[X86F_N] = {
+static const X86Feature features[X86F_N] = {
 #define F(id, name, leaf, sub, reg, bit, done) [X86F_##id] = { name, leaf, sub, reg, bit, done },
 #include "target/x86/features.def"
 #undef F
 };
+
+const X86Feature *x86_feature(unsigned feature) { return &features[feature]; }
 
 /* --- models */
 
@@ -110,15 +111,22 @@ static char *suggest(const char *name)
     return g_string_free(s, FALSE);
 }
 
-static bool switch_feature(X86Model *m, const char *name, bool on, GError **err)
+/* What the accelerator can give: all that is implemented, or no more than its own host's model. */
+static bool can_have(const X86Model *host, unsigned f)
+{
+    return host ? host->has[f / 64] >> f % 64 & 1 : features[f].done;
+}
+
+static bool switch_feature(X86Model *m, const X86Model *host, const char *name, bool on, GError **err)
 {
     unsigned f = find_feature(name);
     if (!f) {
         g_autofree char *near = suggest(name);
         return fail(err, "CPU feature '%s' is unknown%s (-cpu help lists them)", name, near);
     }
-    if (on && !features[f].done)
-        return fail(err, "CPU feature '%s' is not emulated", name);
+    if (on && !can_have(host, f))
+        return host ? fail(err, "CPU feature '%s' is not to be had from this host's processor and accelerator", name)
+                    : fail(err, "CPU feature '%s' is not emulated", name);
     set_feature(m, f, on);
     return true;
 }
@@ -133,7 +141,7 @@ static bool parse_number(const char *key, const char *text, unsigned max, uint32
     return true;
 }
 
-static bool set_property(X86Model *m, const char *key, const char *value, GError **err)
+static bool set_property(X86Model *m, const X86Model *host, const char *key, const char *value, GError **err)
 {
     uint32_t n;
     if (!strcmp(key, "family"))
@@ -168,8 +176,8 @@ static bool set_property(X86Model *m, const char *key, const char *value, GError
     if (!on && strcmp(value, "off") && strcmp(value, "false") && strcmp(value, "no"))
         return fail(err, "CPU property '%s' is on or off, not '%s'", key, value);
     if (!strcmp(key, "check") || !strcmp(key, "enforce") || !strcmp(key, "migratable"))
-        return true; /* always so: nothing is silently left out, nothing depends on the host */
-    return switch_feature(m, key, on, err);
+        return true; /* limit() looks for "enforce"; what is left out is always told */
+    return switch_feature(m, host, key, on, err);
 }
 
 static const ModelRow *find_model(const char *name)
@@ -180,27 +188,27 @@ static const ModelRow *find_model(const char *name)
     return NULL;
 }
 
-static X86Model *model_new(const ModelRow *row)
+static X86Model *model_new(const ModelRow *row, const X86Model *host)
 {
-    X86Model *m = g_memdup2(&row->m, sizeof row->m);
+    X86Model *m = g_memdup2(row ? &row->m : host, sizeof *m);
     m->vendor = g_strdup(m->vendor);
     m->brand = g_strdup(m->brand);
-    for (unsigned i = 0; i < row->n_features; i++)
+    for (unsigned i = 0; row && i < row->n_features; i++)
         set_feature(m, row->features[i], true);
-    for (unsigned f = 1; !row->features && f < X86F_N; f++)
-        set_feature(m, f, features[f].done);
+    for (unsigned f = 1; row && !row->features && f < X86F_N; f++)
+        set_feature(m, f, can_have(host, f));
     return m;
 }
 
-static bool apply(X86Model *m, const char *part, GError **err)
+static bool apply(X86Model *m, const X86Model *host, const char *part, GError **err)
 {
     if (*part == '+' || *part == '-')
-        return switch_feature(m, part + 1, *part == '+', err);
+        return switch_feature(m, host, part + 1, *part == '+', err);
     const char *eq = strchr(part, '=');
     if (!eq)
-        return set_property(m, part, "on", err);
+        return set_property(m, host, part, "on", err);
     g_autofree char *key = g_strndup(part, eq - part);
-    return set_property(m, key, eq + 1, err);
+    return set_property(m, host, key, eq + 1, err);
 }
 
 void x86_model_free(const X86Model *m)
@@ -210,25 +218,56 @@ void x86_model_free(const X86Model *m)
     g_free((X86Model *)m);
 }
 
-const X86Model *x86_model_parse(const char *spec, GError **err)
+/* Takes out what the host cannot give. */
+static bool limit(X86Model *m, const X86Model *host, bool tell, bool enforce, GError **err)
 {
-    g_auto(GStrv) parts = g_strsplit(spec, ",", -1);
+    g_autoptr(GString) left_out = g_string_new(NULL);
+    for (unsigned f = 1; f < X86F_N; f++) {
+        if (!(m->has[f / 64] >> f % 64 & 1) || can_have(host, f))
+            continue;
+        set_feature(m, f, false);
+        g_string_append_printf(left_out, "%s%.*s", left_out->len ? ", " : "", (int)strcspn(features[f].names, "|"),
+                               features[f].names);
+    }
+    m->phys_bits = MIN(m->phys_bits, host->phys_bits);
+    if (!left_out->len || !tell)
+        return true;
+    if (enforce)
+        return fail(err, "CPU model '%s' has what this host's processor and accelerator cannot give: %s", m->name,
+                    left_out->str);
+    log_warn(NULL, "CPU model '%s' goes without what this host cannot give: %s", m->name, left_out->str);
+    return true;
+}
+
+const X86Model *x86_model_parse(const char *spec, GError **err) { return x86_model_parse_for(spec, NULL, err); }
+
+const X86Model *x86_model_parse_for(const char *spec, const X86Model *host, GError **err)
+{
+    g_auto(GStrv) parts = g_strsplit(spec ? spec : "qemu64", ",", -1);
     const char *name = parts[0] ? parts[0] : "";
-    const ModelRow *row = find_model(name);
-    if (!row) {
+    bool as_host = host && !strcmp(name, host->name), enforce = false;
+    const ModelRow *row = as_host ? NULL : find_model(name);
+    if (!row && !as_host) {
         GString *all = g_string_new(NULL);
         for (unsigned i = 0; i < G_N_ELEMENTS(models); i++)
             g_string_append_printf(all, "%s%s", i ? ", " : "", models[i].m.name);
         g_autofree char *list = g_string_free(all, FALSE);
-        fail(err, "CPU model '%s' is unknown; there are: %s (-cpu help)", name, list);
+        fail(err, !strcmp(name, "host") ? "CPU model '%s' needs an accelerator that runs the guest on the host's processor; "
+                                          "there are: %s (-cpu help)"
+                                        : "CPU model '%s' is unknown; there are: %s (-cpu help)", name, list);
         return NULL;
     }
-    X86Model *m = model_new(row);
+    X86Model *m = model_new(row, host);
     for (char **p = parts + 1; *p; p++) {
-        if (!apply(m, *p, err)) {
+        enforce |= !strcmp(*p, "enforce") || !strcmp(*p, "enforce=on");
+        if (!apply(m, host, *p, err)) {
             x86_model_free(m);
             return NULL;
         }
+    }
+    if (host && !limit(m, host, spec, enforce, err)) {
+        x86_model_free(m);
+        return NULL;
     }
     return m;
 }
@@ -238,6 +277,7 @@ void x86_models_help(GString *out)
     g_string_append(out, "Available CPUs:\n");
     for (unsigned i = 0; i < G_N_ELEMENTS(models); i++)
         g_string_append_printf(out, "  %-12s %s\n", models[i].m.name, models[i].help);
+    g_string_append(out, "  host         the host's processor, with -accel kvm\n");
     g_string_append(out, "\nRecognized CPUID flags (+flag, -flag, flag=on|off):\n ");
     unsigned col = 1;
     for (unsigned f = 1; f < X86F_N; f++) {
@@ -296,8 +336,11 @@ static void xsave_leaf(const X86Cpu *c, uint32_t sub, uint32_t out[4])
     if (!x86_has(c, X86F_XSAVE)) {
         out[0] = out[1] = out[2] = out[3] = 0;
     } else if (sub == 0) {
-        out[0] = 3;                     /* x87, SSE */
-        out[1] = out[2] = 512 + 64;
+        out[0] = x86_has(c, X86F_AVX) ? 7 : 3;                  /* x87, SSE, AVX */
+        out[1] = out[2] = x86_has(c, X86F_AVX) ? 512 + 64 + 256 : 512 + 64;
+    } else if (sub == 2 && x86_has(c, X86F_AVX)) {
+        out[0] = 256;                   /* size and place of the upper halves */
+        out[1] = 512 + 64;
     }
 }
 

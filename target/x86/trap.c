@@ -338,19 +338,14 @@ static void interrupt(X86Cpu *c, unsigned vector)
         deliver_exception(c);
 }
 
-/* Takes one pending event.  False: none may be taken. */
-static bool take_event(X86Cpu *c)
+bool x86_take_startup(X86Cpu *c)
 {
     uint32_t pending = atomic_load_explicit(&c->port.pending, memory_order_acquire);
-    if (!pending)
-        return false;
     if (pending & PORT_RESET) {
         port_clear(&c->port, PORT_RESET | PORT_INIT | PORT_SIPI | PORT_NMI | PORT_SMI);
         x86_reset(c);
         return true;
     }
-    if (pending & PORT_SMI)
-        port_clear(&c->port, PORT_SMI);         /* there is no SMM */
     if (pending & PORT_INIT) {
         port_clear(&c->port, PORT_INIT);
         x86_init_reset(c);
@@ -367,6 +362,19 @@ static bool take_event(X86Cpu *c)
             return true;
         }
     }
+    return false;
+}
+
+/* Takes one pending event.  False: none may be taken. */
+static bool take_event(X86Cpu *c)
+{
+    uint32_t pending = atomic_load_explicit(&c->port.pending, memory_order_acquire);
+    if (!pending)
+        return false;
+    if (pending & PORT_SMI)
+        port_clear(&c->port, PORT_SMI);         /* there is no SMM */
+    if (x86_take_startup(c))
+        return true;
     if (c->wait_sipi)
         return false;
     if ((pending & PORT_NMI) && !c->nmi_blocked && !c->shadow) {

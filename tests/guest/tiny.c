@@ -20,7 +20,7 @@ __asm__(".pushsection .note.Xen, \"a\", @note\n"
         /* A fault with an error code (#GP of a refused MSR access): skip the two bytes of the instruction. */
         "fault_with_code: add $4, %esp\n"
         "addl $2, (%esp)\n"
-        "iret\n");
+        "lret $4\n");                       /* no IRET: KVM's instruction emulator has none outside real mode */
 
 typedef unsigned long long U64;
 typedef struct StartInfo { unsigned magic, version, flags, modules; U64 module_list, command_line; } StartInfo;

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * The kvm accelerator: what its files share.  Source: Linux Documentation/virt/kvm/api.rst ("the API" below).
+ * docs/kvm.md. */
+#ifndef ACCEL_KVM_INT_H
+#define ACCEL_KVM_INT_H
+
+#include "accel/accel.h"
+
+#include <linux/kvm.h>
+#include "target/x86/cpu.h"
+
+typedef struct KvmSlot { uint64_t pa, len; } KvmSlot;          /* len 0: free */
+
+typedef struct Kvm {
+    Accel     a;                        /* first */
+    int       dev_fd, vm_fd;            /* -1: closed */
+    size_t    run_size;
+    GArray   *slots;                    /* KvmSlot, by number */
+    unsigned  max_slots;
+    const MemoryListener *listener;     /* NULL: not added yet */
+    struct kvm_cpuid2 *supported;
+    X86Model  host;                     /* what -cpu host is, and the most that any model can have */
+    char      vendor[13], brand[49];
+    bool      has_readonly, has_clock, has_xcrs;
+} Kvm;
+
+typedef struct KvmMsr { uint32_t index; uint16_t at; } KvmMsr;
+
+typedef struct KvmVcpu {
+    Vcpu      v;                        /* first */
+    Kvm      *kvm;
+    X86Cpu   *cpu;
+    int       fd;
+    struct kvm_run *run;
+    bool      in_kernel;                /* the kernel has the registers; else X86Cpu does, as always when paused */
+    bool      dead;                     /* shut down or failed: waits for a reset */
+    bool      if_flag, can_inject;      /* as of the last exit */
+    uint64_t  apic_base;                /* as the kernel was told last, or has told */
+    uint64_t  tsc_khz;
+    GArray   *msrs;                     /* KvmMsr: those of the table that this kernel has */
+    /* What X86Cpu has no place for stays here from one pause to the next resume. */
+    struct kvm_xsave xsave;
+    struct kvm_vcpu_events events;
+    uint64_t  exits[64];
+} KvmVcpu;
+
+extern const CpuHooks kvm_hooks;
+
+/* ioctl() that goes on after EINTR; -errno on failure. */
+int  kvm_ioctl(int fd, unsigned long request, void *arg);
+
+/* cpuid.c */
+bool kvm_cpuid_open(Kvm *k, GError **err);                      /* fills supported and host */
+bool kvm_cpuid_set(KvmVcpu *v, GError **err);
+
+/* state.c: on the vCPU's thread, or before it has one.  0 or -errno, with a message logged. */
+void kvm_msrs_find(KvmVcpu *v);
+int  kvm_state_put(KvmVcpu *v);
+int  kvm_state_get(KvmVcpu *v);
+void kvm_state_reset(KvmVcpu *v);                               /* X86Cpu has been reset: forget the rest */
+
+/* run.c */
+void kvm_vcpu_run(Vcpu *vc);
+void kvm_vcpu_interrupt(Vcpu *vc);
+
+#endif

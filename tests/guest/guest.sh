@@ -44,6 +44,8 @@ build_tiny() {
 tiny() {
     command_line=$1 log=$logs/$2.console
     shift 2
-    "$console" -l "$log" -s "${TEST_SCALE:-1}" - "$emulator" -accel tcg -m 64 -nographic -no-reboot \
+    case "$*" in *-accel*) accel= ;; *) accel="-accel tcg" ;; esac
+    # shellcheck disable=SC2086
+    "$console" -l "$log" -s "${TEST_SCALE:-1}" - "$emulator" $accel -m 64 -nographic -no-reboot \
         -device isa-debug-exit,iobase=0xf4,iosize=4 -kernel "$tiny_image" -append "$command_line" "$@"
 }

@@ -6,7 +6,7 @@
  *   hello           "hello" on the first serial port and on the debug console at 0xe9, then exit 0
  *   answer          waits for a character on the first serial port, answers with a line, waits for another, then exit 0
  *   halt            waits for an interrupt that never comes
- *   ports SEED, mmio SEED, msrs SEED    random reads and writes, then exit 21
+ *   ports SEED [N], mmio SEED [N], msrs SEED [N]    N random reads and writes, then exit 21
  * It is entered by the PVH protocol (Xen's docs/misc/pvh.pandoc): 32-bit, flat, no paging, ebx the start information. */
 __asm__(".pushsection .note.Xen, \"a\", @note\n"
         ".long 4, 4, 18\n"                  /* XEN_ELFNOTE_PHYS32_ENTRY */
@@ -90,9 +90,9 @@ static int ends(unsigned port)
            (port >= 0x8f && port <= 0x92);
 }
 
-static void poke_ports(unsigned seed)
+static void poke_ports(unsigned seed, unsigned n)
 {
-    for (int i = 0; i < 200000; i++) {
+    for (unsigned i = 0; i < n; i++) {
         unsigned what = random32(&seed), v = random32(&seed), port = what & 0xffff;
         if (what & 0x30000000)              /* three in four where the devices are */
             port &= 0xfff;
@@ -109,10 +109,10 @@ static void poke_ports(unsigned seed)
     }
 }
 
-static void poke_mmio(unsigned seed)
+static void poke_mmio(unsigned seed, unsigned n)
 {
     static const unsigned bases[] = { 0xfec00000, 0xfee00000, 0xfed00000, 0xb0000000, 0xfffc0000, 0xa0000, 0xe0000 };
-    for (int i = 0; i < 200000; i++) {
+    for (unsigned i = 0; i < n; i++) {
         unsigned what = random32(&seed), v = random32(&seed);
         unsigned base = bases[what % (sizeof bases / sizeof *bases)];
         unsigned at = what & 0x100 ? base + (v >> 8 & 0xfff) : 0x80000000 | random32(&seed);
@@ -132,7 +132,7 @@ static void poke_mmio(unsigned seed)
     }
 }
 
-static void poke_msrs(unsigned seed)
+static void poke_msrs(unsigned seed, unsigned n)
 {
     static const unsigned bases[] = { 0, 0x10, 0x170, 0x1d0, 0x200, 0x2f0, 0x400, 0x800, 0xc0000080, 0xc0000100, 0x40000000 };
     unsigned short cs;
@@ -140,7 +140,7 @@ static void poke_msrs(unsigned seed)
     idt[13].low = ((unsigned)fault_with_code & 0xffff) | (unsigned)cs << 16;
     idt[13].high = ((unsigned)fault_with_code & 0xffff0000) | 0x8e00;
     __asm__ volatile("lidt %0" : : "m"(idt_pointer));
-    for (int i = 0; i < 100000; i++) {
+    for (unsigned i = 0; i < n; i++) {
         unsigned what = random32(&seed), low = random32(&seed), high = what & 0x1000 ? random32(&seed) : 0;
         unsigned msr = what & 0x100 ? bases[what % (sizeof bases / sizeof *bases)] + (low & 0x7f) : random32(&seed);
         if (what & 0x10000)
@@ -159,13 +159,18 @@ static int is(const char *word, const char *text)
     return !*word && (!*text || *text == ' ');
 }
 
-static unsigned number(const char *text)
+/* The number after `skip` words, or `preset` if there is none. */
+static unsigned number(const char *text, int skip, unsigned preset)
 {
     unsigned n = 0;
-    while (*text && *text != ' ')
-        text++;
-    while (*text == ' ')
-        text++;
+    for (; skip; skip--) {
+        while (*text && *text != ' ')
+            text++;
+        while (*text == ' ')
+            text++;
+    }
+    if (!*text)
+        return preset;
     for (; *text >= '0' && *text <= '9'; text++)
         n = n * 10 + *text - '0';
     return n;
@@ -174,10 +179,11 @@ static unsigned number(const char *text)
 void __attribute__((used)) run(const StartInfo *info)
 {
     const char *what = (const char *)(unsigned)info->command_line;
+    unsigned seed = number(what, 1, 0) * 2654435761u | 1;
     if (info->magic != 0x336ec578)
         leave(99);
     if (is("exit", what))
-        leave(number(what));
+        leave(number(what, 1, 0));
     if (is("hello", what)) {
         print("hello\n");
         leave(0);
@@ -193,10 +199,10 @@ void __attribute__((used)) run(const StartInfo *info)
     if (is("unmapped", what))
         ((void (*)(void))0xf0000000)();
     if (is("ports", what))
-        poke_ports(number(what) * 2654435761u | 1);
+        poke_ports(seed, number(what, 2, 200000));
     if (is("mmio", what))
-        poke_mmio(number(what) * 2654435761u | 1);
+        poke_mmio(seed, number(what, 2, 200000));
     if (is("msrs", what))
-        poke_msrs(number(what) * 2654435761u | 1);
+        poke_msrs(seed, number(what, 2, 100000));
     leave(21);
 }

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * kvm: registers go into the kernel and come back as they were; who is refused. */
+#include "accel/kvm/kvm_int.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+static Vcpu *open_vcpu(Accel **a, AccelMachine *m, X86Cpu **c)
+{
+    GError *err = NULL;
+    const char *spec = "kvm";
+    m->clock = clock_new_manual();
+    m->ram = ram_map_new();
+    m->mem = space_new("mem", 64, m->ram);
+    m->io = space_new("io", 16, m->ram);
+    m->target = &x86_target;
+    *a = accel_open(&spec, 1, m, &err);
+    g_assert_no_error(err);
+    *c = x86_cpu_new(x86_model_parse_for("host", accel_host_cpu(*a), &err), accel_hooks(*a));
+    g_assert_no_error(err);
+    Vcpu *v = accel_add_vcpu(*a, &x86_target, &(*c)->s, NULL, &err);
+    g_assert_no_error(err);
+    x86_reset(*c);
+    accel_reset(*a);
+    return v;
+}
+
+static void fill(X86Cpu *c)
+{
+    x86_enter_long(c, 0x123456, 7, 0x8000, 0x5000, 0x6000, 0x1f);
+    for (unsigned i = 0; i < 16; i++) {
+        c->s.hot[i] = UINT64_C(0x0123456789abcdef) * (i + 1);
+        c->xmm[i].u64[0] = ~c->s.hot[i];
+        c->xmm[i].u64[1] = c->s.hot[i] ^ 0x55;
+    }
+    for (unsigned i = 0; i < 8; i++)
+        c->fpr[i] = (X86Fpr){ .mant = UINT64_C(1) << 63 | i, .exp = 0x3fff + i };
+    c->fpu_top = 3;
+    c->fpu_empty = 0x18;
+    c->fcw = 0x37f;
+    c->dr[0] = 0x1234;
+    c->lstar = 0xffffffff81000000;
+    c->kernel_gs_base = 0xffff888000000000;
+    c->star = 0x0023001000000000;
+    c->cr2 = 0x777000;
+    c->nmi_blocked = true;
+    x86_set_eflags(c, FL_CF | FL_ZF | FL_IF, ~UINT64_C(0));
+    x86_set_mxcsr(c, 0x9fc0);
+}
+
+static char *text(X86Cpu *c)
+{
+    GString *s = g_string_new(NULL);
+    x86_dump(&c->s, s);
+    g_string_append_printf(s, "%" G_GINT64_MODIFIER "x %" G_GINT64_MODIFIER "x %" G_GINT64_MODIFIER "x %d\n",
+                           (guint64)c->lstar, (guint64)c->star, (guint64)c->kernel_gs_base, c->nmi_blocked);
+    return g_string_free(s, FALSE);
+}
+
+static void round_trip(void)
+{
+    int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    if (fd < 0) {
+        g_test_skip("no /dev/kvm that can be opened");
+        return;
+    }
+    close(fd);
+    Accel *a;
+    AccelMachine m = { 0 };
+    X86Cpu *c;
+    KvmVcpu *v = (KvmVcpu *)open_vcpu(&a, &m, &c);
+    fill(c);
+    g_autofree char *before = text(c);
+    g_assert_cmpint(kvm_state_put(v), ==, 0);
+    memset(c->s.hot, 0, sizeof c->s.hot);       /* nothing of the old may stay */
+    memset(c->xmm, 0, sizeof c->xmm);
+    memset(c->fpr, 0, sizeof c->fpr);
+    memset(c->seg, 0, sizeof c->seg);
+    c->fpu_top = c->fpu_empty = 0;
+    c->cr0 = c->cr2 = c->cr3 = c->cr4 = c->efer = c->lstar = c->star = c->kernel_gs_base = c->dr[0] = 0;
+    c->nmi_blocked = false;
+    g_assert_cmpint(kvm_state_get(v), ==, 0);
+    g_autofree char *after = text(c);
+    g_assert_cmpstr(before, ==, after);
+    const X86Model *model = c->model;
+    accel_close(a);
+    x86_cpu_free(c);
+    x86_model_free(model);
+    space_free(m.mem);
+    space_free(m.io);
+    ram_map_free(m.ram);
+    clock_free(m.clock);
+}
+
+static void other_guest(void)
+{
+    static const Target other = { .name = "aarch64" };
+    AccelMachine m = { .target = &other };
+    const char *spec = "kvm";
+    GError *err = NULL;
+    g_assert_null(accel_open(&spec, 1, &m, &err));
+    g_test_message("%s", err->message);
+    g_assert_nonnull(strstr(err->message, "this guest is aarch64"));
+    g_error_free(err);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/kvm/round-trip", round_trip);
+    g_test_add_func("/kvm/other-guest", other_guest);
+    return g_test_run();
+}

@@ -39,7 +39,7 @@ typedef struct KvmVcpu {
     uint64_t  tsc_khz;
     GArray   *msrs;                     /* KvmMsr: those of the table that this kernel has */
     /* What X86Cpu has no place for stays here from one pause to the next resume. */
-    struct kvm_xsave xsave;
+    _Alignas(64) uint8_t xsave[sizeof(struct kvm_xsave)];       /* it may end in a flexible array */
     struct kvm_vcpu_events events;
     uint64_t  exits[64];
 } KvmVcpu;

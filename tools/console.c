@@ -441,5 +441,10 @@ int main(int argc, char **argv)
         kill(c.pid, SIGKILL);
         waitpid(c.pid, NULL, 0);
     }
+    g_strfreev(lines);
+    g_free(script);
+    g_string_free(c.text, TRUE);
+    g_string_free(c.kept, TRUE);
+    g_ptr_array_free(c.never, TRUE);
     return bad ? 1 : 0;
 }

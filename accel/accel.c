@@ -58,6 +58,8 @@ static Accel *accel_try(const char *spec, const AccelMachine *m, GError **err)
     a->type = t;
     a->m = *m;
     a->vcpus = g_ptr_array_new();
+    a->debug_points = g_array_new(FALSE, FALSE, sizeof(DebugPoint));
+    a->debug_counts = g_array_new(FALSE, FALSE, sizeof(unsigned));
     return a;
 }
 
@@ -237,6 +239,9 @@ void accel_resume(Accel *a)
     install_handler();
     for (unsigned i = 0; i < a->vcpus->len; i++) {
         Vcpu *v = a->vcpus->pdata[i];
+        v->debug.stop.why = DEBUG_NONE;
+        if (v->debug.hold)
+            continue;
         pthread_mutex_lock(&v->lock);
         v->want_run = true;
         v->stopped = false;
@@ -308,6 +313,8 @@ void accel_close(Accel *a)
     }
     GPtrArray *vcpus = a->vcpus;
     g_ptr_array_set_size(vcpus, 0);
+    g_array_free(a->debug_points, TRUE);
+    g_array_free(a->debug_counts, TRUE);
     a->type->close(a);
     g_ptr_array_free(vcpus, TRUE);
 }

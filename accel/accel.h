@@ -14,6 +14,32 @@
 typedef struct Accel Accel;
 typedef struct Vcpu Vcpu;
 
+/* --- why a vCPU stopped itself; what acts upon these is in accel/debug.h */
+
+/* In the order of gdb's Z packets. */
+typedef enum DebugKind {
+    DEBUG_SW_BREAK, DEBUG_HW_BREAK,             /* instruction at va: the vCPU stops before it */
+    DEBUG_WATCH_WRITE, DEBUG_WATCH_READ, DEBUG_WATCH_ACCESS,    /* [va, va+len): it stops after the instruction */
+    DEBUG_N_KINDS
+} DebugKind;
+
+typedef struct DebugPoint {
+    DebugKind kind;
+    uint64_t  va, len;                          /* virtual, in whichever address space; len of a breakpoint: 1 */
+} DebugPoint;
+
+typedef enum DebugWhy {
+    DEBUG_NONE,
+    DEBUG_POINT,                                /* DebugStop.point was hit */
+    DEBUG_STEPPED,                              /* vcpu_debug_step() is done */
+} DebugWhy;
+
+typedef struct DebugStop {
+    DebugWhy   why;
+    DebugPoint point;
+    uint64_t   va;                              /* of the access that hit a watchpoint */
+} DebugStop;
+
 /* What the machine gives; copied.  The callbacks come from any vCPU thread and only file a request. */
 typedef struct AccelMachine {
     const Target *target;               /* of its CPUs; NULL: whatever is added (tests) */
@@ -23,6 +49,8 @@ typedef struct AccelMachine {
     void   *self;
     void  (*cpu_dead)(void *self, unsigned cpu_index);     /* triple fault: the board resets, or ends, the machine */
     void   (*cpu_failed)(void *self, unsigned cpu_index);   /* cannot go on, said why: nothing that the guest asked for */
+    /* A vCPU has hit a breakpoint or the like and stopped itself (accel/debug.h): the machine pauses the others. */
+    void   (*cpu_stopped)(void *self, unsigned cpu_index);
     bool    perfmap;                    /* -perfmap: write /tmp/perf-PID.map */
 } AccelMachine;
 
@@ -71,6 +99,7 @@ typedef struct AccelType {
     void   (*vcpu_interrupt)(Vcpu *v);
     void   (*stats)(Accel *a, GString *out);
     const void *(*host_cpu)(Accel *a);  /* NULL: see accel_host_cpu() */
+    const struct AccelDebug *debug;     /* accel/debug.h; NULL: no breakpoints */
     const CpuHooks *hooks;
 } AccelType;
 
@@ -79,6 +108,7 @@ struct Accel {
     AccelMachine     m;
     GPtrArray       *vcpus;             /* Vcpu, by index */
     bool             running;           /* resumed */
+    GArray          *debug_points, *debug_counts;       /* debug.c; change while paused only */
 };
 
 enum {                                  /* bits of Vcpu.requests */
@@ -102,6 +132,11 @@ struct Vcpu {
     pthread_mutex_t  lock;              /* for the three below */
     pthread_cond_t   changed;
     bool             want_run, quit, stopped;
+    struct {                            /* accel/debug.h */
+        bool      step;                 /* run one instruction, then vcpu_debug_stop(v, DEBUG_STEPPED, ...) */
+        bool      hold;
+        DebugStop stop;
+    } debug;
 };
 
 /* Files a request and gets the thread's attention. */

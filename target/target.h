@@ -59,6 +59,7 @@ typedef struct Target {
     /* Reasons from EXITR_TARGET on. */
     void     (*leave)(CpuState *cpu, uint64_t reason);
     void     (*dump)(const CpuState *cpu, GString *out);        /* registers, as `info registers` prints them */
+    const struct TargetDebug *debug;                            /* target/debug.h; NULL: nothing for debuggers */
 } Target;
 
 /* What target code may ask of the accelerator; reached from its CPU struct.  All on the vCPU's own thread. */

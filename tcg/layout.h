@@ -5,18 +5,19 @@
 #ifndef RHEA_TCG_LAYOUT_H
 #define RHEA_TCG_LAYOUT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 enum { PAGE_BITS = 12, PAGE_SIZE = 1 << PAGE_BITS };
 #define PAGE_MASK (~(uint64_t)(PAGE_SIZE - 1))
 
-enum { TLB_BITS = 12, TLB_SIZE = 1 << TLB_BITS, JUMP_BITS = 14, JUMP_SIZE = 1 << JUMP_BITS };
+enum { TLB_BITS = 14, TLB_SIZE = 1 << TLB_BITS, JUMP_BITS = 14, JUMP_SIZE = 1 << JUMP_BITS };
 
 /* read/write: the page's address when a plain access may go straight to host memory at va + addend.  Any low bit set
  * makes every inline compare fail: TLB_SLOW for I/O, ROM writes, pages with code, watchpoints; TLB_EMPTY for none.
  * The inline compare is
- *     ((va + size - 1) & PAGE_MASK) == entry[va >> PAGE_BITS & (TLB_SIZE - 1)].read
+ *     ((va + size - 1) & PAGE_MASK) == entry[tlb_index(va)].read
  * which also fails for an access that crosses its page; accesses that must be aligned (MO_ALIGN) compare
  * va & (PAGE_MASK | (size - 1)) instead. */
 typedef struct TlbEntry {
@@ -32,6 +33,14 @@ enum {
     TLBE_GLOBAL = 1,            /* in pa: survives a flush that keeps globals */
     TLBE_LARGE  = 2,            /* in pa: part of a larger page: a flush of any page in it drops it */
 };
+
+/* Neighbouring pages have neighbouring entries, of which two share a cache line: what the table costs in caches goes by
+ * the pages in use, not by its size, so it is large, and arrays that lie a power of two apart seldom meet in it. */
+static inline unsigned tlb_index(uint64_t va) { return va >> PAGE_BITS & (TLB_SIZE - 1); }
+
+/* New tables are zero, which is page 0: only the first entry could be taken for it, and the last one by an access that
+ * wraps.  These two are set to TLB_EMPTY; the others can do without, and cost no memory until they are filled. */
+static inline bool tlb_needs_empty(unsigned index) { return index == 0 || index == TLB_SIZE - 1; }
 
 /* The block look-up cache: direct mapped by pc, see jump_index().  tag is pc ^ mode_tag. */
 typedef struct JumpEntry {

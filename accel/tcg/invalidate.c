@@ -176,7 +176,7 @@ static void protect_range(TcgVcpu *v, uint64_t from, uint64_t to)
 {
     for (unsigned n = 0; n < v->n_ctxs; n++) {
         Context *c = v->ctxs[n];
-        for (unsigned i = 0; i < TLB_SIZE; i++) {
+        for (unsigned i = tlb_next(c, 0, true); i < TLB_SIZE; i = tlb_next(c, i + 1, true)) {
             TlbEntry *e = &c->hw.tlb[i];
             if (c->ram_page[i] < from || c->ram_page[i] >= to || (e->write & TLB_SLOW))
                 continue;

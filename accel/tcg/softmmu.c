@@ -43,6 +43,7 @@ const Window *window_find(TcgVcpu *v, uint64_t pa)
 void mark_bits(Context *c, unsigned i, bool global, uint64_t va, unsigned log)
 {
     bit_set(c->tlb_used, i);
+    bit_set(c->tlb_words, i / 64);
     if (global)
         bit_set(c->tlb_global, i);
     else
@@ -59,8 +60,8 @@ static __attribute__((noinline)) TlbEntry *tlb_fill(TcgVcpu *v, Context *c, uint
         return NULL;
     }
     v->st.tlb_fills++;
-    v->st.tlb_replaced += bit_test(c->tlb_used, va >> PAGE_BITS & (TLB_SIZE - 1));
-    unsigned i = va >> PAGE_BITS & (TLB_SIZE - 1), log = 63 - __builtin_clzll(r.page_len | PAGE_SIZE);
+    unsigned i = tlb_index(va), log = 63 - __builtin_clzll(r.page_len | PAGE_SIZE);
+    v->st.tlb_replaced += bit_test(c->tlb_used, i);
     TlbEntry *e = &c->hw.tlb[i];
     uint64_t page = va & PAGE_MASK, pa = r.pa & PAGE_MASK, slow = v->tcg->check ? TLB_SLOW : 0;
     const Window *w = window_find(v, pa);
@@ -76,6 +77,8 @@ static __attribute__((noinline)) TlbEntry *tlb_fill(TcgVcpu *v, Context *c, uint
             e->pa |= TLBE_READONLY;
         if (slow || w->readonly || v->code_flags[ram_page] || !dirty_settled(v->ram, ram_page))
             e->write |= TLB_SLOW;
+        else
+            bit_set(c->fast_pages[r.global], ram_hash(ram_page));
     } else {
         c->ram_page[i] = RAM_NONE;
         e->read |= TLB_SLOW;
@@ -88,7 +91,7 @@ static __attribute__((noinline)) TlbEntry *tlb_fill(TcgVcpu *v, Context *c, uint
 /* The entry for va with permission for acc; NULL: fault recorded. */
 static inline TlbEntry *tlb_get(TcgVcpu *v, Context *c, uint64_t va, MmuAccess acc)
 {
-    TlbEntry *e = &c->hw.tlb[va >> PAGE_BITS & (TLB_SIZE - 1)];
+    TlbEntry *e = &c->hw.tlb[tlb_index(va)];
     uint64_t have = acc == ACC_WRITE ? e->write : e->read;
     if (G_LIKELY((have & ~(uint64_t)TLB_SLOW) == (va & PAGE_MASK)))
         return e;
@@ -139,11 +142,9 @@ static bool aligned(CpuState *cpu, uint64_t va, unsigned memop)
 
 /* --- pieces: n bytes at va, all in the page of e */
 
-static inline unsigned entry_index(uint64_t va) { return va >> PAGE_BITS & (TLB_SIZE - 1); }
-
 static inline bool load_piece(TcgVcpu *v, Context *c, TlbEntry *e, uint64_t va, unsigned n, uint64_t *out)
 {
-    if (G_LIKELY(c->ram_page[entry_index(va)] != RAM_NONE)) {
+    if (G_LIKELY(c->ram_page[tlb_index(va)] != RAM_NONE)) {
         *out = host_load((const void *)(va + e->addend), n);
         return true;
     }
@@ -166,7 +167,7 @@ static bool code_covers(Tcg *t, uint64_t ram_page, unsigned offset, unsigned len
 /* Before bytes of a RAM page may be changed.  False: they hold code and the store is refused, see code_store(). */
 static bool store_allowed(TcgVcpu *v, Context *c, TlbEntry *e, uint64_t va, unsigned n)
 {
-    uint32_t ram_page = c->ram_page[entry_index(va)];
+    uint32_t ram_page = c->ram_page[tlb_index(va)];
     if (G_LIKELY(!(e->write & TLB_SLOW)) || ram_page == RAM_NONE || (e->pa & TLBE_READONLY))
         return true;
     if (v->code_flags[ram_page]) {
@@ -184,13 +185,14 @@ static bool store_allowed(TcgVcpu *v, Context *c, TlbEntry *e, uint64_t va, unsi
 /* After a store to RAM: clients that wait for the page to be written are told; the page may be fast from now on. */
 static void store_done(TcgVcpu *v, Context *c, TlbEntry *e, uint64_t va)
 {
-    uint32_t ram_page = c->ram_page[entry_index(va)];
+    uint32_t ram_page = c->ram_page[tlb_index(va)];
     if (!dirty_settled(v->ram, ram_page)) {
         DirtyReq r = { v, ram_page };
         fp_shield(dirty_req, &r, v->cpu->fp_host);
     }
     if (!v->code_flags[ram_page] && !v->tcg->check && (e->write & ~(uint64_t)TLB_SLOW) == (va & PAGE_MASK)) {
         e->write &= ~(uint64_t)TLB_SLOW;
+        bit_set(c->fast_pages[!!(e->pa & TLBE_GLOBAL)], ram_hash(ram_page));
         v->st.upgrades++;
     }
 }
@@ -198,7 +200,7 @@ static void store_done(TcgVcpu *v, Context *c, TlbEntry *e, uint64_t va)
 /* store_allowed() has said yes. */
 static inline bool store_piece(TcgVcpu *v, Context *c, TlbEntry *e, uint64_t va, unsigned n, uint64_t val)
 {
-    if (G_LIKELY(c->ram_page[entry_index(va)] != RAM_NONE && !(e->pa & TLBE_READONLY))) {
+    if (G_LIKELY(c->ram_page[tlb_index(va)] != RAM_NONE && !(e->pa & TLBE_READONLY))) {
         host_store((void *)(va + e->addend), n, val);
         if (e->write & TLB_SLOW)
             store_done(v, c, e, va);
@@ -377,7 +379,7 @@ int slow_atomic(CpuState *cpu, uint64_t va, uint32_t flags)
         TlbEntry *e = tlb_get(v, c, va, ACC_WRITE);
         if (!e || !(e = tlb_get(v, c, va, ACC_READ)) || !store_allowed(v, c, e, va, n))
             return 1;
-        if (c->ram_page[entry_index(va)] != RAM_NONE && !(e->pa & TLBE_READONLY)) {
+        if (c->ram_page[tlb_index(va)] != RAM_NONE && !(e->pa & TLBE_READONLY)) {
             void *p = (void *)(va + e->addend);
             uint64_t new_;
             do {
@@ -470,12 +472,12 @@ void *mem_host(CpuState *cpu, uint64_t va, unsigned len, MmuAccess acc, int view
 {
     TcgVcpu *v = tcg_vcpu(cpu);
     Context *c = context_for(cpu, view);
-    TlbEntry *e = &c->hw.tlb[entry_index(va)];
+    TlbEntry *e = &c->hw.tlb[tlb_index(va)];
     uint64_t have = acc == ACC_WRITE ? e->write : e->read & ~(uint64_t)TLB_SLOW;
-    if (v->tcg->check && acc == ACC_WRITE && !(e->pa & TLBE_READONLY) && c->ram_page[entry_index(va)] != RAM_NONE &&
-        !v->code_flags[c->ram_page[entry_index(va)]])
+    if (v->tcg->check && acc == ACC_WRITE && !(e->pa & TLBE_READONLY) && c->ram_page[tlb_index(va)] != RAM_NONE &&
+        !v->code_flags[c->ram_page[tlb_index(va)]])
         have &= ~(uint64_t)TLB_SLOW;            /* slow for the check's sake only */
-    if (have != (va & PAGE_MASK) || crosses(va, len) || c->ram_page[entry_index(va)] == RAM_NONE) {
+    if (have != (va & PAGE_MASK) || crosses(va, len) || c->ram_page[tlb_index(va)] == RAM_NONE) {
         v->st.host_miss++;
         return NULL;
     }

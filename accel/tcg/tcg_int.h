@@ -108,12 +108,16 @@ typedef struct Context {
     uint32_t    ram_page[TLB_SIZE];             /* of each entry; RAM_NONE: I/O */
     /* What was filled since the last flush, and what of it a flush that keeps globals leaves. */
     uint64_t    tlb_used[TLB_SIZE / 64], tlb_global[TLB_SIZE / 64];
+    uint64_t    tlb_words[TLB_SIZE / 64 / 64];  /* words of tlb_used that may be non-zero */
     uint64_t    jump_used[JUMP_SIZE / 64], jump_global[JUMP_SIZE / 64], jump_straddles[JUMP_SIZE / 64];
     FetchEntry  fetch[N_FETCH];
     uint64_t    fetch_used[N_FETCH / 64], fetch_global[N_FETCH / 64];
     /* Hashes of what is present, so that dropping a page seldom has to search: pages in jump entries (by global),
      * 2 MiB and 1 GiB frames that hold fragments of large mappings.  See frame_hash(). */
     uint64_t    jump_pages[2][FRAME_HASHES / 64], large[FRAME_HASHES / 64];
+    /* Hashes of the RAM pages that have been made fast to write, by global: of a page that is not among them no entry
+     * needs to be made slow. */
+    uint64_t    fast_pages[2][FRAME_HASHES / 64];
 
     TcgVcpu    *v;
     uint32_t    asid;
@@ -185,6 +189,7 @@ static inline unsigned frame_hash(uint64_t va, unsigned log)
 {
     return (va >> 47 & 1) << 13 | ((va >> log) + log) * UINT64_C(0x9e3779b97f4a7c15) >> 51;
 }
+static inline unsigned ram_hash(uint32_t ram_page) { return ram_page * UINT32_C(0x9e3779b1) >> (32 - 14); }
 static inline uint32_t cpu_mode(const CpuState *cpu) { return cpu->mode_tag >> 48; }
 static inline bool bit_test(const uint64_t *set, unsigned i) { return set[i / 64] >> i % 64 & 1; }
 static inline void bit_set(uint64_t *set, unsigned i) { set[i / 64] |= UINT64_C(1) << i % 64; }
@@ -244,6 +249,27 @@ Context *context_get(TcgVcpu *v, uint32_t asid, unsigned view);
 void  contexts_free(TcgVcpu *v);
 void  context_flush(Context *c, bool globals);
 void  context_forget_code(Context *c, const uint8_t *lo, const uint8_t *hi);
+/* The next filled entry from i on; TLB_SIZE: none. */
+static inline unsigned tlb_next(const Context *c, unsigned i, bool globals)
+{
+    unsigned w = i / 64;
+    uint64_t skip = i % 64 ? ~UINT64_C(0) << i % 64 : ~UINT64_C(0);
+    for (; w < TLB_SIZE / 64; w++, skip = ~UINT64_C(0)) {
+        uint64_t words = c->tlb_words[w / 64] >> w % 64;
+        if (!words) {
+            w |= 63;
+            continue;
+        }
+        if (!(words & 1)) {
+            w += __builtin_ctzll(words);
+            skip = ~UINT64_C(0);
+        }
+        uint64_t m = c->tlb_used[w] & ~(globals ? 0 : c->tlb_global[w]) & skip;
+        if (m)
+            return w * 64 + __builtin_ctzll(m);
+    }
+    return TLB_SIZE;
+}
 void  tlb_protect_page(TcgVcpu *v, uint64_t ram_page);  /* writes to it go the slow way from now on */
 void  tlb_remapped(TcgVcpu *v);                         /* physical memory has changed: forget all */
 void  jump_fill(TcgVcpu *v, uint64_t pc, const Found *f);

@@ -48,9 +48,13 @@ static void jump_flush(Context *c, bool globals)
 
 void context_flush(Context *c, bool globals)
 {
-    for (unsigned w = 0; w < TLB_SIZE / 64; w++)
-        for (uint64_t m = c->tlb_used[w] & ~(globals ? 0 : c->tlb_global[w]); m; m &= m - 1)
-            tlb_drop(c, w * 64 + __builtin_ctzll(m));
+    for (unsigned i = tlb_next(c, 0, globals); i < TLB_SIZE; i = tlb_next(c, i + 1, globals))
+        tlb_drop(c, i);
+    memset(c->fast_pages[0], 0, sizeof c->fast_pages[0]);
+    if (globals) {
+        memset(c->fast_pages[1], 0, sizeof c->fast_pages[1]);
+        memset(c->tlb_words, 0, sizeof c->tlb_words);
+    }
     for (unsigned w = 0; w < N_FETCH / 64; w++)
         for (uint64_t m = c->fetch_used[w] & ~(globals ? 0 : c->fetch_global[w]); m; m &= m - 1)
             fetch_drop(c, w * 64 + __builtin_ctzll(m));
@@ -80,9 +84,9 @@ static Context *context_new(TcgVcpu *v)
     if (c == MAP_FAILED)
         g_error("out of memory for a TLB context");
     c->v = v;
-    for (unsigned i = 0; i < TLB_SIZE; i++) {
+    for (unsigned i = 0; i < TLB_SIZE; i += TLB_SIZE - 1) {
+        g_assert(tlb_needs_empty(i));
         c->hw.tlb[i].read = c->hw.tlb[i].write = TLB_EMPTY;
-        c->ram_page[i] = RAM_NONE;
     }
     for (unsigned i = 0; i < JUMP_SIZE; i++)
         c->hw.jump[i].tag = jump_empty(i);
@@ -199,12 +203,11 @@ static void drop_large(Context *c, uint64_t va, bool only_global)
 {
     c->v->st.flush_page_scans++;
     unsigned widest = 0;
-    for (unsigned w = 0; w < TLB_SIZE / 64; w++)
-        for (uint64_t m = c->tlb_used[w] & (only_global ? c->tlb_global[w] : ~UINT64_C(0)); m; m &= m - 1) {
-            unsigned i = w * 64 + __builtin_ctzll(m), log = entry_log(&c->hw.tlb[i]);
-            if (log > PAGE_BITS && same_frame(entry_va(&c->hw.tlb[i]), va, log))
-                tlb_drop(c, i);
-        }
+    for (unsigned i = tlb_next(c, 0, true); i < TLB_SIZE; i = tlb_next(c, i + 1, true)) {
+        unsigned log = entry_log(&c->hw.tlb[i]);
+        if (log > PAGE_BITS && same_frame(entry_va(&c->hw.tlb[i]), va, log) && (!only_global || bit_test(c->tlb_global, i)))
+            tlb_drop(c, i);
+    }
     for (unsigned i = 0; i < N_FETCH; i++) {
         FetchEntry *f = &c->fetch[i];
         if (f->log > PAGE_BITS && f->va != TLB_EMPTY && (f->global || !only_global) && same_frame(f->va, va, f->log)) {
@@ -221,7 +224,7 @@ static void drop_large(Context *c, uint64_t va, bool only_global)
 static void drop_page(Context *c, uint64_t va, bool only_global)
 {
     uint64_t page = va & PAGE_MASK;
-    unsigned i = va >> PAGE_BITS & (TLB_SIZE - 1);
+    unsigned i = tlb_index(va);
     if (entry_va(&c->hw.tlb[i]) == page && (!only_global || bit_test(c->tlb_global, i)))
         tlb_drop(c, i);
     unsigned k = va >> PAGE_BITS & (N_FETCH - 1);
@@ -259,7 +262,10 @@ void tlb_protect_page(TcgVcpu *v, uint64_t ram_page)
 {
     for (unsigned n = 0; n < v->n_ctxs; n++) {
         Context *c = v->ctxs[n];
-        for (unsigned i = 0; i < TLB_SIZE; i++)
+        unsigned hash = ram_hash(ram_page);
+        if (!bit_test(c->fast_pages[0], hash) && !bit_test(c->fast_pages[1], hash))
+            continue;
+        for (unsigned i = tlb_next(c, 0, true); i < TLB_SIZE; i = tlb_next(c, i + 1, true))
             if (c->ram_page[i] == ram_page && c->hw.tlb[i].write != TLB_EMPTY)
                 c->hw.tlb[i].write |= TLB_SLOW;
     }

@@ -331,7 +331,7 @@ static void open_context(Guest *g)
         g->ctx->jump[i] = (JumpEntry){ jump_empty(i), NULL };
     for (unsigned i = 0; i < SANDBOX_LEN / PAGE_SIZE; i += 2) {
         uint64_t page = SANDBOX + i * PAGE_SIZE;
-        g->ctx->tlb[page >> PAGE_BITS & (TLB_SIZE - 1)] = (TlbEntry){ page, page, 0, 0 };
+        g->ctx->tlb[tlb_index(page)] = (TlbEntry){ page, page, 0, 0 };
     }
     g->c->s.ctx = g->ctx;
 }

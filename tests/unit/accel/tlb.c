@@ -275,6 +275,55 @@ static void probes(const char *spec)
     toy_free(t);
 }
 
+/* A table that nothing was put into yet matches nothing: neither page 0 nor what wraps into it. */
+static void empty_matches_nothing(const char *spec)
+{
+    enum { BELOW_0 = -4, IN_0 = 16 };
+    static const int32_t vas[] = { BELOW_0, IN_0 };
+    for (unsigned i = 0; i < G_N_ELEMENTS(vas); i++) {
+        Toy *t = toy_new(spec);
+        toy_map(t, TABLE, N_PAGES, PTE_V | PTE_W | PTE_X);
+        toy_pte(t, TABLE, 0, 0, 0);
+        a_jmp(t, 0x1000);
+        t->at = 0x1000;
+        a_sysr(t, SYS_VECTOR, HANDLER, 0);
+        a_sysr(t, SYS_ASID, 7, 0);
+        a_sysr(t, SYS_PTBASE, TABLE, N_PAGES);
+        a_li(t, 3, vas[i]);
+        a_ld(t, 0, 3);
+        a_bad(t);
+        t->at = HANDLER;
+        a_done(t);
+        toy_run(t);
+        g_assert_cmphex(toy_reg(t, 6), ==, TOY_EXC_FAULT | (uint64_t)vas[i] << 8);
+        toy_free(t);
+    }
+}
+
+/* Pages that share an entry, as arrays a large power of two apart do. */
+static void aliases_in_the_table(const char *spec)
+{
+    Toy *t = toy_new(spec);
+    enum { APART = TLB_SIZE * PAGE_SIZE, A = 0x400000, B = A + APART, LONG = (B >> 12) + 1 };
+    toy_map(t, TABLE, N_PAGES, PTE_V | PTE_W | PTE_X);
+    toy_pte(t, TABLE, A, 0x200000, PTE_V | PTE_W);
+    toy_pte(t, TABLE, B, 0x201000, PTE_V | PTE_W);
+    store_le(t->bytes + 0x200000, 8, 1);
+    store_le(t->bytes + 0x201000, 8, 2);
+    a_sysr(t, SYS_PTBASE, TABLE, LONG);
+    for (unsigned i = 0; i < 3; i++) {
+        a_show(t, A), a_show(t, B);
+        a_li(t, 3, A), a_li(t, 4, 10), a_rmw(t, 3, 4);
+        a_li(t, 3, B), a_li(t, 4, 20), a_rmw(t, 3, 4);
+    }
+    a_sysr(t, SYS_FLUSH_PAGE, A, 0);
+    a_show(t, A), a_show(t, B);
+    a_done(t);
+    toy_run(t);
+    EXPECT(t, 1, 2, 11, 22, 21, 42, 31, 62);
+    toy_free(t);
+}
+
 /* RAM that was read is covered by a device; then the device goes. */
 static void memory_map_changes(const char *spec)
 {
@@ -399,6 +448,8 @@ int main(int argc, char **argv)
     toy_test("flushes-of-code", flushes_of_code);
     toy_test("views", views);
     toy_test("probes", probes);
+    toy_test("empty-matches-nothing", empty_matches_nothing);
+    toy_test("aliases-in-the-table", aliases_in_the_table);
     toy_test("memory-map-changes", memory_map_changes);
     toy_test("dirty-pages", dirty_pages);
     toy_test("random-flushes", random_flushes);

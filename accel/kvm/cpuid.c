@@ -66,7 +66,7 @@ static void host_model(Kvm *k)
     h->virt_bits = sizes >> 8 & 0xff ? sizes >> 8 & 0xff : 48;
     for (unsigned f = 1; f < X86F_N; f++) {
         const X86Feature *row = x86_feature(f);
-        host_feature(k, f, supported(k, row->leaf, row->sub, row->reg) >> row->bit & 1);
+        host_feature(k, f, row->have != FEAT_NO && supported(k, row->leaf, row->sub, row->reg) >> row->bit & 1);
     }
     for (unsigned i = 0; i < sizeof never; i++)
         host_feature(k, never[i], false);

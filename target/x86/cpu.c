@@ -40,7 +40,7 @@ static const Slot slots[X_N_SLOTS] = {
 const SlotTable x86_slots = { slots, X_N_SLOTS, X_PC };
 
 _Static_assert((int)X_N_SLOTS <= 64, "SLOT_BIT has 64 bits");
-_Static_assert((int)X86F_N <= 128, "X86Model.has has 128 bits");
+_Static_assert((int)X86F_N <= 256, "X86Model.has has 256 bits");
 
 /* --- saved state */
 

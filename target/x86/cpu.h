@@ -129,25 +129,41 @@ enum { X86_TSC_HZ = 1000000000 };       /* the TSC counts the virtual clock's na
 /* CPUID features: X86F_FPU ... */
 enum {
     X86F_NONE,
-#define F(id, name, leaf, sub, reg, bit, done) X86F_##id,
+#define F(id, name, leaf, sub, reg, bit, have) X86F_##id,
 #include "target/x86/features.def"
 #undef F
     X86F_N
 };
 
+/* FEAT_ASKED: emulated, but part of a model only if asked for.  FEAT_HOST: not emulated; an accelerator may have it from its
+ * host, no state of the processor hangs on it that is not kept here. */
+typedef enum X86Have { FEAT_NO, FEAT_YES, FEAT_ASKED, FEAT_HOST } X86Have;
+
 typedef struct X86Feature {             /* a row of features.def */
     const char *names;
     uint32_t    leaf;
     uint8_t     sub, reg, bit;
-    bool        done;
+    uint8_t     have;                   /* X86Have */
 } X86Feature;
+
+typedef struct X86Caches {              /* CPUID's view of them: leaves 2, 80000005h, 80000006h; 4 or 8000001Dh by subleaf */
+    uint32_t    descriptors[4], l1[4], l2[4], cache[4][4];
+} X86Caches;
 
 typedef struct X86Model {               /* cpuid.c: what CPUID says */
     const char *name, *vendor, *brand;  /* vendor: 12 characters */
     uint32_t    family, model, stepping, level, xlevel;
+    const X86Caches *caches;            /* NULL: no such leaves */
+    bool        intel;                  /* by the vendor: where Intel's processors and AMD's differ */
     uint8_t     phys_bits, virt_bits;
-    uint64_t    has[2];                 /* bit X86F_* */
+    uint64_t    has[4];                 /* bit X86F_* */
+    uint64_t    asked[4];               /* what -cpu has switched on by name */
 } X86Model;
+
+/* cpuid.c: what XSAVE keeps, by bit of XCR0 or XSS; feature 0: there is no such component. */
+typedef struct X86Component { uint8_t feature; uint16_t at, size; } X86Component;
+enum { X86_COMPONENTS = 10 };
+extern const X86Component x86_components[X86_COMPONENTS];
 
 /* A page table found by walking to it, with the rights gathered on the way: see mmu.c. */
 typedef struct X86Walk { uint64_t tag, table; uint32_t gen, rights; } X86Walk;
@@ -256,7 +272,7 @@ bool     x86_rdmsr(X86Cpu *c, uint32_t msr, uint64_t *v);
 bool     x86_wrmsr(X86Cpu *c, uint32_t msr, uint64_t v);
 uint64_t x86_tsc(X86Cpu *c);
 
-/* cpuid.c */
+/* models.c */
 const X86Model *x86_model_parse(const char *spec, GError **err);        /* -cpu: "max,-sse4.2,pcid=off" */
 /* The same for an accelerator that can give no more than `host` (NULL: all that is implemented), which is "host" and
  * "max" too.  What a named model has beyond that is left out with a warning (",enforce": refused); asking for it by
@@ -266,6 +282,8 @@ const X86Feature *x86_feature(unsigned feature);        /* X86F_* */
 void     x86_model_free(const X86Model *m);             /* after the last CPU of that model */
 void     x86_models_help(GString *out);
 void     x86_cpuid(X86Cpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4]);
+uint64_t x86_xcr0_allowed(const X86Cpu *c);             /* bits that XSETBV may set */
+uint32_t x86_xsave_size(uint64_t components, bool compact);     /* of the area, in bytes, for those components */
 static inline bool x86_has(const X86Cpu *c, unsigned feature)  /* X86F_* */
 {
     return c->model->has[feature / 64] >> feature % 64 & 1;

@@ -545,9 +545,10 @@ static void flat_cs_ss(X86Cpu *c, uint16_t cs, uint32_t width, uint16_t ss, unsi
     x86_new_cpl(c, cpl);
 }
 
+/* On Intel's processors only in 64-bit code (SDM vol. 2, SYSCALL). */
 bool x86_syscall(X86Cpu *c, uint64_t next)
 {
-    if (!(c->efer & EFER_SCE) || !x86_pe(c))
+    if (!(c->efer & EFER_SCE) || !x86_pe(c) || (c->model->intel && !x86_code64(c)))
         return x86_fault(c, EXC_UD, 0);
     uint16_t sel = (uint16_t)(c->star >> 32) & ~3;
     if (x86_long(c)) {
@@ -566,12 +567,13 @@ bool x86_syscall(X86Cpu *c, uint64_t next)
     return true;
 }
 
-/* To a non-canonical RCX: on AMD processors the fetch faults, at privilege 3 (APM vol. 3, SYSRET). */
+/* To a non-canonical RCX: on AMD's processors the fetch faults, at privilege 3 (APM vol. 3, SYSRET); on Intel's SYSRET
+ * itself does. */
 bool x86_sysret(X86Cpu *c, unsigned opsize)
 {
-    if (!(c->efer & EFER_SCE) || !x86_pe(c))
+    if (!(c->efer & EFER_SCE) || !x86_pe(c) || (c->model->intel && !x86_code64(c)))
         return x86_fault(c, EXC_UD, 0);
-    if (c->cpl)
+    if (c->cpl || (c->model->intel && opsize == 8 && !x86_canonical(c->s.hot[RCX])))
         return x86_fault(c, EXC_GP, 0);
     uint16_t sel = c->star >> 48;
     uint32_t width = SEG_DB;
@@ -591,29 +593,34 @@ bool x86_sysret(X86Cpu *c, unsigned opsize)
     return true;
 }
 
+/* AMD: in legacy mode only. */
 bool x86_sysenter(X86Cpu *c)
 {
-    if (x86_long(c))
-        return x86_fault(c, EXC_UD, 0);         /* AMD: legacy mode only */
+    bool wide = x86_long(c);
+    if (wide && !c->model->intel)
+        return x86_fault(c, EXC_UD, 0);
     if (!x86_pe(c) || sel_null(c->sysenter_cs))
         return x86_fault(c, EXC_GP, 0);
     *x86_flags(c) &= ~(uint64_t)(FL_IF | FL_VM | FL_RF);
-    c->s.hot[RSP] = (uint32_t)c->sysenter_esp;
-    *x86_pc(c) = (uint32_t)c->sysenter_eip;
+    c->s.hot[RSP] = wide ? c->sysenter_esp : (uint32_t)c->sysenter_esp;
+    *x86_pc(c) = wide ? c->sysenter_eip : (uint32_t)c->sysenter_eip;
     uint16_t sel = c->sysenter_cs & ~3;
-    flat_cs_ss(c, sel, SEG_DB, sel + 8, 0);
+    flat_cs_ss(c, sel, wide ? SEG_L : SEG_DB, sel + 8, 0);
     return true;
 }
 
 bool x86_sysexit(X86Cpu *c, unsigned opsize)
 {
-    if (x86_long(c))
+    bool wide = opsize == 8;
+    if (x86_long(c) && !c->model->intel)
         return x86_fault(c, EXC_UD, 0);
     if (!x86_pe(c) || sel_null(c->sysenter_cs) || c->cpl)
         return x86_fault(c, EXC_GP, 0);
-    c->s.hot[RSP] = (uint32_t)c->s.hot[RCX];
-    *x86_pc(c) = (uint32_t)c->s.hot[RDX];
-    uint16_t sel = c->sysenter_cs;
-    flat_cs_ss(c, (sel + 16) | 3, SEG_DB, (sel + 24) | 3, 3);
+    if (wide && (!x86_canonical(c->s.hot[RCX]) || !x86_canonical(c->s.hot[RDX])))
+        return x86_fault(c, EXC_GP, 0);
+    c->s.hot[RSP] = wide ? c->s.hot[RCX] : (uint32_t)c->s.hot[RCX];
+    *x86_pc(c) = wide ? c->s.hot[RDX] : (uint32_t)c->s.hot[RDX];
+    uint16_t sel = c->sysenter_cs + (wide ? 32 : 16);
+    flat_cs_ss(c, sel | 3, wide ? SEG_L : SEG_DB, (sel + 8) | 3, 3);
     return true;
 }

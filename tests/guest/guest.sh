@@ -37,7 +37,7 @@ tiny_image=$build/tests/guest/tiny
 build_tiny() {
     mkdir -p "${tiny_image%/*}"
     new=$tiny_image.$$
-    ${CC:-cc} -m32 -march=i686 -O1 -ffreestanding -fno-pic -fno-stack-protector -fno-asynchronous-unwind-tables \
+    ${CC:-cc} -m32 -march=i386 -O1 -ffreestanding -fno-pic -fno-stack-protector -fno-asynchronous-unwind-tables \
         -mgeneral-regs-only -nostdlib -static -no-pie -Wl,-Ttext-segment=0x200000,--build-id=none,-e,entry -o "$new" tests/guest/tiny.c &&
         mv "$new" "$tiny_image"
 }

@@ -6,6 +6,7 @@
  *   hello           "hello" on the first serial port and on the debug console at 0xe9, then exit 0
  *   answer          waits for a character on the first serial port, answers with a line, waits for another, then exit 0
  *   halt            waits for an interrupt that never comes
+ *   cpuid           every leaf of CPUID on the first serial port, a line each: leaf, subleaf, EAX, EBX, ECX, EDX; then exit 0
  *   ports SEED [N], mmio SEED [N], msrs SEED [N]    N random reads and writes, then exit 21
  * It is entered by the PVH protocol (Xen's docs/misc/pvh.pandoc): 32-bit, flat, no paging, ebx the start information. */
 __asm__(".pushsection .note.Xen, \"a\", @note\n"
@@ -150,6 +151,46 @@ static void poke_msrs(unsigned seed, unsigned n)
     }
 }
 
+static void print_hex(unsigned v)
+{
+    char text[10];
+    for (unsigned i = 0; i < 8; i++)
+        text[i] = "0123456789abcdef"[v >> (28 - 4 * i) & 15];
+    text[8] = ' ';
+    text[9] = 0;
+    print(text);
+}
+
+static void cpuid(unsigned leaf, unsigned sub, unsigned r[4])
+{
+    __asm__ volatile("cpuid" : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3]) : "a"(leaf), "c"(sub));
+}
+
+/* Subleaves up to the one of which all that counts is 0, but of 0Dh as many as components may be. */
+static void print_cpuid(unsigned base)
+{
+    unsigned r[4];
+    cpuid(base, 0, r);
+    unsigned last = r[0];
+    if (last < base || last > base + 0x40)
+        last = base;
+    for (unsigned leaf = base; leaf <= last; leaf++) {
+        unsigned subs = leaf == 4 || leaf == 0xb || leaf == 0x1f || leaf == 0x8000001d ? 8 : leaf == 7 ? 3 : leaf == 0xd ? 20 : 1;
+        for (unsigned sub = 0; sub < subs; sub++) {
+            cpuid(leaf, sub, r);
+            if (sub && !(leaf == 0xd || leaf == 7) && !(r[0] | r[1]))
+                break;
+            if (sub > 1 && !(r[0] | r[1] | r[2] | r[3]))
+                continue;
+            print_hex(leaf);
+            print_hex(sub);
+            for (unsigned i = 0; i < 4; i++)
+                print_hex(r[i]);
+            print("\n");
+        }
+    }
+}
+
 static int is(const char *word, const char *text)
 {
     while (*word && *word == *text) {
@@ -186,6 +227,12 @@ void __attribute__((used)) run(const StartInfo *info)
         leave(number(what, 1, 0));
     if (is("hello", what)) {
         print("hello\n");
+        leave(0);
+    }
+    if (is("cpuid", what)) {
+        print_cpuid(0);
+        print_cpuid(0x40000000);
+        print_cpuid(0x80000000);
         leave(0);
     }
     if (is("answer", what)) {

@@ -551,6 +551,43 @@ static void sysenter(void)
     fake_free(f);
 }
 
+/* In long mode: Intel's processors have SYSENTER and SYSEXIT, and SYSCALL only in 64-bit code. */
+static void sysenter_intel(void)
+{
+    Fake *f = fake_new("Nehalem,check=off");
+    X86Cpu *c = f->c;
+    fake_long(f);
+    c->efer |= EFER_SCE;
+    c->sysenter_cs = S_KCS;
+    c->sysenter_esp = 0xffff800000012340;
+    c->sysenter_eip = 0xffff800000000000;
+    x86_set_seg_flat(c, CS, S_UCS32, SEG_G | SEG_P | SEG_S | SEG_DB | 0xb00 | 3 << SEG_DPL_SHIFT);
+    x86_new_cpl(c, 3);
+    g_assert_false(x86_syscall(c, 0));
+    g_assert_cmpuint(c->exc_vector, ==, EXC_UD);
+    c->exc_pending = false;
+    g_assert_true(x86_sysenter(c));
+    g_assert_cmpuint(c->cpl, ==, 0);
+    g_assert_true(x86_code64(c));
+    g_assert_cmphex(c->s.hot[RSP], ==, 0xffff800000012340);
+    g_assert_cmphex(*x86_pc(c), ==, 0xffff800000000000);
+    c->s.hot[RCX] = 0x900000;
+    c->s.hot[RDX] = UINT64_C(1) << 47;
+    g_assert_false(x86_sysexit(c, 8));
+    g_assert_cmpuint(c->exc_vector, ==, EXC_GP);
+    c->exc_pending = false;
+    c->s.hot[RDX] = 0x800010;
+    g_assert_true(x86_sysexit(c, 8));
+    g_assert_cmpuint(c->cpl, ==, 3);
+    g_assert_true(x86_code64(c));
+    g_assert_cmphex(c->seg[CS].sel, ==, (S_KCS + 32) | 3);
+    c->cpl = 0;
+    c->s.hot[RCX] = UINT64_C(1) << 47;
+    g_assert_false(x86_sysret(c, 8));
+    g_assert_cmpuint(c->exc_vector, ==, EXC_GP);
+    fake_free(f);
+}
+
 /* --- non-canonical stack operands are #SS (SDM vol. 3, 3.3.7.1) */
 
 static void noncanonical_operands(void)
@@ -620,6 +657,7 @@ int main(int argc, char **argv)
     g_test_add_func("/x86/trap/iret-segments", iret_drops_segments);
     g_test_add_func("/x86/trap/syscall", syscall_sysret);
     g_test_add_func("/x86/trap/sysenter", sysenter);
+    g_test_add_func("/x86/trap/sysenter-intel", sysenter_intel);
     g_test_add_func("/x86/trap/noncanonical", noncanonical_operands);
     g_test_add_func("/x86/trap/smap", smap_delivery);
     return g_test_run();

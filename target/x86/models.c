@@ -57,7 +57,8 @@ static const X86Caches epyc_caches = {
 #define INTEL "GenuineIntel"
 static const ModelRow models[] = {
     { { "qemu64", AMD, "QEMU Virtual CPU version 2.5+", 15, 107, 1, 0xd, 0x8000000a, &amd_caches }, "qemu64-v2",
-      "baseline x86-64 with SSE3 and CX16, and what guests run faster with", QEMU64 "x2apic tsc-deadline invtsc null-sel-clr-base auto-ibrs" },
+      "baseline x86-64 with SSE3 and CX16, and what guests run faster with",
+      QEMU64 "x2apic tsc-deadline tsc-adjust invtsc null-sel-clr-base auto-ibrs" },
     { { "qemu64-v1", AMD, "QEMU Virtual CPU version 2.5+", 15, 107, 1, 0xd, 0x8000000a, &amd_caches }, NULL,
       "baseline x86-64, bit for bit", QEMU64 },
     { { "qemu32", INTEL, "QEMU Virtual CPU version 2.5+", 6, 6, 3, 4, 0x80000004, &intel_caches }, "qemu32-v1",

@@ -93,23 +93,47 @@ static bool opt_memory(Config *c, const char *v, GError **err)
     return true;
 }
 
+/* What is not given is made up: cores first, then sockets, then threads, as QEMU does since 6.2. */
 static bool opt_smp(Config *c, const char *v, GError **err)
 {
-    static const char *const parts[] = { "sockets", "dies", "cores", "threads" };
+    uint64_t n = 0, max = 0, sockets = 0, dies = 0, cores = 0, threads = 0, one = 1;
+    struct { const char *key; uint64_t *to; } const numbers[] = {
+        { "cpus", &n }, { "maxcpus", &max }, { "sockets", &sockets }, { "dies", &dies }, { "cores", &cores },
+        { "threads", &threads },
+    };
     Options *o = options_parse("-smp", v, "cpus", err);
-    uint64_t n = 1, max, part = 1;
-    bool ok = o && options_u64(o, "cpus", 1, 1024, &n, err);
-    max = n;
-    ok = ok && options_u64(o, "maxcpus", 1, 1024, &max, err);
-    for (unsigned i = 0; ok && i < ARRAY_LEN(parts); i++)
-        ok = options_u64(o, parts[i], 1, 1, &part, err);
-    ok = ok && options_done(o, err);
+    bool ok = o != NULL;
+    for (unsigned i = 0; ok && i < ARRAY_LEN(numbers); i++)
+        ok = options_u64(o, numbers[i].key, 1, 65535, numbers[i].to, err);
+    ok = ok && options_u64(o, "clusters", 1, 1, &one, err) && options_done(o, err);
     if (o)
         options_free(o);
-    if (ok && (n > PC_MAX_CPUS || max > PC_MAX_CPUS))
-        return fail(err, "-smp: %s: this machine has one vCPU (-smp 1)", v);
+    if (!ok)
+        return false;
+    uint64_t all = max ? max : n;
+    dies = MAX(dies, 1);
+    if (!cores) {
+        sockets = MAX(sockets, 1);
+        threads = MAX(threads, 1);
+        cores = MAX(all / (sockets * dies * threads), 1);
+    } else if (!sockets) {
+        threads = MAX(threads, 1);
+        sockets = MAX(all / (dies * cores * threads), 1);
+    } else if (!threads) {
+        threads = MAX(all / (sockets * dies * cores), 1);
+    }
+    max = all ? all : sockets * dies * cores * threads;
+    n = n ? n : max;
+    if (sockets * dies * cores * threads != max)
+        return fail(err, "-smp: invalid CPU topology: sockets (%u) * dies (%u) * cores (%u) * threads (%u) is not maxcpus (%u)",
+                    (unsigned)sockets, (unsigned)dies, (unsigned)cores, (unsigned)threads, (unsigned)max);
+    if (n > max)
+        return fail(err, "-smp: invalid CPU topology: there are more cpus (%u) than maxcpus (%u)", (unsigned)n, (unsigned)max);
+    if (max > PC_MAX_CPUS)
+        return fail(err, "-smp: invalid SMP CPUs %u: the machine 'pc' has %u at most", (unsigned)max, PC_MAX_CPUS);
     c->pc.n_cpus = n;
-    return ok;
+    c->pc.topology = (X86Topology){ .threads = threads, .cores = cores, .dies = dies };
+    return true;
 }
 
 static bool opt_serial(Config *c, const char *v, GError **err)
@@ -258,7 +282,8 @@ static const Option options[] = {
     { "pidfile", "FILE", opt_pidfile, "write the process id there" },
     { "rtc", "base=utc|localtime|DATE", opt_rtc, "real-time clock" },
     { "serial", "DEV", opt_serial, "serial port to stdio, mon:stdio, file:PATH, pty, null, none; up to four" },
-    { "smp", "N", opt_smp, "number of vCPUs (1)" },
+    { "smp", "[cpus=]N[,maxcpus=N][,sockets=N][,dies=N][,cores=N][,threads=N]", opt_smp,
+      "number of vCPUs (1 to 64; default: 1) and their topology" },
     { "version", NULL, opt_version, "version" },
 };
 

@@ -160,6 +160,7 @@ static void *vcpu_thread(void *self)
     stack_t ss = { .ss_sp = v->sigstack, .ss_size = SIGSTKSZ };
     sigaltstack(&ss, NULL);
     this_vcpu = v;
+    port_current = v->port;
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, kick_signal());
@@ -184,6 +185,7 @@ static void *vcpu_thread(void *self)
     pthread_mutex_unlock(&v->lock);
     qsr_unregister();
     this_vcpu = NULL;
+    port_current = NULL;
     ss.ss_flags = SS_DISABLE;
     sigaltstack(&ss, NULL);
     return NULL;

@@ -49,4 +49,8 @@ static inline void port_set(CpuPort *port, uint32_t bits)
 }
 static inline void port_clear(CpuPort *port, uint32_t bits) { atomic_fetch_and(&port->pending, ~bits); }
 
+/* The CPU whose access this thread is making, NULL for all others: what lies at one address for every CPU and is yet
+ * each CPU's own (the local APICs' window) tells them apart by it.  Accelerators set it. */
+extern __thread CpuPort *port_current;
+
 #endif

@@ -276,6 +276,8 @@ static void take(Lapic *a, const ApicMessage *m)
         signal_cpu(a, PORT_NMI);
         break;
     case DM_INIT:
+        if (a->port)
+            port_clear(a->port, PORT_SIPI);         /* one that came before it has no effect */
         reset_registers(a);                         /* SDM "Local APIC State After It Receives an INIT-Deassert IPI" */
         signal_cpu(a, PORT_INIT);
         break;
@@ -518,24 +520,43 @@ static bool x2_bits_ok(unsigned r, uint64_t v)
     }
 }
 
+static const CpuIntc lapic_intc;
+
+/* All local APICs have their registers at the same address, unless software has moved one.  Whose window the memory map
+ * shows there makes no difference to a CPU, it gets its own; NULL: its own is off or elsewhere.  Others than CPUs get
+ * the one that is mapped. */
+static Lapic *window_owner(Lapic *a)
+{
+    if (!port_current || port_current->intc != &lapic_intc)
+        return a;
+    Lapic *own = port_current->intc_self;
+    return own == a || (enabled(own) && !x2(own) && !((own->base ^ a->base) & BASE_ADDR)) ? own : NULL;
+}
+
 static uint64_t mmio_read(void *self, uint64_t off, unsigned size)
 {
-    Lapic *a = self;
+    Lapic *a = window_owner(self);
     uint32_t v = 0;
+    if (!a)
+        return UINT32_MAX;
     if (off & 15 || !reg_read(a, off >> 4, &v)) {
         log_guest_dev(a, "read of reserved register 0x%" PRIx64, off);
         error(a, ESR_ILLEGAL_REG);
+        lapic_settle(a);
     }
     return v;
 }
 
 static void mmio_write(void *self, uint64_t off, uint64_t v, unsigned size)
 {
-    Lapic *a = self;
+    Lapic *a = window_owner(self);
+    if (!a)
+        return;
     if (off & 15 || !reg_write(a, off >> 4, v)) {
         log_guest_dev(a, "write of reserved register 0x%" PRIx64, off);
         error(a, ESR_ILLEGAL_REG);
     }
+    lapic_settle(a);
 }
 
 static const RegionOps mmio_ops = { mmio_read, mmio_write, .min = 4, .max = 4 };

@@ -134,7 +134,7 @@ static void madt(GByteArray *b, const AcpiInfo *info)
         u8(b, 0);
         u8(b, 8);
         u8(b, i);
-        u8(b, i);
+        u8(b, info->apic_id[i]);
         u32(b, 1);
     }
     u8(b, 1);

@@ -10,7 +10,7 @@
 #include "hw/x86/unpack_cache.h"
 #include "util/bits.h"
 
-enum { VGA_HOLE = 0xa0000, VGA_HOLE_END = 0xc0000, TABLES_AT = 0xe0000, FIRST_MIB = 0x100000, EBDA = 0x9fc00 };
+enum { VGA_HOLE = 0xa0000, VGA_HOLE_END = 0xc0000, TABLES_AT = 0xe0000, MP_TABLES_AT = 0xf0000, FIRST_MIB = 0x100000, EBDA = 0x9fc00 };
 #define LOW_RAM_MAX UINT64_C(0xc0000000)        /* above: APICs, firmware, room for PCI */
 #define HIGH_RAM    UINT64_C(0x100000000)
 
@@ -23,7 +23,7 @@ struct Pc {
     uint64_t    low_len;
     bool        ram_used;               /* something has been written to it */
     BootImage  *boot;
-    GByteArray *tables;
+    GByteArray *tables, *mp_tables;
 };
 
 /* Type, id, address, wires.  The 8254 and the 16550s go to the 8259s and to the I/O APIC; input 2 of the I/O APIC is
@@ -31,7 +31,7 @@ struct Pc {
 static const BoardSlot board[] = {
     { "i8259", "pic1", 0xa0, "pic0.ir:2", SLOT_IO, "elcr-mask=0xde", .more = { { 0x4d1, SLOT_IO } } },
     { "i8259", "pic0", 0x20, "lapic0.lint:0", SLOT_IO, "slave=pic1,elcr-mask=0xf8", .more = { { 0x4d0, SLOT_IO } } },
-    { "lapic", "lapic0", LAPIC_BASE, NULL, SLOT_MEM, "id-number=0,pic=pic0", .priority = 1 },
+    { "lapic", "lapic0", LAPIC_BASE, NULL, SLOT_MEM, "id-number=0,pic=pic0", .priority = 2 },     /* before the others */
     { "ioapic", "ioapic", IOAPIC_BASE, NULL, SLOT_MEM },
     { "i8254", "pit", 0x40, "out=pic0.ir:0 out=ioapic.in:2", SLOT_IO, .more = { { 0x61, SLOT_IO } } },
     { "acpi-pm", "pm", PM_BASE, "sci=pic1.ir:1 sci=ioapic.in:9", SLOT_IO, .more = { { RESET_PORT, SLOT_IO }, { 0x92, SLOT_IO } } },
@@ -79,6 +79,14 @@ static bool add_devices(Pc *pc, GError **err)
         g_array_append_val(slots, *s);
     if (c->rtc_base)
         g_ptr_array_add(text, g_strdup_printf("base=%s", c->rtc_base));
+    for (unsigned i = 1; i < c->n_cpus; i++) {
+        char *id = g_strdup_printf("lapic%u", i);
+        char *props = g_strdup_printf("id-number=%u", x86_apic_id(&c->topology, i));
+        BoardSlot s = { "lapic", id, LAPIC_BASE, NULL, SLOT_MEM, props, .priority = 1 };
+        g_ptr_array_add(text, id);
+        g_ptr_array_add(text, props);
+        g_array_append_val(slots, s);
+    }
     BoardSlot rtc = { "mc146818", "rtc", 0x70, "irq=pic1.ir:0 irq=ioapic.in:8 irq=pm.rtc:0", SLOT_IO,
                  c->rtc_base ? g_ptr_array_index(text, 0) : NULL };
     g_array_append_val(slots, rtc);
@@ -145,7 +153,11 @@ Pc *pc_new(Machine *m, const PcConfig *config, GError **err)
     pc->m = m;
     pc->config = *config;
     m->board = pc;
-    pc->tables = acpi_tables(&(AcpiInfo){ config->n_cpus, count_serial(config) }, TABLES_AT);
+    AcpiInfo info = { config->n_cpus, count_serial(config) };
+    for (unsigned i = 0; i < config->n_cpus; i++)
+        info.apic_id[i] = x86_apic_id(&config->topology, i);
+    pc->tables = acpi_tables(&info, TABLES_AT);
+    pc->mp_tables = mp_tables(&info, MP_TABLES_AT);
     bool ok = add_ram(pc, err) && add_devices(pc, err);
     if (ok && config->kernel)
         ok = open_kernel(pc, err);
@@ -168,6 +180,7 @@ void pc_free(Pc *pc)
     for (unsigned i = 0; i < ARRAY_LEN(regions); i++)
         region_destroy(regions[i]);
     g_byte_array_free(pc->tables, TRUE);
+    g_byte_array_free(pc->mp_tables, TRUE);
     pc->m->board = NULL;
     g_free(pc);
 }
@@ -185,6 +198,7 @@ static bool load(Pc *pc, GError **err)
         return false;
     pc->ram_used = true;
     space_write(pc->m->mem, TABLES_AT, pc->tables->data, pc->tables->len);
+    space_write(pc->m->mem, MP_TABLES_AT, pc->mp_tables->data, pc->mp_tables->len);
     lapic_virtual_wire(machine_find(pc->m, "lapic0"));
     if (e.long_mode)
         x86_enter_long(pc->cpu[0], e.pc, e.arg, 0, e.cr3, e.gdt, e.gdt_limit);
@@ -218,6 +232,8 @@ bool pc_add_cpus(Pc *pc, Accel *accel, GError **err)
         g_snprintf(id, sizeof(id), "lapic%u", i);
         X86Cpu *c = pc->cpu[i] = x86_cpu_new(pc->config.model, accel_hooks(accel));
         c->port.cpu_index = i;
+        c->topology = pc->config.topology;
+        c->apic_id = x86_apic_id(&c->topology, i);
         if (!accel_add_vcpu(accel, &x86_target, &c->s, &c->port, err))
             return false;
         lapic_attach(machine_find(pc->m, id), &c->port);

@@ -7,12 +7,13 @@
 #include "hw/core/machine.h"
 #include "target/x86/cpu.h"
 
-enum { PC_MAX_CPUS = 1, PC_MAX_SERIAL = 4 };
+enum { PC_MAX_CPUS = 64, PC_MAX_SERIAL = 4 };
 #define PC_MIN_RAM (UINT64_C(16) << 20)
 
 typedef struct PcConfig {
     uint64_t        ram;                        /* bytes, whole MiB */
     unsigned        n_cpus;
+    X86Topology     topology;                   /* of these and, by number, of any that could be there */
     const X86Model *model;
     const char     *kernel, *initrd, *append;   /* NULL: none */
     const char     *bios;                       /* firmware file, used when there is no kernel */

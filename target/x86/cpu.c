@@ -129,7 +129,8 @@ void x86_init_reset(X86Cpu *c)
     c->cpl = 0;
     c->efer = 0;
     c->kernel_gs_base = 0;
-    c->halted = c->shadow = c->nmi_blocked = c->wait_sipi = false;
+    c->halted = c->shadow = c->nmi_blocked = false;
+    c->wait_sipi = c->port.cpu_index != 0;      /* SDM vol. 3, 9.4.3: all but the boot processor */
     c->exc_pending = c->exc_noncanonical = c->delivering = false;
     c->exc_dr6 = 0;
     c->cur_view = ~0u;

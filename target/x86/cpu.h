@@ -165,6 +165,9 @@ typedef struct X86Component { uint8_t feature; uint16_t at, size; } X86Component
 enum { X86_COMPONENTS = 10 };
 extern const X86Component x86_components[X86_COMPONENTS];
 
+/* How many of each are in the next larger: threads in a core, cores in a die, dies in a package; 0 counts as 1. */
+typedef struct X86Topology { uint16_t threads, cores, dies; } X86Topology;
+
 /* A page table found by walking to it, with the rights gathered on the way: see mmu.c. */
 typedef struct X86Walk { uint64_t tag, table; uint32_t gen, rights; } X86Walk;
 enum { X86_WALKS = 128 };
@@ -200,7 +203,7 @@ typedef struct X86Cpu {
     uint64_t        exc_cr2, exc_dr6;
     bool            delivering;         /* an event is being delivered: errors carry exc_ext */
     uint8_t         exc_ext;            /* EXT bit of error codes: 1 while the event is not an INT n */
-    bool            wait_sipi;          /* after INIT, not the boot processor */
+    bool            wait_sipi;          /* after reset or INIT, not the boot processor */
     uint64_t        pdpte[4];           /* legacy PAE: loaded with CR3 */
     uint64_t        tsc_adjust, mcg_status, debugctl;
 
@@ -212,6 +215,8 @@ typedef struct X86Cpu {
     X86Walk         walk[X86_WALKS];
 
     CpuPort         port;
+    X86Topology     topology;           /* these two set by the board, with port.cpu_index, before the CPU is used */
+    uint32_t        apic_id;
     const CpuHooks *hooks;
     void           *vcpu;               /* the accelerator's */
     const X86Model *model;
@@ -281,6 +286,9 @@ const X86Model *x86_model_parse_for(const char *spec, const X86Model *host, GErr
 const X86Feature *x86_feature(unsigned feature);        /* X86F_* */
 void     x86_model_free(const X86Model *m);             /* after the last CPU of that model */
 void     x86_models_help(GString *out);
+/* topology.c: the APIC id of the CPU of that number.  What a leaf says of the topology, beside what it says else. */
+uint32_t x86_apic_id(const X86Topology *t, unsigned index);
+void     x86_topology_leaf(const X86Cpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4]);
 void     x86_cpuid(X86Cpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4]);
 uint64_t x86_xcr0_allowed(const X86Cpu *c);             /* bits that XSETBV may set */
 uint32_t x86_xsave_size(uint64_t components, bool compact);     /* of the area, in bytes, for those components */

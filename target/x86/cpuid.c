@@ -84,16 +84,6 @@ static void xsave_leaf(const X86Cpu *c, uint32_t sub, uint32_t out[4])
     }
 }
 
-static void topology_leaf(const X86Cpu *c, uint32_t sub, uint32_t out[4])
-{
-    out[2] = sub & 0xff;
-    out[3] = c->port.cpu_index;
-    if (sub > 1)
-        return;
-    out[1] = 1;
-    out[2] |= (sub + 1) << 8;           /* thread, core */
-}
-
 static void brand_leaf(const X86Model *m, uint32_t leaf, uint32_t out[4])
 {
     char brand[48] = { 0 };
@@ -104,7 +94,7 @@ static void brand_leaf(const X86Model *m, uint32_t leaf, uint32_t out[4])
 
 static void copy_leaf(const uint32_t from[4], uint32_t out[4]) { memcpy(out, from, 4 * sizeof *out); }
 
-/* Deterministic cache parameters, one processor sharing each; APIC ids for cores from EAX 26. */
+/* Deterministic cache parameters; who shares them is for x86_topology_leaf() to say. */
 static void cache_leaf(const X86Model *m, uint32_t sub, uint32_t out[4])
 {
     if (sub < G_N_ELEMENTS(m->caches->cache))
@@ -119,7 +109,7 @@ static void standard_leaf(X86Cpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4
     case 0: vendor(m, m->level, out); break;
     case 1:
         out[0] = signature(m);
-        out[1] = c->port.cpu_index << 24 | 8 << 8; /* APIC id, CLFLUSH 64 bytes */
+        out[1] = 8 << 8;                /* CLFLUSH 64 bytes */
         if (c->cr4 & CR4_OSXSAVE)
             out[2] |= 1u << 27;
         if (!apic_on(c))
@@ -138,7 +128,6 @@ static void standard_leaf(X86Cpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4
         if (!sub && (c->cr4 & CR4_PKE))
             out[2] |= 1u << 4;          /* OSPKE */
         break;
-    case 0xb: topology_leaf(c, sub, out); break;
     case 0xd: xsave_leaf(c, sub, out); break;
     }
 }
@@ -175,12 +164,6 @@ static void extended_leaf(X86Cpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4
         if (x86_has(c, X86F_TOPOEXT) && m->caches)
             cache_leaf(m, sub, out);
         break;
-    case 0x8000001e:                    /* extended APIC id; one thread of this core; one node */
-        if (x86_has(c, X86F_TOPOEXT)) {
-            out[0] = c->port.cpu_index;
-            out[1] = c->port.cpu_index & 0xff;
-        }
-        break;
     }
 }
 
@@ -213,4 +196,5 @@ void x86_cpuid(X86Cpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4])
         extended_leaf(c, leaf, sub, out);
     else
         standard_leaf(c, leaf, sub, out);
+    x86_topology_leaf(c, leaf, sub, out);
 }

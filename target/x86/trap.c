@@ -349,7 +349,6 @@ bool x86_take_startup(X86Cpu *c)
     if (pending & PORT_INIT) {
         port_clear(&c->port, PORT_INIT);
         x86_init_reset(c);
-        c->wait_sipi = c->port.cpu_index != 0;
         return true;
     }
     if (pending & PORT_SIPI) {

@@ -509,6 +509,65 @@ static void the_cpu_is_kicked_once(Bench *b)
     g_assert_cmpuint(t.cpu[1].kicks, ==, 0);
 }
 
+/* The window of all: the memory map shows one APIC there, each CPU sees its own. */
+static void every_cpu_sees_its_own(Bench *b)
+{
+    static const char *const name[] = { "l0", "l1" };
+    Two t;
+    make(b, &t);
+    for (unsigned i = 0; i < 2; i++)
+        device_map(machine_find(b->m, name[i]), 0, b->m->mem, LAPIC_BASE, i);
+    wr(b, "l0", TPR, 0x10);
+    wr(b, "l1", TPR, 0x20);
+    for (unsigned i = 0; i < 2; i++) {
+        port_current = &t.cpu[i].port;
+        g_assert_cmphex(bench_load(b, b->m->mem, LAPIC_BASE + ID, 4), ==, i << 24);
+        g_assert_cmphex(bench_load(b, b->m->mem, LAPIC_BASE + TPR, 4), ==, 0x10 * (i + 1));
+        bench_store(b, b->m->mem, LAPIC_BASE + TPR, 4, 0x30 * (i + 1));
+        bench_store(b, b->m->mem, LAPIC_BASE + ICR, 4, 0x40000 | (0x71 + i));           /* to itself */
+        bench_store(b, b->m->mem, LAPIC_BASE + ICR, 4, 0x40000 | (0x81 + i));
+    }
+    port_current = NULL;
+    g_assert_cmphex(rd(b, "l0", TPR), ==, 0x30);
+    g_assert_cmphex(rd(b, "l1", TPR), ==, 0x60);
+    for (unsigned i = 0; i < 2; i++)
+        g_assert_cmphex(fake_take(&t.cpu[i], b), ==, 0x81 + i);
+    port_current = &t.cpu[1].port;
+    bench_store(b, b->m->mem, LAPIC_BASE + EOI, 4, 0);
+    g_assert_cmphex(fake_take(&t.cpu[1], b), ==, 0x72);
+    port_current = NULL;
+    g_assert_cmphex(rd(b, "l0", PPR), ==, 0x80);
+    /* In x2APIC mode it has no window; the other's is not its business.  Elsewhere neither. */
+    port_current = &t.cpu[1].port;
+    g_assert_true(fake_wrmsr(&t.cpu[1], b, APICBASE, LAPIC_BASE | BASE_EN | BASE_X2));
+    g_assert_cmphex(bench_load(b, b->m->mem, LAPIC_BASE + TPR, 4), ==, UINT32_MAX);
+    bench_store(b, b->m->mem, LAPIC_BASE + TPR, 4, 0);
+    port_current = &t.cpu[0].port;
+    g_assert_cmphex(bench_load(b, b->m->mem, LAPIC_BASE + TPR, 4), ==, 0x30);
+    g_assert_true(fake_wrmsr(&t.cpu[1], b, APICBASE, LAPIC_BASE));
+    g_assert_true(fake_wrmsr(&t.cpu[1], b, APICBASE, LAPIC_BASE | BASE_EN));
+    g_assert_true(fake_wrmsr(&t.cpu[0], b, APICBASE, (LAPIC_BASE + 0x2000) | BASE_EN));
+    g_assert_cmphex(bench_load(b, b->m->mem, LAPIC_BASE + TPR, 4), ==, UINT32_MAX);
+    g_assert_cmphex(bench_load(b, b->m->mem, LAPIC_BASE + 0x2000 + TPR, 4), ==, 0x30);
+    port_current = &t.cpu[1].port;
+    g_assert_cmphex(bench_load(b, b->m->mem, LAPIC_BASE + ID, 4), ==, 1 << 24);
+    port_current = NULL;
+}
+
+static void init_forgets_an_earlier_start_up(Bench *b)
+{
+    Two t;
+    make(b, &t);
+    wr(b, "l0", ICR2, 1 << 24);
+    wr(b, "l0", ICR, 0x4600 | 0x9a);
+    g_assert_cmphex(t.cpu[1].port.pending, ==, PORT_SIPI);
+    wr(b, "l0", ICR, 0x4500);
+    g_assert_cmphex(t.cpu[1].port.pending, ==, PORT_INIT);
+    wr(b, "l0", ICR, 0x4600 | 0x9b);
+    g_assert_cmphex(t.cpu[1].port.pending, ==, PORT_INIT | PORT_SIPI);
+    g_assert_cmphex(t.cpu[1].port.sipi_vector, ==, 0x9b);
+}
+
 static const BenchCase cases[] = {
     { "after reset", NULL, after_reset },
     { "an edge from the IOAPIC", NULL, an_edge_from_the_io_apic },
@@ -528,6 +587,8 @@ static const BenchCase cases[] = {
     { "an external interrupt from nobody", NULL, an_external_interrupt_from_nobody },
     { "message-signalled interrupts", NULL, message_signalled_interrupts },
     { "x2APIC", NULL, x2apic },
+    { "every CPU sees its own", NULL, every_cpu_sees_its_own },
+    { "INIT forgets an earlier start-up", NULL, init_forgets_an_earlier_start_up },
     { "the CPU is kicked once", NULL, the_cpu_is_kicked_once },
     { 0 }
 };

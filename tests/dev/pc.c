@@ -335,6 +335,58 @@ static void acpi_tables_add_up(Bench *b)
     }
 }
 
+static void mp_tables_add_up(Bench *b)
+{
+    const uint32_t base = 0xf0000;
+    for (unsigned n = 1; n <= ACPI_MAX_CPUS; n++) {
+        AcpiInfo info = { n, 1 };
+        for (unsigned i = 0; i < n; i++)
+            info.apic_id[i] = 2 * i;
+        g_autoptr(GByteArray) t = mp_tables(&info, base);
+        uint8_t sum = 0;
+        g_assert_cmpmem(t->data, 4, "_MP_", 4);
+        for (unsigned i = 0; i < 16; i++)
+            sum += t->data[i];
+        g_assert_cmphex(sum, ==, 0);
+        uint32_t at = le32_at(t, 4) - base, len = le32_at(t, at + 4) & 0xffff;
+        g_assert_cmpmem(t->data + at, 4, "PCMP", 4);
+        g_assert_cmpuint(at + len, ==, t->len);
+        for (unsigned i = 0; i < len; i++)
+            sum += t->data[at + i];
+        g_assert_cmphex(sum, ==, 0);
+        unsigned entries = le32_at(t, at + 34) & 0xffff, p = at + 44, cpus = 0, boot = 0;
+        for (unsigned i = 0; i < entries; i++) {
+            if (t->data[p] == 0) {
+                g_assert_cmpuint(t->data[p + 1], ==, 2 * cpus);
+                cpus++;
+                boot += t->data[p + 3] >> 1;
+            }
+            p += t->data[p] == 0 ? 20 : 8;
+        }
+        g_assert_cmpuint(p, ==, t->len);
+        g_assert_cmpuint(cpus, ==, n);
+        g_assert_cmpuint(boot, ==, 1);
+    }
+}
+
+/* Sixty-four processors: an APIC each, at one address, and what the memory map shows is the first one's. */
+static void many_processors(Bench *b)
+{
+    GError *err = NULL;
+    PcConfig config = { .ram = 64 << 20, .n_cpus = 64, .topology = { .threads = 2, .cores = 3, .dies = 1 } };
+    Pc *pc = pc_new(b->m, &config, &err);
+    g_assert_no_error(err);
+    machine_reset_devices(b->m);
+    FakeCpu cpu[2];
+    fake_cpu(&cpu[0], b, "lapic0");
+    fake_cpu(&cpu[1], b, "lapic63");
+    g_assert_cmphex(bench_load(b, b->m->mem, LAPIC_BASE + 0x20, 4), ==, 0);
+    port_current = &cpu[1].port;
+    g_assert_cmphex(bench_load(b, b->m->mem, LAPIC_BASE + 0x20, 4), ==, (10 << 3 | 1 << 1 | 1) << 24);
+    port_current = NULL;
+    pc_free(pc);
+}
+
 static const BenchCase cases[] = {
     { "the timer by way of the APICs", NULL, the_timer_by_way_of_the_apics },
     { "the timer by way of the 8259", NULL, the_timer_by_way_of_the_8259 },
@@ -349,6 +401,8 @@ static const BenchCase cases[] = {
     { "user devices", NULL, user_devices },
     { "a board that cannot be", NULL, a_board_that_cannot_be },
     { "ACPI tables add up", NULL, acpi_tables_add_up },
+    { "MP tables add up", NULL, mp_tables_add_up },
+    { "many processors", NULL, many_processors },
     { 0 }
 };
 

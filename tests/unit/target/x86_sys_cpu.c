@@ -483,6 +483,51 @@ static void mxcsr(void)
     fake_free(f);
 }
 
+/* What CPUID says of where a CPU stands: the manuals' own example is two packages of two cores of two threads. */
+static void topology(void)
+{
+    static const struct { X86Topology t; unsigned index; uint32_t id; } ids[] = {
+        { { 0 }, 0, 0 }, { { 0 }, 5, 5 }, { { 1, 1, 1 }, 63, 63 }, { { 2, 2, 1 }, 7, 7 }, { { 2, 3, 1 }, 5, 5 },
+        { { 2, 3, 1 }, 6, 8 }, { { 3, 1, 1 }, 3, 4 }, { { 1, 64, 1 }, 63, 63 }, { { 2, 3, 2 }, 6, 8 }, { { 2, 3, 2 }, 12, 16 },
+    };
+    for (unsigned i = 0; i < G_N_ELEMENTS(ids); i++)
+        g_assert_cmphex(x86_apic_id(&ids[i].t, ids[i].index), ==, ids[i].id);
+
+    GError *err = NULL;
+    const X86Model *amd = x86_model_parse("max", &err), *other = x86_model_parse("max,vendor=GenuineIntel", &err);
+    g_assert_no_error(err);
+    X86Cpu *c = x86_cpu_new(amd, NULL);
+    uint32_t r[4];
+    c->topology = (X86Topology){ .threads = 2, .cores = 3, .dies = 1 };
+    c->port.cpu_index = 9;
+    c->apic_id = x86_apic_id(&c->topology, 9);          /* package 1, core 1, thread 1 */
+    g_assert_cmphex(c->apic_id, ==, 0xb);
+    x86_cpuid(c, 1, 0, r);
+    g_assert_cmphex(r[1], ==, 0x0b080800);
+    g_assert_cmphex(r[3] >> 28 & 1, ==, 1);
+    static const uint32_t want[][4] = { { 1, 2, 0x100, 0xb }, { 3, 6, 0x201, 0xb }, { 0, 0, 2, 0xb } };
+    for (unsigned sub = 0; sub < 3; sub++) {
+        x86_cpuid(c, 0xb, sub, r);
+        g_assert_cmpmem(r, sizeof r, want[sub], sizeof r);
+    }
+    x86_cpuid(c, 0x80000001, 0, r);
+    g_assert_cmphex(r[2] >> 1 & 1, ==, 1);
+    x86_cpuid(c, 0x80000008, 0, r);
+    g_assert_cmphex(r[2], ==, 0x3005);
+    x86_cpuid(c, 0x8000001e, 0, r);
+    g_assert_cmphex(r[0], ==, 0xb);
+    g_assert_cmphex(r[1], ==, 0x101);
+    g_assert_cmphex(r[2], ==, 1);
+    c->model = other;
+    x86_cpuid(c, 0x80000001, 0, r);
+    g_assert_cmphex(r[2] >> 1 & 1, ==, 0);
+    x86_cpuid(c, 0x80000008, 0, r);
+    g_assert_cmphex(r[2], ==, 0);
+    x86_cpu_free(c);
+    x86_model_free(amd);
+    x86_model_free(other);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -499,5 +544,6 @@ int main(int argc, char **argv)
     g_test_add_func("/x86/cpu/ldt-tr", ldt_and_tr);
     g_test_add_func("/x86/cpu/save-restore", save_restore);
     g_test_add_func("/x86/cpu/mxcsr", mxcsr);
+    g_test_add_func("/x86/cpu/topology", topology);
     return g_test_run();
 }

@@ -18,7 +18,7 @@ typedef enum HostKind {
     HK_GV,      /* g = op(a)                   pmovmskb, cvttsd2si, pextrw, movd */
     HK_FVV,     /* flags = op(a, b)            ucomisd, ptest: i32, CF PF ZF SF OF at their EFLAGS places */
     HK_VSHI,    /* d = op(a), imm8, /digit     psrldq, psllw imm */
-    HK_GGG,     /* g = op(a, g)                crc32 */
+    HK_GGG,     /* g = op(a, g)                crc32; pdep: a in VEX.vvvv */
 } HostKind;
 
 enum {
@@ -28,6 +28,7 @@ enum {
     HOF_W     = 8,      /* REX.W / VEX.W when the general operand is i64 (cvtsi2sd, movq, pinsrq ...) */
     HOF_STORE = 16,     /* r/m is the general destination: the vector is in the reg field (movd, pextrb) */
     HOF_LEGACY = 32,    /* has no VEX form (crc32, sha) */
+    HOF_VEX   = 128,    /* has only the VEX form */
     HOF_BYTE  = 64,     /* the general operand b is a byte register: REX for spl, bpl, sil, dil (crc32b) */
 };
 

@@ -282,3 +282,22 @@ HOST_FN(PTEST)
     }
     return (both ? 0 : ZF) | (only_b ? 0 : CF);
 }
+
+/* --- BMI2: the bits of a go where b has ones, and come from there */
+
+HOST_FN(PDEP)
+{
+    uint64_t r = 0;
+    for (uint64_t m = gsize == 4 ? (uint32_t)b.g : b.g, from = a.g; m; m &= m - 1, from >>= 1)
+        r |= from & 1 ? m & -m : 0;
+    return r;
+}
+
+HOST_FN(PEXT)
+{
+    uint64_t r = 0;
+    unsigned n = 0;
+    for (uint64_t m = gsize == 4 ? (uint32_t)b.g : b.g; m; m &= m - 1, n++)
+        r |= (uint64_t)!!(a.g & m & -m) << n;
+    return r;
+}

@@ -153,7 +153,7 @@ static bool slot(Parser *p, uint32_t *out)
     if (!word(p, name, sizeof name))
         return false;
     for (*out = 0; *out < p->ir->n_slots; (*out)++) {
-        if (!strcmp(p->ir->slots->slot[*out].name, name))
+        if (p->ir->slots->slot[*out].name && !strcmp(p->ir->slots->slot[*out].name, name))
             return true;
     }
     return bad(p, "no such slot");

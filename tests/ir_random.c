@@ -177,7 +177,7 @@ static void op_host(Gen *g)
     IrType wide = r->flags & HOF_W && chance(g, 50) ? I64 : I32, t = V128T;
     Val a = VAL_NONE, b = VAL_NONE, c = VAL_NONE;
 
-    if (r->needs & ~g->host || (r->flags & HOF_FP && !(g->flags & IRR_FP)))
+    if (r->needs & ~g->host || (r->flags & HOF_VEX && !(g->flags & IRR_VEX)) || (r->flags & HOF_FP && !(g->flags & IRR_FP)))
         return;
     switch ((HostKind)r->kind) {
     case HK_VV: case HK_VSHI:

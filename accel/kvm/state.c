@@ -249,7 +249,6 @@ typedef struct XsaveArea {
     V128     ymmh[16];
 } XsaveArea;
 _Static_assert(offsetof(XsaveArea, present) == 512 && offsetof(XsaveArea, ymmh) == 576, "XSAVE layout");
-enum { XCR0_X87 = 1, XCR0_SSE = 2, XCR0_AVX = 4 };
 
 static int put_xsave(KvmVcpu *v)
 {
@@ -265,11 +264,13 @@ static int put_xsave(KvmVcpu *v)
     x.mxcsr = x86_mxcsr(c);
     for (unsigned i = 0; i < 8; i++)
         x.st[i] = c->fpr[(c->fpu_top + i) & 7];
-    memcpy(x.xmm, c->xmm, sizeof x.xmm);
+    for (unsigned i = 0; i < 16; i++)
+        x.xmm[i] = c->ymm[i].lo;
     x.present |= XCR0_X87 | XCR0_SSE;
     x.compacted = 0;
     if (x86_has(c, X86F_AVX)) {
-        memcpy(x.ymmh, c->ymmh, sizeof x.ymmh);
+        for (unsigned i = 0; i < 16; i++)
+            x.ymmh[i] = c->ymm[i].hi;
         x.present |= XCR0_AVX;
     }
     memcpy(&v->xsave, &x, sizeof x);
@@ -293,11 +294,10 @@ static int get_xsave(KvmVcpu *v)
     c->fdp = x.fdp;
     for (unsigned i = 0; i < 8; i++)
         c->fpr[(c->fpu_top + i) & 7] = x.st[i];
-    memcpy(c->xmm, x.xmm, sizeof x.xmm);
-    if (x.present & XCR0_AVX)
-        memcpy(c->ymmh, x.ymmh, sizeof x.ymmh);
-    else
-        memset(c->ymmh, 0, sizeof c->ymmh);
+    for (unsigned i = 0; i < 16; i++) {
+        c->ymm[i].lo = x.xmm[i];
+        c->ymm[i].hi = x.present & XCR0_AVX ? x.ymmh[i] : (V128){ .u64 = { 0, 0 } };
+    }
     x86_set_mxcsr(c, x.mxcsr);
     return 0;
 }

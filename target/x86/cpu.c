@@ -10,7 +10,9 @@
 
 #define HOT(n) (offsetof(X86Cpu, s.hot) + 8 * (n))
 #define GPR(n, i) [X_RAX + (i)] = { n, I64, HOT(i) }
-#define XMM(i) [X_XMM0 + (i)] = { "xmm" #i, V128T, offsetof(X86Cpu, xmm) + 16 * (i) }
+#define XMM(i) \
+    [X_XMM0 + (i)] = { "xmm" #i, V128T, offsetof(X86Cpu, ymm[i].lo) }, \
+    [X_YMMH0 + (i)] = { "ymmh" #i, V128T, offsetof(X86Cpu, ymm[i].hi) }
 #define BASE(n, i) [X_ES_BASE + (i)] = { n "_base", I64, HOT(22 + (i)) }
 
 static const Slot slots[X_N_SLOTS] = {
@@ -39,7 +41,7 @@ static const Slot slots[X_N_SLOTS] = {
 
 const SlotTable x86_slots = { slots, X_N_SLOTS, X_PC };
 
-_Static_assert((int)X_N_SLOTS <= 64, "SLOT_BIT has 64 bits");
+_Static_assert((int)X_N_SLOTS <= MAX_SLOTS && (int)X_CC_D < (int)X_YMMH0, "SlotSet has 128 bits");
 _Static_assert((int)X86F_N <= 256, "X86Model.has has 256 bits");
 
 /* --- saved state */
@@ -51,6 +53,7 @@ static const Field table_state[] = { FIELD(X86Table, base), FIELD(X86Table, limi
 static const Field vec_state[] = {
     { .name = "u64", .type = FT_U64, .at = 0, .size = 8, .count = 2 }, { 0 }
 };
+static const Field ymm_state[] = { FIELD_SUB(X86Ymm, lo, 1, vec_state), FIELD_SUB(X86Ymm, hi, 1, vec_state), { 0 } };
 static const Field fpr_state[] = {
     { .name = "mant", .type = FT_U64, .at = offsetof(X86Fpr, mant), .size = 8, .count = 1 },
     { .name = "exp", .type = FT_U16, .at = offsetof(X86Fpr, exp), .size = 2, .count = 1 }, { 0 }
@@ -58,7 +61,7 @@ static const Field fpr_state[] = {
 
 const Field x86_state[] = {
     { .name = "hot", .type = FT_U64, .at = offsetof(X86Cpu, s.hot), .size = 8, .count = 32 },
-    FIELD_SUB(X86Cpu, xmm, 16, vec_state), FIELD_SUB(X86Cpu, ymmh, 16, vec_state),
+    FIELD_SUB(X86Cpu, ymm, 16, ymm_state),
     FIELD(X86Cpu, mxcsr), FIELD_SUB(X86Cpu, fpr, 8, fpr_state),
     FIELD(X86Cpu, fcw), FIELD(X86Cpu, fsw), FIELD(X86Cpu, fop), FIELD(X86Cpu, fpu_top),
     FIELD(X86Cpu, fpu_empty),
@@ -140,8 +143,7 @@ void x86_init_reset(X86Cpu *c)
 
 void x86_reset(X86Cpu *c)
 {
-    memset(c->xmm, 0, sizeof c->xmm);
-    memset(c->ymmh, 0, sizeof c->ymmh);
+    memset(c->ymm, 0, sizeof c->ymm);
     memset(c->fpr, 0, sizeof c->fpr);
     c->fcw = 0x40;
     c->fsw = c->fop = c->fcs = c->fds = 0;

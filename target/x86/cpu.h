@@ -63,7 +63,8 @@ enum {
     X_CR4,                                      /* i64: read only, for checks: MOV to CR4 goes through x86_set_cr() */
     X_SHADOW,                                   /* i8: 1 after STI and MOV SS, see X86Cpu.shadow */
     X_CC_D,             /* i64 */
-    X_N_SLOTS
+    X_YMMH0 = 64,       /* v128, 16 of them: upper halves; X_XMM0 + n lies right below X_YMMH0 + n in the struct */
+    X_N_SLOTS = X_YMMH0 + 16
 };
 extern const SlotTable x86_slots;
 
@@ -73,8 +74,9 @@ extern const SlotTable x86_slots;
 #define SLOTS_FL   (SLOTS_CC | 1ull << X_EFLAGS)
 #define SLOTS_BASE (0x3full << X_ES_BASE)
 #define SLOTS_XMM  (0x1ffffull << X_XMM0)       /* with XMM_TMP */
-#define SLOT_BIT(s) (1ull << (s))               /* all slots are below 64 */
+#define SLOT_BIT(s) (1ull << (s))               /* of SlotSet.w[0], where all are but the upper halves */
 #define SLOTS_ALL  (~0ull)
+#define SLOTS_YMMH 0xffffull                    /* of SlotSet.w[1] */
 
 typedef struct X86Seg {         /* attr: bits 8..23 of the descriptor's second word at their places (0x00f0ff00) */
     uint16_t sel;
@@ -85,6 +87,8 @@ typedef struct X86Seg {         /* attr: bits 8..23 of the descriptor's second w
 enum { SEG_TYPE = 0xf00, SEG_S = 0x1000, SEG_DPL_SHIFT = 13, SEG_P = 0x8000, SEG_L = 0x200000, SEG_DB = 0x400000, SEG_G = 0x800000 };
 
 typedef struct X86Table { uint64_t base; uint16_t limit; } X86Table;
+
+typedef struct X86Ymm { V128 lo /* XMM */, hi; } __attribute__((aligned(32))) X86Ymm;
 
 typedef union X86Fpr { struct { uint64_t mant; uint16_t exp; }; uint8_t b[16]; } X86Fpr;
 
@@ -97,6 +101,7 @@ enum {
     EFER_SCE = 1, EFER_LME = 256, EFER_LMA = 1024, EFER_NXE = 2048, EFER_FFXSR = 1 << 14, EFER_AIBRSE = 1 << 21,
 };
 #define CR0_PG 0x80000000u
+enum { XCR0_X87 = 1, XCR0_SSE = 2, XCR0_AVX = 4 };
 
 /* Vectors */
 enum {
@@ -114,7 +119,8 @@ enum {
     MODE_FPU_NM = 1 << 7,       /* CR0.TS or EM: x87/MMX raise #NM; with TS, SSE too */
     MODE_SSE_UD = 1 << 8,       /* CR4.OSFXSR clear or CR0.EM: SSE raises #UD */
     MODE_FPEXC = 1 << 9,        /* MXCSR unmasks some exception: SSE FP goes the checked way */
-    /* bits 10..12 are free: x87 helpers index the register stack with the TOP of the CPU struct, so that code need not
+    MODE_AVX_UD = 1 << 10,      /* CR4.OSXSAVE clear or XCR0 without SSE and AVX: AVX raises #UD */
+    /* bits 11, 12 are free: x87 helpers index the register stack with the TOP of the CPU struct, so that code need not
      * be translated once per TOP */
     MODE_REAL = 1 << 13,        /* real or virtual-8086 mode */
     MODE_LIMITS = 1 << 14,      /* some segment is not flat 4 GiB (or expands down, or is null): check limits */
@@ -175,8 +181,8 @@ enum { X86_WALKS = 128 };
 typedef struct X86Cpu {
     CpuState        s;          /* first; GPRs hot[0..15], PC hot[16], CC_A.. hot[17..19], CC_OP/CC_CF hot[20] lo/hi,
                                  * EFLAGS hot[21], segment bases hot[22..27], CC_D hot[28] */
-    V128            xmm[16], xmm_tmp;
-    V128            ymmh[16];
+    X86Ymm          ymm[16];    /* halves side by side: generated code reads and writes both at once */
+    V128            xmm_tmp;
     uint32_t        mxcsr;      /* guest's; sticky flags of the run are merged when someone looks: x86_mxcsr() */
 
     /* x87: fpr[] by physical number; TOP in fpu_top; tag: bit i set = register i empty */

@@ -7,7 +7,7 @@
 #include <string.h>
 #include "target/x86/decode.h"
 
-enum { N_MAPS = 4, MAX_DECS = 2048, MAX_CELLS = 32768, MAX_LISTS = 32768 };
+enum { MAX_DECS = 2048, MAX_CELLS = 32768, MAX_LISTS = 32768 };
 
 /* cell[pfx * 16 + reg * 2 + is_reg] or, not grouped, cell[pfx]: the index of a list in lists[]. */
 typedef struct OpcodeEntry { uint16_t cells; bool has_modrm, grouped; } OpcodeEntry;
@@ -35,11 +35,39 @@ static int hex_byte(const char *s, unsigned n)
 
 static void bad_row(const X86Row *row) { g_error("x86 row \"%s\" \"%s\" does not parse", row->opcode, row->operands); }
 
+/* "VEX.128.66.0F38.W0": what is not said may be anything, but without 66, F2, F3 there must be none of them. */
+static unsigned parse_vex(X86Dec *d, const X86Row *row)
+{
+    static const struct { char name[5]; uint8_t pfx, map, l, w; } parts[] = {
+        { "128", .l = 1 }, { "LZ", .l = 1 }, { "256", .l = 2 }, { "LIG", 0 }, { "NP", 0 }, { "66", .pfx = PFX_66 },
+        { "F3", .pfx = PFX_F3 }, { "F2", .pfx = PFX_F2 }, { "0F", .map = 1 }, { "0F38", .map = 2 },
+        { "0F3A", .map = 3 }, { "W0", .w = 1 }, { "W1", .w = 2 }, { "WIG", 0 },
+    };
+    unsigned len = strcspn(row->opcode, " ");
+    d->pfx = PFX_NONE;
+    for (unsigned at = 4; at < len;) {
+        unsigned n = strcspn(row->opcode + at, ". "), i = 0;
+        while (i < G_N_ELEMENTS(parts) && (strlen(parts[i].name) != n || memcmp(parts[i].name, row->opcode + at, n)))
+            i++;
+        if (i == G_N_ELEMENTS(parts))
+            bad_row(row);
+        d->pfx = parts[i].pfx ? parts[i].pfx : d->pfx;
+        d->map |= parts[i].map;
+        d->vex_l |= parts[i].l;
+        d->vex_w |= parts[i].w;
+        at += n + 1;
+    }
+    if (!d->map)
+        bad_row(row);
+    d->map += MAP_VEX;
+    return len + 1;
+}
+
 static void parse_opcode(X86Dec *d, const X86Row *row)
 {
-    bool have_opcode = false, escaped = false;
+    bool have_opcode = false, escaped = false, vex = !strncmp(row->opcode, "VEX.", 4);
     d->digit = -1;
-    for (const char *s = row->opcode; *s;) {
+    for (const char *s = row->opcode + (vex ? parse_vex(d, row) : 0); *s;) {
         unsigned n = strcspn(s, " ");
         int byte = hex_byte(s, MIN(n, 2));
         if (n == 2 && !memcmp(s, "NP", 2)) {
@@ -53,9 +81,9 @@ static void parse_opcode(X86Dec *d, const X86Row *row)
             else if (s[1] != 'r')
                 bad_row(row);
         } else if (byte >= 0 && !have_opcode) {
-            if (!escaped && n == 2 && (byte == 0x66 || byte == 0xf2 || byte == 0xf3) && s[2] == ' ') {
+            if (!vex && !escaped && n == 2 && (byte == 0x66 || byte == 0xf2 || byte == 0xf3) && s[2] == ' ') {
                 d->pfx = byte == 0x66 ? PFX_66 : byte == 0xf3 ? PFX_F3 : PFX_F2;
-            } else if (!escaped && byte == 0x0f) {
+            } else if (!vex && !escaped && byte == 0x0f) {
                 escaped = true;
                 d->map = 1;
             } else if (d->map == 1 && (byte == 0x38 || byte == 0x3a) && s[2] == ' ') {
@@ -88,8 +116,8 @@ static int parse_size(const char *s, unsigned n)
 {
     static const struct { char name[3]; uint8_t size; } sizes[] = {
         { "", OSZ_NONE }, { "b", 1 }, { "bs", 1 }, { "w", 2 }, { "d", 4 }, { "q", 8 }, { "v", OSZ_V }, { "z", OSZ_Z },
-        { "y", OSZ_Y }, { "dq", 16 }, { "x", 16 }, { "ps", 16 }, { "pd", 16 }, { "ss", 4 }, { "sd", 8 },
-        { "a", OSZ_NONE }, { "p", OSZ_NONE }, { "s", OSZ_NONE }, { "t", OSZ_NONE },
+        { "y", OSZ_Y }, { "dq", 16 }, { "qq", 32 }, { "x", OSZ_X }, { "ss", 4 }, { "sd", 8 }, { "xh", OSZ_XH },
+        { "xq", OSZ_XQ }, { "xe", OSZ_XE }, { "a", OSZ_NONE }, { "p", OSZ_NONE }, { "s", OSZ_NONE }, { "t", OSZ_NONE },
     };
     for (unsigned i = 0; i < G_N_ELEMENTS(sizes); i++)
         if (strlen(sizes[i].name) == n && !memcmp(sizes[i].name, s, n))
@@ -118,6 +146,7 @@ static void parse_operand(X86Dec *d, X86Op *op, const char *s, unsigned n, const
     static const struct { char letter; uint8_t kind; } letters[] = {
         { 'E', OPK_E }, { 'G', OPK_G }, { 'R', OPK_R }, { 'Z', OPK_Z }, { 'M', OPK_M }, { 'I', OPK_I }, { 'J', OPK_J },
         { 'O', OPK_O }, { 'A', OPK_A }, { 'V', OPK_V }, { 'W', OPK_W }, { 'U', OPK_U }, { 'Q', OPK_Q },
+        { 'H', OPK_H }, { 'B', OPK_B }, { 'L', OPK_L },
         { 'P', OPK_NONE }, { 'N', OPK_NONE }, { 'S', OPK_NONE }, { 'C', OPK_NONE }, { 'D', OPK_NONE },
         { 'X', OPK_NONE }, { 'Y', OPK_NONE },
     };
@@ -131,12 +160,12 @@ static void parse_operand(X86Dec *d, X86Op *op, const char *s, unsigned n, const
         bad_row(row);
     op->kind = letters[i].kind;
     op->size = size;
-    bool vector = size == 16 || (n == 3 && s[1] == 's' && (s[2] == 's' || s[2] == 'd'));
+    bool vector = size == 16 || size == 32 || size >= OSZ_X || (n == 3 && s[1] == 's' && (s[2] == 's' || s[2] == 'd'));
     if (op->kind == OPK_M && vector)
         op->kind = OPK_MV;
-    if (op->kind == OPK_V || op->kind == OPK_U)
-        op->size = 16;
-    if (strchr("EGRMVWUQPNSCD", *s))
+    if (op->kind == OPK_H || op->kind == OPK_B)
+        d->vvvv = true;
+    if (strchr("EGRMVWUQPNSCDHBL", *s))
         d->has_modrm = true;
     if (strchr("EMWQ", *s))
         d->rm_op = op - d->op;
@@ -224,7 +253,7 @@ static void make_entry(Tables *tb, OpcodeEntry *e, const uint16_t *ids, unsigned
 static void make_tables(void)
 {
     static const X86Row *const lists[] = { x86_rows_alu, x86_rows_bits, x86_rows_flow, x86_rows_string, x86_rows_sys, x86_rows_sse,
-                                           x86_rows_x87 };
+                                           x86_rows_x87, x86_rows_bmi };
     Tables *tb = g_new0(Tables, 1);
     uint16_t *next = g_new0(uint16_t, MAX_DECS * 8), *node_dec = g_new0(uint16_t, MAX_DECS * 8);
     uint16_t first[N_MAPS][256] = { 0 }, last[N_MAPS][256] = { 0 };
@@ -288,7 +317,7 @@ static unsigned decode_prefixes(X86Trans *t, const uint8_t *p)
 {
     unsigned n = 0;
     bool ad = false;
-    t->rex = 0;
+    t->rex = t->vex_l = 0;
     t->lock = t->repz = t->repnz = t->data16 = false;
     t->seg_override = -1;
     for (; n < X86_MAX_LEN; n++) {
@@ -366,7 +395,10 @@ static unsigned decode_mem(X86Trans *t, X86Args *a, const uint8_t *p)
         if (base == 4) {
             uint8_t sib = p[n++];
             unsigned index = (sib >> 3 & 7) | (t->rex & 2) << 2;
-            if (index != 4) {
+            if (a->row->flags & R_VSIB) {
+                a->vindex = index;
+                a->scale = sib >> 6;
+            } else if (index != 4) {
                 a->index = index;
                 a->scale = sib >> 6;
             }
@@ -439,6 +471,15 @@ static unsigned decode_imm(X86Trans *t, X86Args *a, const X86Op *op, const uint8
     return n;
 }
 
+static bool fits_vex(const X86Trans *t, const X86Dec *d, uint8_t modrm)
+{
+    if ((d->vex_l && d->vex_l != 1 + t->vex_l) || (d->vex_w && d->vex_w != 1 + t->vex_w) || (!d->vvvv && t->vvvv))
+        return false;
+    if (d->row->flags & R_VSIB && ((modrm & 7) != 4 || t->adsize == 2))
+        return false;
+    return !(d->row->flags & R_AVX2 && t->vex_l) || x86_has((const X86Cpu *)t->req->cpu, X86F_AVX2);
+}
+
 static inline bool fits(const X86Trans *t, const X86Dec *d, uint8_t modrm)
 {
     const X86Row *row = d->row;
@@ -448,7 +489,28 @@ static inline bool fits(const X86Trans *t, const X86Dec *d, uint8_t modrm)
         return false;
     if (row->flags & (R_ONLY64 | R_NO64) && !!(row->flags & R_ONLY64) != t->code64)
         return false;
+    if (x86_dec_vex(d) && !fits_vex(t, d, modrm))
+        return false;
     return !row->feature || x86_has((const X86Cpu *)t->req->cpu, row->feature);
+}
+
+/* VEX (SDM vol. 2, 2.3.5): p: what follows C4 or C5; the opcode map, 0: #UD.  Its bits come as REX would say them.
+ * Outside 64-bit mode there are eight registers and W widens nothing, though rows may want it. */
+static unsigned decode_vex(X86Trans *t, const uint8_t *p, bool three)
+{
+    static const uint8_t repeat[4] = { 0, 0, 0xf3, 0xf2 };
+    uint8_t last = p[three], rxb = three ? ~p[0] >> 5 & 7 : (~p[0] >> 5 & 4);
+    unsigned map = three ? p[0] & 31 : 1;
+    if (t->lock || t->data16 || t->repz || t->repnz || t->rex || map < 1 || map > 3)
+        return 0;
+    t->vex_w = three && last & 0x80;
+    t->vvvv = ~last >> 3 & (t->code64 ? 15 : 7);
+    t->vex_l = last >> 2 & 1;
+    t->rex = 0x40 | (t->code64 ? t->vex_w << 3 | rxb : 0);
+    t->data16 = (last & 3) == 1;
+    t->repz = repeat[last & 3] == 0xf3;
+    t->repnz = repeat[last & 3] == 0xf2;
+    return MAP_VEX + map;
 }
 
 X86DecStatus x86_decode(X86Trans *t, X86Args *a, const uint8_t *p, const X86Dec **dec, unsigned *len)
@@ -468,6 +530,14 @@ X86DecStatus x86_decode(X86Trans *t, X86Args *a, const uint8_t *p, const X86Dec 
             op = p[n++];
         }
         *len = n;
+    } else if ((op & 0xfe) == 0xc4 && (t->code64 || (p[n] >= 0xc0 && !(t->mode & MODE_REAL)))) {
+        bool three = op == 0xc4;        /* else LES, LDS, whose operand is in memory */
+        map = decode_vex(t, p + n, three);
+        n += 1 + three;
+        op = p[n++];
+        *len = n;
+        if (!map)
+            return DEC_UD;
     }
     const OpcodeEntry *e = &tb->entry[map][op];
     unsigned pfx = t->repz ? 2 : t->repnz ? 3 : t->data16;

@@ -47,6 +47,6 @@ void x86_dump(const CpuState *s, GString *out)
         g_string_append_printf(out, "FPR%u=%016" PRIx64 " %04x%c", i, c->fpr[i].mant, c->fpr[i].exp,
                                i % 2 ? '\n' : ' ');
     for (unsigned i = 0; i < 16; i++)
-        g_string_append_printf(out, "XMM%02u=%016" PRIx64 "%016" PRIx64 "%c", i, c->xmm[i].u64[1],
-                               c->xmm[i].u64[0], i % 2 ? '\n' : ' ');
+        g_string_append_printf(out, "XMM%02u=%016" PRIx64 "%016" PRIx64 "%c", i, c->ymm[i].lo.u64[1],
+                               c->ymm[i].lo.u64[0], i % 2 ? '\n' : ' ');
 }

@@ -212,7 +212,7 @@ static unsigned compare_strings(X86Cpu *c, uint32_t word, uint64_t eax, uint64_t
 {
     static bool (*const aggregate[4])(const StrOp *, unsigned) = { equal_any, in_ranges, equal_each,
                                                                    equal_ordered };
-    const V128 *a = &c->xmm[word >> STR_A & 15], *b = &c->xmm_tmp;
+    const V128 *a = &c->ymm[word >> STR_A & 15].lo, *b = &c->xmm_tmp;
     unsigned format = word & 3, polarity = word >> 4 & 3, res = 0;
     bool wide = word & STR_WIDE;
     StrOp o = { .n = format & 1 ? 8 : 16 };
@@ -252,7 +252,7 @@ uint32_t sse_pcmpstrm(CpuState *s, uint32_t word, uint64_t eax, uint64_t edx)
     V128 r = { .u64 = { res, 0 } };
     for (unsigned i = 0; i < 16 && word & 0x40; i++)
         r.u8[i] = res >> (n == 8 ? i / 2 : i) & 1 ? 0xff : 0;
-    c->xmm[0] = r;
+    c->ymm[0].lo = r;
     return flags;
 }
 

@@ -372,11 +372,23 @@ static bool x87_is_init(const X86Cpu *c)
 /* XMM8 to 15 are outside the reach of code that is not 64-bit. */
 static unsigned n_xmm(const X86Cpu *c) { return x86_code64(c) ? 16 : 8; }
 
+static void xmm_to_image(const X86Cpu *c, uint8_t *b)
+{
+    for (unsigned i = 0; i < n_xmm(c); i++)
+        memcpy(b + XMM_AT + 16 * i, &c->ymm[i].lo, 16);
+}
+
+static void xmm_from_image(X86Cpu *c, const uint8_t *xmm)
+{
+    for (unsigned i = 0; i < n_xmm(c); i++)
+        memcpy(&c->ymm[i].lo, xmm + 16 * i, 16);
+}
+
 static bool sse_is_init(const X86Cpu *c)
 {
     uint64_t any = 0;
     for (unsigned i = 0; i < n_xmm(c); i++)
-        any |= c->xmm[i].u64[0] | c->xmm[i].u64[1];
+        any |= c->ymm[i].lo.u64[0] | c->ymm[i].lo.u64[1];
     return !any;
 }
 
@@ -397,7 +409,7 @@ static int fxsave(CpuState *s, uint64_t va, uint32_t wide)
     if (sse) {
         put32(b + 24, x86_mxcsr(c));
         put32(b + 28, 0xffff);
-        memcpy(b + XMM_AT, c->xmm, 16 * n_xmm(c));
+        xmm_to_image(c, b);
         part[1].len = 16 * n_xmm(c);
     }
     return !write_parts(c, va, b, part, sse ? 2 : 1);
@@ -414,7 +426,7 @@ static int fxrstor(CpuState *s, uint64_t va, uint32_t wide)
         return !x86_fault(c, EXC_GP, 0);
     x87_from_image(c, b, wide);
     if (sse) {
-        memcpy(c->xmm, b + XMM_AT, 16 * n_xmm(c));
+        xmm_from_image(c, b + XMM_AT);
         x86_set_mxcsr(c, get32(b + 24));
     }
     return 0;
@@ -448,7 +460,7 @@ static int xsave(CpuState *s, uint64_t va, uint32_t wide, uint32_t opt)
         part[n++] = (Part){ 24, 8 };
     }
     if (save & 2) {
-        memcpy(b + XMM_AT, c->xmm, 16 * n_xmm(c));
+        xmm_to_image(c, b);
         part[n++] = (Part){ XMM_AT, 16 * n_xmm(c) };
     }
     put64(b + XS_HEADER, (old & ~rfbm) | (in_use & rfbm));
@@ -459,6 +471,7 @@ static int xsave(CpuState *s, uint64_t va, uint32_t wide, uint32_t opt)
 static int xrstor(CpuState *s, uint64_t va, uint32_t wide)
 {
     X86Cpu *c = x86_cpu(s);
+    static const uint8_t zeros[16 * 16];
     uint8_t b[XS_LEN];
     uint64_t rfbm = requested(c);
     if (misaligned(c, va, 64) || !read_area(c, va, b, XS_LEN))
@@ -476,9 +489,9 @@ static int xrstor(CpuState *s, uint64_t va, uint32_t wide)
     }
     if (rfbm & 2) {
         if (bv & 2)
-            memcpy(c->xmm, b + XMM_AT, 16 * n_xmm(c));
+            xmm_from_image(c, b + XMM_AT);
         else
-            memset(c->xmm, 0, 16 * n_xmm(c));
+            xmm_from_image(c, zeros);
         x86_set_mxcsr(c, get32(b + 24));
     }
     return 0;

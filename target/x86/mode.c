@@ -29,6 +29,8 @@ static uint32_t key_of_control(const X86Cpu *c)
         key |= MODE_FPU_NM;
     if (!(c->cr4 & CR4_OSFXSR) || (c->cr0 & CR0_EM))
         key |= MODE_SSE_UD;
+    if (!(c->cr4 & CR4_OSXSAVE) || (c->xcr0 & (XCR0_SSE | XCR0_AVX)) != (XCR0_SSE | XCR0_AVX))
+        key |= MODE_AVX_UD;
     if ((c->mxcsr & 0x1f80) != 0x1f80)
         key |= MODE_FPEXC;
     if (!(c->cr0 & CR0_PE))

@@ -356,6 +356,8 @@ static Val read_op(X86Trans *t, X86Args *a, const X86Op *op, bool rmw)
         return ir_imm(t->b, I8, 1);
     case OPK_XMM0:
         return x86_get_xmm(t, 0);
+    case OPK_B:
+        return get_gpr(t, t->vvvv, size);
     default:
         return VAL_NONE;
     }
@@ -399,6 +401,9 @@ static void write_op(X86Trans *t, X86Args *a, const X86Op *op, Val v)
     case OPK_REG:
         x86_put_reg(t, op->reg, size, v);
         return;
+    case OPK_B:
+        put_gpr(t, t->vvvv, size, v);
+        return;
     default:
         return;
     }
@@ -437,7 +442,7 @@ static bool run_row(X86Trans *t, X86Args *a, const X86Dec *d)
     const X86Row *row = d->row;
     uint32_t flags = row->flags;
     t->aligned = !(flags & R_NOALIGN);
-    a->dst = a->src = a->src2 = VAL_NONE;
+    a->dst = a->src = a->src2 = a->src3 = VAL_NONE;
     a->size = d->n_ops ? x86_op_size(t, &d->op[0]) : 0;
     if (!a->size)
         a->size = t->opsize;
@@ -456,6 +461,8 @@ static bool run_row(X86Trans *t, X86Args *a, const X86Dec *d)
             a->src = read_op(t, a, &d->op[1], false);
         if (d->n_ops > 2)
             a->src2 = read_op(t, a, &d->op[2], false);
+        if (d->n_ops > 3)
+            a->src3 = read_op(t, a, &d->op[3], false);
     }
     if (!row->fn(t, a))
         return false;

@@ -13,7 +13,7 @@ typedef struct X86Args {
     const struct X86Row *row;
     uint8_t  size;              /* of operand 0 in bytes: 1 2 4 8, 16; without operands: the operand size */
     uint8_t  n_ops;             /* operands the row names */
-    Val      dst, src, src2;    /* operand values in the row's order, VAL_NONE for operands without one; see X86Row.
+    Val      dst, src, src2, src3;      /* operand values in the row's order, VAL_NONE for operands without one; see X86Row.
                                  * On return dst is written to operand 0 unless the row says KEEP */
     int64_t  imm;               /* the (first) immediate, sign-extended (Iw, Iq, moffs: zero-extended).  Ap: offset |
                                  * selector << 32 */
@@ -28,6 +28,7 @@ typedef struct X86Args {
     /* how ea is made: x86_mem() makes it again after rSP or the like has changed */
     int8_t   base, index;       /* registers, or -1; base 16: RIP */
     uint8_t  scale;             /* 0..3 */
+    uint8_t  vindex;            /* R_VSIB: the vector register that indexes */
     int64_t  disp;
 } X86Args;
 
@@ -42,6 +43,7 @@ typedef struct X86Trans {
     uint8_t   adsize;           /* 2 4 8 */
     uint8_t   stksize;          /* 2 4 8: stack address size */
     uint8_t   rex;              /* 0, or 0x40.. */
+    uint8_t   vex_l, vex_w, vvvv;       /* of a VEX prefix; vex_l 0 without one */
     bool      lock, repz /* F3 was the last of F2, F3 */, repnz /* F2 was */, data16 /* 66 */;
     int8_t    seg_override;     /* -1 or ES.. */
     bool      code64;
@@ -77,7 +79,9 @@ typedef bool X86Fn(X86Trans *t, X86Args *a);    /* false: #UD after all */
  * opcode: as in the reference pages: mandatory prefix (66, F2, F3; NP for none of them), REX.W, 0F [38|3A], the opcode
  * byte or "90+r", then /r, /0../7, or the ModRM byte itself ("0F 01 D0", "D9 E8", "D8 C0+i").  "ib", "cd" and the like
  * are for the reader.  A row without a mandatory prefix fits any, but one with R_SSE only none; rows that name the
- * prefix go first.  A row whose feature is absent does not fit.
+ * prefix go first.  A row whose feature is absent does not fit.  With VEX: "VEX.128.66.0F38.W0 F5 /r": 128 (LZ) or
+ * 256, 66 F2 F3 (none: none of them), map, W0 or W1; what is not said may be either.  A row without H or B operand does
+ * not fit if vvvv names a register.
  *
  * operands: a letter and a size.  The driver gives values as integers of the operand's type, vectors as V128T.
  *   E  r/m: register or memory.  G: ModRM.reg.  R: r/m, register only.  Z: register in the opcode ("+r").
@@ -86,10 +90,12 @@ typedef bool X86Fn(X86Trans *t, X86Args *a);    /* false: #UD after all */
  *   I  immediate: a constant of operand 0's type.  J: relative, imm only.  O: memory at an offset in the instruction.
  *   V  xmm of ModRM.reg.  W: xmm of r/m or memory; U: xmm of r/m, register only.  Registers come whole; memory of
  *      fewer than 16 bytes (Wd, Wq, Wss, Wsd, ...) with zeros above, and is stored from the low lanes.
+ *   H  vector of VEX.vvvv.  L: vector of imm8[7:4], which is the Ib that follows.  B: GPR of VEX.vvvv.
  *   Q  mmx or memory (Qq, Qd): an integer if in memory, else no value.  P, N: mmx, no value.
  *   S C D  segment, control, debug register of ModRM.reg: no value.  A: far immediate.  X Y: strings, no value.
  *   AL CL DX rAX (v) eAX (z) XMM0, 1: as named, with value.  ES.. GS, ST, STi: as named, without value.
- *   sizes: b 1, w 2, d and ss 4, q and sd 8, dq x ps pd 16, v operand size, z the same but at most 4, y 4 or 8 by
+ *   sizes: b 1, w 2, d and ss 4, q and sd 8, dq 16, qq 32, x 16 or 32 by VEX.L (16 without), xh xq xe a half, a quarter,
+ *   an eighth of x, v operand size, z the same but at most 4, y 4 or 8 by
  *   REX.W.  Ib is sign-extended; Iv may have 8 bytes.
  *
  * Operand 0 is read unless the row says WRITE, and written unless it says KEEP; a memory operand 0 that is read and
@@ -116,10 +122,14 @@ enum {
     R_FP     = 0x400,           /* SSE floating point: with MODE_FPEXC goes the checked way */
     R_NOALIGN = 0x800,          /* a 16-byte memory operand need not be aligned */
     R_MEMONLY = 0x1000, R_REGONLY = 0x2000,
+    R_AVX    = 0x8000,          /* MODE_AVX_UD: #UD; CR0.TS: #NM */
+    R_AVX2   = 0x10000,         /* with VEX.256 it needs AVX2 too */
+    R_VSIB   = 0x20000,         /* the SIB's index is a vector register */
 };
 
 /* Each translate_*.c exports its rows; decode.c joins the lists (ended by a row with a NULL opcode) at start-up. */
-extern const X86Row x86_rows_alu[], x86_rows_bits[], x86_rows_flow[], x86_rows_string[], x86_rows_sys[], x86_rows_sse[], x86_rows_x87[];
+extern const X86Row x86_rows_alu[], x86_rows_bits[], x86_rows_flow[], x86_rows_string[], x86_rows_sys[], x86_rows_sse[], x86_rows_x87[],
+                    x86_rows_bmi[];
 
 /* translate.c: Target.translate. */
 void x86_translate(Ir *ir, TransReq *req);

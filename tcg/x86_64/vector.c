@@ -134,6 +134,12 @@ static void vex(Gen *g, uint32_t i, const HostRow *r, uint32_t op)
         d = ra_def(g, i, VECS);
         x64_vrr(g, op, d & 15, a & 15, b);
         break;
+    case HK_GGG:
+        a = ra_use(g, ea, GPRS);
+        b = ra_use(g, eb, GPRS);
+        d = ra_def(g, i, GPRS);
+        x64_vrr(g, op, d, a, b);
+        break;
     default:
         a = ra_use(g, ea, VECS);
         /* movss, movsd, movhlps, movlhps, insertps mean something else with memory */
@@ -160,7 +166,7 @@ void x64_host(Gen *g, uint32_t i)
     uint32_t op = row_op(r, gt == I64);
 
     g_assert((r->needs & g->be->features) == r->needs);
-    if (g->be->avx && !(r->flags & HOF_LEGACY))
+    if (r->flags & HOF_VEX || (g->be->avx && !(r->flags & HOF_LEGACY)))
         vex(g, i, r, op);
     else
         legacy(g, i, r, op);

@@ -366,9 +366,26 @@ static void put_modrm(Case *c, Rng *r, Chunk *k, const X86Dec *d, bool ad16)
     }
 }
 
+/* VEX: now and then with fields that make it #UD. */
+static void put_vex_row(Case *c, Rng *r, Chunk *k, const X86Dec *d, bool ad16)
+{
+    static const uint8_t pp[] = { [PFX_66] = 1, [PFX_F3] = 2, [PFX_F2] = 3 };
+    bool l = d->vex_l && !chance(r, 20) ? d->vex_l == 2 : chance(r, 2), w = d->vex_w ? d->vex_w == 2 : chance(r, 2);
+    unsigned vvvv = d->vvvv || chance(r, 20) ? rnd(r, 16) : 0, rxb = c->kind == K_LONG ? rnd(r, 8) : 0;
+    put(k, 0xc4, 1);
+    put(k, (~rxb & 7) << 5 | (d->map - MAP_VEX), 1);
+    put(k, w << 7 | (~vvvv & 15) << 3 | l << 2 | (d->pfx > PFX_NONE ? pp[d->pfx] : 0), 1);
+    put(k, d->opcode, 1);
+    if (d->has_modrm)
+        put_modrm(c, r, k, d, ad16);
+    for (unsigned i = 0; i < d->n_ops; i++)
+        if (d->op[i].kind == OPK_I)
+            put(k, rnd(r, 256), 1);
+}
+
 static void put_row(Case *c, Rng *r, Chunk *k, const X86Dec *d)
 {
-    bool ad = chance(r, 10), data16 = d->pfx == PFX_66 || (d->pfx == PFX_ANY && chance(r, 5));
+    bool ad = chance(r, 10), data16 = (d->pfx == PFX_66 && !x86_dec_vex(d)) || (d->pfx == PFX_ANY && chance(r, 5));
     bool string = d->map == 0 && ((d->opcode >= 0xa4 && d->opcode <= 0xaf) || (d->opcode & 0xfc) == 0x6c);
     bool lock = chance(r, d->row->flags & R_LOCK ? 4 : 60);
     if (ad)
@@ -379,6 +396,10 @@ static void put_row(Case *c, Rng *r, Chunk *k, const X86Dec *d)
         put(k, PICK(r, ((const uint8_t[]){ 0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65 })), 1);
     if (lock)
         put(k, 0xf0, 1);
+    if (x86_dec_vex(d)) {
+        put_vex_row(c, r, k, d, c->kind != K_LONG && is16(c) != ad);
+        return;
+    }
     if (d->pfx == PFX_F3 || d->pfx == PFX_F2)
         put(k, d->pfx == PFX_F3 ? 0xf3 : 0xf2, 1);
     else if (d->pfx == PFX_ANY && chance(r, string ? 2 : 20))
@@ -913,7 +934,7 @@ static void set_cpu(const Case *k, X86Cpu *c)
     c->fcw = k->fcw;
     c->fpu_empty = 0xff;
     for (unsigned i = 0; i < 16; i++)
-        memcpy(&c->xmm[i], k->image + DATA + 0x400 + 16 * i, 16);
+        memcpy(&c->ymm[i].lo, k->image + DATA + 0x400 + 16 * i, 16);
     x86_set_mxcsr(c, k->mxcsr);
     x86_tlb_forget(c);
     x86_mode_changed(c);

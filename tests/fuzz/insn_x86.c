@@ -264,7 +264,8 @@ static const CpuHooks hooks = {
 static void fx_to_cpu(X86Cpu *c, const Fx *fx)
 {
     unsigned top = fx->fsw >> 11 & 7;
-    memcpy(c->xmm, fx->xmm, sizeof c->xmm);
+    for (unsigned i = 0; i < 16; i++)
+        c->ymm[i].lo = fx->xmm[i];
     c->mxcsr = fx->mxcsr;
     c->fcw = fx->fcw;
     c->fsw = fx->fsw & ~(7 << 11);
@@ -279,7 +280,8 @@ static void fx_to_cpu(X86Cpu *c, const Fx *fx)
 static void cpu_to_fx(X86Cpu *c, Fx *fx)
 {
     memset(fx, 0, sizeof *fx);
-    memcpy(fx->xmm, c->xmm, sizeof c->xmm);
+    for (unsigned i = 0; i < 16; i++)
+        fx->xmm[i] = c->ymm[i].lo;
     fx->mxcsr = x86_mxcsr(c);
     fx->fcw = c->fcw;
     fx->fsw = (c->fsw & ~(7 << 11)) | c->fpu_top << 11;

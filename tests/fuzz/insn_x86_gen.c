@@ -68,9 +68,26 @@ static FlagUse flag_use_0f(const X86Dec *d, unsigned imm, unsigned size)
     }
 }
 
+/* SDM vol. 2: ANDN, BLSR, BLSMSK, BLSI, BZHI, BEXTR; VPTEST, VTESTPS, VUCOMISS, VCOMISS and relatives set them all. */
+static FlagUse flag_use_vex(const X86Dec *d)
+{
+    unsigned op = d->opcode;
+    if (d->map == MAP_VEX + 1)
+        return op == 0x2e || op == 0x2f ? (FlagUse){ 0, FL_ARITH, 0 } : (FlagUse){ 0 };
+    if (d->map == MAP_VEX + 3)
+        return op >= 0x60 && op <= 0x63 ? (FlagUse){ 0, FL_ARITH, 0 } : (FlagUse){ 0 };
+    if (op == 0x0e || op == 0x0f || op == 0x17)
+        return (FlagUse){ 0, FL_ARITH, 0 };
+    if (op == 0xf2 || op == 0xf3 || (op == 0xf5 && d->pfx == PFX_NONE))
+        return (FlagUse){ 0, C | O | FL_SF | FL_ZF, FL_AF | FL_PF };
+    return op == 0xf7 && d->pfx == PFX_NONE ? (FlagUse){ 0, C | O | FL_ZF, FL_AF | FL_PF | FL_SF } : (FlagUse){ 0 };
+}
+
 static FlagUse flag_use(const X86Dec *d, unsigned imm, unsigned size, bool rep)
 {
     unsigned op = d->opcode, digit = d->digit;
+    if (x86_dec_vex(d))
+        return flag_use_vex(d);
     if (d->map == 1)
         return flag_use_0f(d, imm, size);
     if (d->map == 2)
@@ -300,12 +317,66 @@ static uint8_t pick_rex(Rng *r, const X86Dec *d, bool branch)
     return rex;
 }
 
+/* A general register's number that does no harm. */
+static unsigned pick_any_gpr(Rng *r, const Insn *i)
+{
+    uint8_t rex = i->code32 ? 0 : 0x40;
+    unsigned n = pick_gpr(r, i, &rex, 8, false);
+    return n | (rex & 8);
+}
+
+/* Always with C4: the rows that C5 can say are made by it now and then. */
+static void generate_vex(Rng *r, Insn *i, const X86Dec *d)
+{
+    static const uint8_t pp[] = { [PFX_66] = 1, [PFX_F3] = 2, [PFX_F2] = 3 };
+    unsigned n_regs = i->code32 ? 8 : 16;
+    bool mem = d->mod == 1 || (d->mod == 0 && d->has_modrm && chance(r, 2));
+    bool l = d->vex_l ? d->vex_l == 2 : chance(r, 2), w = d->vex_w ? d->vex_w == 2 : chance(r, 2);
+    if (mem && !i->code32 && chance(r, 40))
+        put(i, 0x67, 1);
+    unsigned start = i->len, vvvv = fuzz_has_op(d, OPK_B) ? pick_any_gpr(r, i) : fuzz_has_op(d, OPK_H) ? rnd(r, n_regs) : 0;
+    put(i, 0xc4, 1);
+    put(i, 0, 1);
+    put(i, w << 7 | (~vvvv & 15) << 3 | l << 2 | (d->pfx > PFX_NONE ? pp[d->pfx] : 0), 1);
+    put(i, d->opcode, 1);
+    unsigned reg = d->digit >= 0 ? (unsigned)d->digit : fuzz_has_op(d, OPK_G) ? pick_any_gpr(r, i) : rnd(r, n_regs);
+    uint8_t rex = i->code32 ? 0 : 0x40;
+    bool gpr = d->rm_op < 0 ? fuzz_has_op(d, OPK_R) : d->op[d->rm_op].kind == OPK_E;
+    unsigned imm_len = fuzz_has_op(d, OPK_I);
+    if (mem) {
+        put_mem(r, i, &rex, start, (reg & 7) << 3, imm_len);
+    } else if (d->has_modrm) {
+        unsigned rm = gpr ? pick_any_gpr(r, i) : rnd(r, n_regs);
+        put(i, 0xc0 | (reg & 7) << 3 | (rm & 7), 1);
+        rex |= rm >> 3;
+    }
+    rex |= reg >> 3 << 2;
+    i->b[start] = 0xc4;
+    i->b[start + 1] = (~rex & 7) << 5 | (d->map - MAP_VEX);
+    if (imm_len)
+        put(i, rnd(r, 256) & (i->code32 && fuzz_has_op(d, OPK_L) ? 0x7f : 0xff), 1);
+    if (d->map == MAP_VEX + 1 && !w && !(rex & 3) && chance(r, 2)) {    /* the short form */
+        uint8_t last = i->b[start + 2];
+        memmove(i->b + start + 2, i->b + start + 3, i->len - start - 3);
+        i->b[start] = 0xc5;
+        i->b[start + 1] = (last & 0x7f) | (~rex & 4) << 5;
+        i->len--;
+        if (i->rip_at)
+            i->rip_at--;
+    }
+    i->use = flag_use(d, 0, 0, false);
+}
+
 void fuzz_generate(Rng *r, Insn *i, const X86Dec *d, bool code32)
 {
     const X86Row *row = d->row;
     memset(i, 0, sizeof *i);
     i->d = d;
     i->code32 = code32;
+    if (x86_dec_vex(d)) {
+        generate_vex(r, i, d);
+        return;
+    }
     bool branch = fuzz_has_op(d, OPK_J), integer = !(row->flags & (R_SSE | R_FPU));
     bool data16 = d->pfx == PFX_66, rep = is_string(d) && chance(r, 2);
     /* 16-bit BSWAP, and SHLD by more than 16, are undefined */

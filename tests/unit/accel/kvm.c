@@ -31,8 +31,8 @@ static void fill(X86Cpu *c)
     x86_enter_long(c, 0x123456, 7, 0x8000, 0x5000, 0x6000, 0x1f);
     for (unsigned i = 0; i < 16; i++) {
         c->s.hot[i] = UINT64_C(0x0123456789abcdef) * (i + 1);
-        c->xmm[i].u64[0] = ~c->s.hot[i];
-        c->xmm[i].u64[1] = c->s.hot[i] ^ 0x55;
+        c->ymm[i].lo.u64[0] = ~c->s.hot[i];
+        c->ymm[i].lo.u64[1] = c->s.hot[i] ^ 0x55;
     }
     for (unsigned i = 0; i < 8; i++)
         c->fpr[i] = (X86Fpr){ .mant = UINT64_C(1) << 63 | i, .exp = 0x3fff + i };
@@ -74,7 +74,7 @@ static void round_trip(void)
     g_autofree char *before = text(c);
     g_assert_cmpint(kvm_state_put(v), ==, 0);
     memset(c->s.hot, 0, sizeof c->s.hot);       /* nothing of the old may stay */
-    memset(c->xmm, 0, sizeof c->xmm);
+    memset(c->ymm, 0, sizeof c->ymm);
     memset(c->fpr, 0, sizeof c->fpr);
     memset(c->seg, 0, sizeof c->seg);
     c->fpu_top = c->fpu_empty = 0;

@@ -25,6 +25,17 @@ static unsigned encode(const X86Dec *d, uint8_t *p)
 {
     static const uint8_t prefix[] = { [PFX_66] = 0x66, [PFX_F3] = 0xf3, [PFX_F2] = 0xf2 };
     unsigned n = 0;
+    if (x86_dec_vex(d)) {
+        static const uint8_t pp[] = { [PFX_66] = 1, [PFX_F3] = 2, [PFX_F2] = 3 };
+        p[n++] = 0xc4;
+        p[n++] = 0xe0 | (d->map - MAP_VEX);
+        p[n++] = (d->vex_w == 2) << 7 | 0x78 | (d->vex_l == 2) << 2 | (d->pfx > PFX_NONE ? pp[d->pfx] : 0);
+        p[n++] = d->opcode;
+        if (d->has_modrm)
+            p[n++] = (d->mod == 1 ? 0x00 : 0xc0) | (d->digit > 0 ? d->digit : 0) << 3 |
+                     (d->row->flags & R_VSIB ? 4 : 0);
+        return n;
+    }
     if (d->pfx >= PFX_66)
         p[n++] = prefix[d->pfx];
     if (d->rexw)
@@ -87,8 +98,9 @@ static void lengths(gconstpointer data)
         for (unsigned k = 0; k < 16; k++)
             code[k] = g_rand_int(rand);
         static const uint8_t starts[][3] = { { 0x0f }, { 0x66, 0x0f }, { 0xf3, 0x0f }, { 0xf2, 0x0f }, { 0x0f, 0x38 }, { 0x66, 0x0f, 0x38 },
-                                             { 0x66, 0x0f, 0x3a }, { 0x48 } };
-        unsigned s = g_rand_int_range(rand, 0, 12);
+                                             { 0x66, 0x0f, 0x3a }, { 0x48 }, { 0xc4, 0xe2 }, { 0xc4, 0xe3 }, { 0xc4, 0xe1 },
+                                             { 0xc5 } };
+        unsigned s = g_rand_int_range(rand, 0, 16);
         if (s < G_N_ELEMENTS(starts))
             memcpy(code, starts[s], starts[s][2] ? 3 : starts[s][1] ? 2 : 1);
         Decoded r = decode(mode, code, sizeof code);

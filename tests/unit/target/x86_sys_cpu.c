@@ -427,7 +427,7 @@ static void save_restore(void)
     fake_long(a);
     fake_user(a, 0x800000, 0x900000);
     for (unsigned i = 0; i < 16; i++)
-        c->xmm[i].u64[0] = i * 0x0123456789abcdef;
+        c->ymm[i].lo.u64[0] = i * 0x0123456789abcdef;
     c->fpr[3].mant = 5;
     c->fpr[3].exp = 0xffff;
     x86_set_mxcsr(c, 0x5f81);

@@ -529,7 +529,7 @@ static void state_areas(void)
         x86_set_mxcsr(c, 0x1fa0);
         c->s.fp_control |= 1;                           /* a sticky flag of generated code */
         for (unsigned i = 0; i < 16; i++)
-            c->xmm[i].u64[0] = i + 1;
+            c->ymm[i].lo.u64[0] = i + 1;
         X86Cpu *was = g_memdup2(c, sizeof *c);
         g_assert_cmpint(fake_step(f), ==, -1);
         g_assert_cmphex(fake_get32(f, AT), ==, 0x6900037f);
@@ -538,12 +538,12 @@ static void state_areas(void)
         g_assert_cmphex(fake_get32(f, AT + 24), ==, 0x1fa1);
         g_assert_cmphex(fake_get64(f, AT + 32), ==, 0x8000000000000000);
         g_assert_cmphex(fake_get64(f, AT + 160 + 15 * 16), ==, 16);
-        memset(c->xmm, 0, sizeof c->xmm);
+        memset(c->ymm, 0, sizeof c->ymm);
         memset(c->fpr, 0, sizeof c->fpr);
         c->fsw = c->fcw = c->fpu_top = c->fpu_empty = 0;
         x86_set_mxcsr(c, 0x1f80);
         g_assert_cmpint(fake_step(f), ==, -1);
-        g_assert_cmpmem(c->xmm, sizeof c->xmm, was->xmm, sizeof was->xmm);
+        g_assert_cmpmem(c->ymm, sizeof c->ymm, was->ymm, sizeof was->ymm);
         g_assert_cmpmem(c->fpr, sizeof c->fpr, was->fpr, sizeof was->fpr);
         g_assert_cmphex(c->fsw, ==, 0x4100);
         g_assert_cmphex(c->fpu_top, ==, 5);
@@ -570,7 +570,7 @@ static void xsave_areas(void)
     g_assert_cmpint(fake_step(f), ==, EXC_UD);          /* CR4.OSXSAVE is clear */
     g_assert_true(x86_set_cr(c, 4, c->cr4 | CR4_OSFXSR | CR4_OSXSAVE));
     c->xcr0 = 3;
-    c->xmm[3].u64[1] = 7;
+    c->ymm[3].lo.u64[1] = 7;
     c->fcw = 0x37f;
     c->fpu_empty = 0xff;
     memset(f->ram + AT, 0xee, 576);
@@ -589,11 +589,11 @@ static void xsave_areas(void)
     /* restoring: header checks, initial states */
     memset(f->ram + AT + 512, 0, 64);
     fake_put64(f, AT + 512, 2);
-    memset(c->xmm, 0x55, sizeof c->xmm);
+    memset(c->ymm, 0x55, sizeof c->ymm);
     c->fpr[2].mant = 5;
     *x86_pc(c) = RSTOR;
     g_assert_cmpint(fake_step(f), ==, -1);
-    g_assert_cmphex(c->xmm[3].u64[1], ==, 7);
+    g_assert_cmphex(c->ymm[3].lo.u64[1], ==, 7);
     g_assert_cmphex(c->fpr[2].mant, ==, 0);
     static const struct { unsigned at; uint64_t v; } bad[] = {
         { 512, 4 }, { 512, 1ull << 63 }, { 520, 1 }, { 528, 1 }, { 24, 0x1f8000001f80 },

@@ -39,13 +39,20 @@ static void thunk_make(uint8_t *p, const HostRow *row, unsigned imm, unsigned gs
     p = PUT(p, "\xf3\x0f\x6f\x0f\xf3\x0f\x6f\x57\x10\xf3\x0f\x6f\x47\x20");     /* movdqu xmm1, 2, 0 */
     p = PUT(p, "\x48\x8b\x47\x30\x48\x8b\x4f\x38");     /* rax, rcx */
     p = PUT(p, "\x0f\xae\x57\x48");                     /* ldmxcsr [rdi + 72] */
-    if (row->prefix)
-        *p++ = row->prefix;
-    if (row->flags & HOF_W && gsize == 8)
-        *p++ = 0x48;
-    *p++ = 0x0f;
-    if (row->map > 1)
-        *p++ = row->map == 2 ? 0x38 : 0x3a;
+    if (row->flags & HOF_VEX) {
+        *p++ = 0xc4;
+        *p++ = 0xe0 | row->map;
+        *p++ = (row->flags & HOF_W && gsize == 8) << 7 | (~reg & 15) << 3 |
+               (row->prefix == 0x66 ? 1 : row->prefix == 0xf3 ? 2 : row->prefix == 0xf2 ? 3 : 0);
+    } else {
+        if (row->prefix)
+            *p++ = row->prefix;
+        if (row->flags & HOF_W && gsize == 8)
+            *p++ = 0x48;
+        *p++ = 0x0f;
+        if (row->map > 1)
+            *p++ = row->map == 2 ? 0x38 : 0x3a;
+    }
     *p++ = row->opcode;
     *p++ = 0xc0 | reg << 3 | rm;
     if (row->flags & HOF_IMM)

@@ -27,6 +27,10 @@ typedef struct DebugFeature {
 typedef struct DebugMap { uint64_t va, pa, len, page_len; bool writable, user, executable, global; uint64_t raw; } DebugMap;
 typedef bool DebugMapFn(void *self, const DebugMap *m);         /* false: enough */
 
+/* A breakpoint of the guest's own, in debug registers: an instruction at va, or data of len bytes. */
+enum { TARGET_POINTS = 16 };
+typedef struct TargetPoint { uint64_t va; unsigned len; bool exec, read, write; } TargetPoint;
+
 typedef struct TargetDebug {
     /* gdb's name of the architecture, and the features of this CPU; n: how many. */
     const char *(*arch)(const CpuState *cpu);
@@ -45,10 +49,14 @@ typedef struct TargetDebug {
     const char *(*state)(const CpuState *cpu);                  /* "running", "halted" */
     /* Service without taking interrupts: delivers a recorded exception.  On the vCPU's thread. */
     bool (*settle)(CpuState *cpu);
-    /* An access to memory that is watched for the guest's own debug registers; see CpuHooks.watch.  True: something is
-     * to happen after the instruction (Target.service does it). */
+    /* The guest's own, and what becomes of them; all on the vCPU's thread.  at_insn: before an instruction at a place that
+     * TransReq.checks names; true: it does not run now, an exception is recorded or the vCPU stops.  watched: an access
+     * to data that some point covers was made; whether it counts: then Target.service raises what follows after the
+     * instruction.  faulted: an exception is recorded that the instruction at pc will be run again after. */
+    unsigned (*points)(const CpuState *cpu, TargetPoint out[TARGET_POINTS]);
+    bool (*at_insn)(CpuState *cpu, uint64_t va);
     bool (*watched)(CpuState *cpu, uint64_t va, unsigned len, bool write);
-    void (*forget_watched)(CpuState *cpu);                      /* the instruction has faulted after all */
+    bool (*faulted)(const CpuState *cpu);
 } TargetDebug;
 
 #endif

@@ -25,6 +25,8 @@ typedef struct TransReq {
     const uint8_t *code;
     unsigned       first_len;   /* bytes left in the page of pc */
     uint8_t        buf[32];     /* page-straddling first instruction */
+    const uint64_t *checks;     /* bit per page offset of code_va(): TargetDebug.at_insn() is to be asked before an
+                                 * instruction that starts there; NULL: nowhere */
     bool         (*more)(struct TransReq *req);   /* maps the next page (fetch fault: false, exception recorded) and
                                                    * makes code point to a buffer of first_len + up to 16 bytes (buf) */
 } TransReq;
@@ -93,6 +95,13 @@ typedef struct CpuHooks {
     bool (*phys_cas)(CpuState *cpu, uint64_t pa, unsigned size, uint64_t old, uint64_t new_);
     void (*triple_fault)(CpuState *cpu);        /* or another reason to reset the machine */
     bool (*single_insn)(const CpuState *cpu);   /* translating or running a one-instruction block */
+    /* The guest's own breakpoints are others now (TargetDebug.points).  NULL: they are not the accelerator's business. */
+    void (*debug_changed)(CpuState *cpu);
+    /* A debugger has a breakpoint at va, and the vCPU stops: leave.  NULL: there are none. */
+    bool (*break_at)(CpuState *cpu, uint64_t va);
+    /* Something is to happen right after the current instruction.  False: too late, others follow it in its block; fail
+     * now without an exception, and it is run again by itself. */
+    bool (*precise)(CpuState *cpu);
 } CpuHooks;
 
 #endif

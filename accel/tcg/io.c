@@ -194,4 +194,7 @@ const CpuHooks tcg_hooks = {
     .phys_cas = mem_phys_cas,
     .triple_fault = triple_fault,
     .single_insn = single_insn,
+    .debug_changed = debug_hook_changed,
+    .break_at = debug_hook_break_at,
+    .precise = debug_hook_precise,
 };

@@ -385,7 +385,7 @@ static bool translate(Trans *t, Ir *ir, unsigned max_insns)
     t->fault = t->straddles = false;
     t->req = (TransReq){
         .cpu = v->cpu, .pc = v->cpu->hot[PC_OFFSET / 8], .mode = cpu_mode(v->cpu), .max_insns = max_insns,
-        .first_len = rest, .more = fetch_more,
+        .first_len = rest, .more = fetch_more, .checks = v->tcg->any_checks ? v->tcg->checks : NULL,
     };
     t->req.code = fetch_bytes(v, &t->first, offset, t->io, rest);
     ir_reset(ir);

@@ -5,6 +5,7 @@
  * loop refills it with REFILL; a kick subtracts KICK more, so that the count can be told from what is left even then. */
 #include "accel/tcg/tcg_int.h"
 
+#include "target/debug.h"
 #include "util/log.h"
 #include "util/qsr.h"
 
@@ -109,12 +110,14 @@ static bool run_block(TcgVcpu *v, Block *b, const uint8_t *code)
     }
 }
 
-/* One instruction by itself: it stores into code, or an interrupt shadow ends after it. */
+/* One instruction by itself: it stores into code, an interrupt shadow ends after it, it has hit a data breakpoint. */
 static void run_single(TcgVcpu *v)
 {
     Block *b = block_single(v);
-    if (!b)
+    if (!b) {
+        debug_fetch_failed(v);
         return;
+    }
     leave_after(v, b);
     v->single = true;
     run_block(v, b, b->cb.code);
@@ -132,8 +135,10 @@ static void run_blocks(TcgVcpu *v)
         CodeLink *link = v->link;
         uint64_t evictions = v->tcg->st.evictions;
         v->link = NULL;
-        if (!block_find(v, &f))
+        if (!block_find(v, &f)) {
+            debug_fetch_failed(v);
             return;
+        }
         if (plain && f.kept) {
             /* an eviction may have taken the link's owner */
             if (!link || evictions != v->tcg->st.evictions || !block_link(v, link, f.b))
@@ -147,6 +152,7 @@ static void run_blocks(TcgVcpu *v)
         v->single = false;
         if (v->retry) {
             v->retry = false;
+            debug_again(v);
             run_single(v);
             return;
         }
@@ -157,9 +163,29 @@ static void run_blocks(TcgVcpu *v)
     }
 }
 
+/* A debugger's step leaves interrupts aside, or every step would end in the timer's handler; not so on a halted CPU,
+ * which only they can wake. */
+static bool service(TcgVcpu *v)
+{
+    if (G_UNLIKELY(v->v.debug.step) && v->target->debug->settle(v->cpu))
+        return true;
+    return v->target->service(v->cpu);
+}
+
+/* What the instruction has raised is part of the step. */
+static void stepped(TcgVcpu *v)
+{
+    v->target->debug->settle(v->cpu);
+    v->after_one = false;               /* the next resume asks again */
+    debug_after(v);
+    if (!v->dead)
+        vcpu_debug_stop(&v->v, DEBUG_STEPPED, NULL, 0);
+}
+
 void tcg_vcpu_run(Vcpu *vc)
 {
     TcgVcpu *v = (TcgVcpu *)vc;
+    debug_resumed(v);
     for (;;) {
         uint32_t req = atomic_exchange(&vc->requests, 0);
         if (req & VCPU_WORK)
@@ -173,8 +199,9 @@ void tcg_vcpu_run(Vcpu *vc)
         }
         tcg_settle(v);
         v->st.services++;
-        bool runs = v->target->service(v->cpu);
-        if (v->dead)
+        bool runs = service(v);
+        debug_after(v);
+        if (v->dead || vc->debug.stop.why != DEBUG_NONE)
             continue;
         if (!runs) {
             v->st.halts++;
@@ -185,12 +212,15 @@ void tcg_vcpu_run(Vcpu *vc)
          * before tcg_settle() is forgotten, but its request is seen here. */
         if (vcpu_requested(vc))
             tcg_vcpu_interrupt(vc);
-        if (v->after_one) {
+        if (v->after_one || vc->debug.step) {
             v->after_one = false;
             run_single(v);
         } else {
             run_blocks(v);
         }
+        if (G_UNLIKELY(vc->debug.step))
+            stepped(v);
+        debug_after(v);
     }
     tcg_settle(v);
 }

@@ -84,6 +84,11 @@ static __attribute__((noinline)) TlbEntry *tlb_fill(TcgVcpu *v, Context *c, uint
         e->read |= TLB_SLOW;
         e->write |= TLB_SLOW;
     }
+    if (G_UNLIKELY(v->n_watches) && debug_watches_page(v, page)) {
+        e->pa |= TLBE_WATCH;
+        e->read |= TLB_SLOW;
+        e->write |= TLB_SLOW;
+    }
     mark_bits(c, i, r.global, va, log);
     return e;
 }
@@ -190,7 +195,8 @@ static void store_done(TcgVcpu *v, Context *c, TlbEntry *e, uint64_t va)
         DirtyReq r = { v, ram_page };
         fp_shield(dirty_req, &r, v->cpu->fp_host);
     }
-    if (!v->code_flags[ram_page] && !v->tcg->check && (e->write & ~(uint64_t)TLB_SLOW) == (va & PAGE_MASK)) {
+    bool stays = v->code_flags[ram_page] || v->tcg->check || (e->pa & TLBE_WATCH);
+    if (!stays && (e->write & ~(uint64_t)TLB_SLOW) == (va & PAGE_MASK)) {
         e->write &= ~(uint64_t)TLB_SLOW;
         bit_set(c->fast_pages[!!(e->pa & TLBE_GLOBAL)], ram_hash(ram_page));
         v->st.upgrades++;
@@ -210,6 +216,32 @@ static inline bool store_piece(TcgVcpu *v, Context *c, TlbEntry *e, uint64_t va,
     return io_access(v, true, (e->pa & PAGE_MASK) | (va & ~PAGE_MASK), n, &val);
 }
 
+/* --- data breakpoints: an access to a page with some */
+
+/* False: hit, and in the middle of a block: the access is to be failed, its instruction will be run by itself. */
+static __attribute__((noinline)) bool watch_access(TcgVcpu *v, uint64_t va, unsigned n, bool write)
+{
+    bool hit = false;
+    for (unsigned i = 0; i < v->n_watches && !hit; i++) {
+        const Watch *w = &g_array_index(v->watches, Watch, i);
+        hit = (write ? w->write : w->read) && (va - w->va < w->len || w->va - va < n);
+    }
+    if (!hit)
+        return true;
+    if (v->in_code && !v->single) {
+        v->retry = true;
+        return false;
+    }
+    WatchReq r = { v, va, n, write };
+    fp_shield(debug_watch_hit, &r, v->cpu->fp_host);
+    return true;
+}
+
+static inline bool watch_ok(TcgVcpu *v, const TlbEntry *e, uint64_t va, unsigned n, bool write)
+{
+    return G_LIKELY(!(e->pa & TLBE_WATCH)) || watch_access(v, va, n, write);
+}
+
 /* --- whole accesses of n bytes, 1 to 16, at any alignment; values in two words, low first */
 
 static inline bool crosses(uint64_t va, unsigned n) { return (va & ~PAGE_MASK) + n > PAGE_SIZE; }
@@ -219,9 +251,13 @@ static __attribute__((noinline)) bool load_crossing(TcgVcpu *v, Context *c, uint
 {
     v->st.cross++;
     uint64_t second = (va & PAGE_MASK) + PAGE_SIZE;
-    for (unsigned i = 0; i < 2; i++)
-        if ((rmw && !tlb_get(v, c, i ? second : va, ACC_WRITE)) || !tlb_get(v, c, i ? second : va, ACC_READ))
+    for (unsigned i = 0; i < 2; i++) {
+        uint64_t at = i ? second : va;
+        TlbEntry *e;
+        if ((rmw && !tlb_get(v, c, at, ACC_WRITE)) || !(e = tlb_get(v, c, at, ACC_READ)) ||
+            !watch_ok(v, e, at, i ? n - (second - va) : second - va, false))
             return false;
+    }
     out[0] = out[1] = 0;
     for (unsigned i = 0; i < n; i++) {
         /* looked up anew for each byte: an I/O access may have flushed */
@@ -243,7 +279,8 @@ static __attribute__((noinline)) bool store_crossing(TcgVcpu *v, Context *c, uin
     if (!e1)
         return false;
     TlbEntry *e2 = tlb_get(v, c, second, ACC_WRITE);
-    if (!e2 || !store_allowed(v, c, e1, va, n1) || !store_allowed(v, c, e2, second, n - n1))
+    if (!e2 || !store_allowed(v, c, e1, va, n1) || !store_allowed(v, c, e2, second, n - n1) ||
+        !watch_ok(v, e1, va, n1, true) || !watch_ok(v, e2, second, n - n1, true))
         return false;
     for (unsigned i = 0; i < n; i++) {
         TlbEntry *e = tlb_get(v, c, va + i, ACC_WRITE);
@@ -263,7 +300,7 @@ static inline bool load_any(TcgVcpu *v, Context *c, uint64_t va, unsigned n, boo
             return false;
     }
     TlbEntry *e = tlb_get(v, c, va, ACC_READ);
-    if (!e)
+    if (!e || !watch_ok(v, e, va, n, false))
         return false;
     out[1] = 0;
     if (n <= 8)
@@ -279,7 +316,7 @@ static inline bool store_any(TcgVcpu *v, Context *c, uint64_t va, unsigned n, co
     if (G_UNLIKELY(crosses(va, n)))
         return store_crossing(v, c, va, n, val);
     TlbEntry *e = tlb_get(v, c, va, ACC_WRITE);
-    if (!e || !store_allowed(v, c, e, va, n))
+    if (!e || !store_allowed(v, c, e, va, n) || !watch_ok(v, e, va, n, true))
         return false;
     if (n <= 8)
         return store_piece(v, c, e, va, n, val[0]);
@@ -377,7 +414,7 @@ int slow_atomic(CpuState *cpu, uint64_t va, uint32_t flags)
     uint64_t x = cpu->scratch[0], y = cpu->scratch[1], raw[2], old;
     if (!(va & (n - 1))) {
         TlbEntry *e = tlb_get(v, c, va, ACC_WRITE);
-        if (!e || !(e = tlb_get(v, c, va, ACC_READ)) || !store_allowed(v, c, e, va, n))
+        if (!e || !(e = tlb_get(v, c, va, ACC_READ)) || !store_allowed(v, c, e, va, n) || !watch_ok(v, e, va, n, true))
             return 1;
         if (c->ram_page[tlb_index(va)] != RAM_NONE && !(e->pa & TLBE_READONLY)) {
             void *p = (void *)(va + e->addend);
@@ -477,7 +514,7 @@ void *mem_host(CpuState *cpu, uint64_t va, unsigned len, MmuAccess acc, int view
     if (v->tcg->check && acc == ACC_WRITE && !(e->pa & TLBE_READONLY) && c->ram_page[tlb_index(va)] != RAM_NONE &&
         !v->code_flags[c->ram_page[tlb_index(va)]])
         have &= ~(uint64_t)TLB_SLOW;            /* slow for the check's sake only */
-    if (have != (va & PAGE_MASK) || crosses(va, len) || c->ram_page[tlb_index(va)] == RAM_NONE) {
+    if (have != (va & PAGE_MASK) || (e->pa & TLBE_WATCH) || crosses(va, len) || c->ram_page[tlb_index(va)] == RAM_NONE) {
         v->st.host_miss++;
         return NULL;
     }

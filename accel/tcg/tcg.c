@@ -155,6 +155,7 @@ static Vcpu *tcg_vcpu_new(Accel *a, const Target *target, CpuState *cpu, GError 
     v->written = g_array_new(FALSE, FALSE, sizeof(Written));
     v->protect = g_array_new(FALSE, FALSE, sizeof(uint64_t));
     v->ir = ir_new(target->slots);
+    debug_vcpu_init(v);
     if (t->use_interp)
         v->interp = interp_new(&softmmu_ops);
     if (t->check)
@@ -175,6 +176,7 @@ static void tcg_vcpu_free(Vcpu *vc)
     ir_free(v->ir);
     g_array_free(v->written, TRUE);
     g_array_free(v->protect, TRUE);
+    g_array_free(v->watches, TRUE);
     pthread_mutex_destroy(&v->work_lock);
     contexts_free(v);
     g_free(v);
@@ -183,7 +185,7 @@ static void tcg_vcpu_free(Vcpu *vc)
 static void tcg_vcpu_reset(Vcpu *vc)
 {
     TcgVcpu *v = (TcgVcpu *)vc;
-    v->dead = v->retry = v->after_one = false;
+    v->dead = v->retry = v->after_one = v->has_hit = v->pass = false;
     v->link = NULL;
     tlb_remapped(v);
 }
@@ -200,5 +202,6 @@ const AccelType accel_tcg = {
     .vcpu_run = tcg_vcpu_run,
     .vcpu_interrupt = tcg_vcpu_interrupt,
     .stats = tcg_stats,
+    .debug = &tcg_debug,
     .hooks = &tcg_hooks,
 };

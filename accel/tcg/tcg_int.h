@@ -4,7 +4,7 @@
 #define ACCEL_TCG_INT_H
 
 #include <stdio.h>
-#include "accel/accel.h"
+#include "accel/debug.h"
 #include "memory/dirty.h"
 #include "tcg/backend.h"
 
@@ -77,6 +77,10 @@ struct Tcg {
     CodePage     **pages;                       /* read without the lock */
     FILE          *perfmap;
     const MemoryListener *listener;
+    /* Page offsets at which some instruction breakpoint lies (debug.c); blocks are made under the generation that they
+     * were begun in. */
+    uint64_t       checks[PAGE_SIZE / 64];
+    bool           any_checks;
 
     struct {
         uint64_t blocks, one_insn_blocks, guest_insns, guest_bytes, host_bytes, data_bytes, translate_ns, compile_ns,
@@ -90,6 +94,7 @@ enum { N_CONTEXTS = 32, N_FETCH = 512, N_VIEWS = 16, N_WINDOWS = 4, SELECT_SIZE 
 
 enum {                                          /* more bits of TlbEntry.pa */
     TLBE_READONLY = 4,                          /* ROM: reads are plain, writes go to the region */
+    TLBE_WATCH = 0x400,                         /* data breakpoints in this page: all accesses are slow, and looked at */
     TLBE_LOG_SHIFT = 4, TLBE_LOG = 0x3f << TLBE_LOG_SHIFT,  /* log2 of the mapping's size */
 };
 
@@ -130,6 +135,9 @@ typedef struct Context {
 /* A piece of RAM or ROM that was looked up lately: spares walks through the space's view. */
 typedef struct Window { uint64_t pa, len; uint8_t *host; uint64_t ram_page; bool readonly; } Window;
 
+/* Data that is watched: by the guest's debug registers or a debugger's points, which are asked when it is hit. */
+typedef struct Watch { uint64_t va, len; bool read, write; } Watch;
+
 /* A change of RAM behind the vCPU's back, to be acted upon at its next safe point. */
 typedef struct Written { uint64_t ram_page; uint16_t offset, len; } Written;
 
@@ -156,6 +164,14 @@ struct TcgVcpu {
     bool        after_one;                      /* service(): run one instruction, then look again */
     bool        dead;                           /* triple fault: until reset */
     bool        log_stats;
+    /* debugging (debug.c) */
+    GArray     *watches;                        /* Watch */
+    unsigned    n_watches;                      /* of them, for the slow path */
+    DebugPoint  hit;                            /* a debugger's watchpoint was hit by the instruction that runs */
+    uint64_t    hit_va;
+    bool        has_hit;
+    bool        pass;                           /* no stop at a breakpoint at pass_va: it was told, or is run again */
+    uint64_t    pass_va, told_va;
     /* memory */
     Space      *mem, *io;
     uint8_t    *code_flags;
@@ -318,6 +334,28 @@ void  ram_protect_hook(void *self, uint64_t ram_page, uint64_t n);
 void  invalidate_work(TcgVcpu *v);              /* at a safe point: what other threads have filed */
 typedef struct DirtyReq { TcgVcpu *v; uint64_t ram_page; } DirtyReq;
 void  dirty_req(void *req);
+
+/* debug.c */
+extern const AccelDebug tcg_debug;
+void  debug_vcpu_init(TcgVcpu *v);
+void  debug_hook_changed(CpuState *cpu);        /* CpuHooks */
+bool  debug_hook_break_at(CpuState *cpu, uint64_t va);
+bool  debug_hook_precise(CpuState *cpu);
+void  debug_resumed(TcgVcpu *v);                /* vcpu_run() begins */
+void  debug_again(TcgVcpu *v);                  /* the instruction at pc is run again by itself: breakpoints are behind it */
+void  debug_fetch_failed(TcgVcpu *v);           /* a breakpoint comes before the fault of its fetch */
+void  debug_after(TcgVcpu *v);                  /* after service() or an instruction: stops if a watchpoint was hit */
+typedef struct WatchReq { TcgVcpu *v; uint64_t va; unsigned len; bool write; } WatchReq;
+void  debug_watch_hit(void *req);               /* behind fp_shield() */
+static inline bool debug_watches_page(const TcgVcpu *v, uint64_t page)
+{
+    for (unsigned i = 0; i < v->n_watches; i++) {
+        const Watch *w = &g_array_index(v->watches, Watch, i);
+        if (page + (PAGE_SIZE - 1) >= w->va && page <= w->va + (w->len - 1))
+            return true;
+    }
+    return false;
+}
 
 /* check.c */
 Check *check_new(TcgVcpu *v);

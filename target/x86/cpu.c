@@ -81,7 +81,8 @@ const Field x86_state[] = {
     FIELD(X86Cpu, misc_enable), FIELD(X86Cpu, xss),
     FIELD(X86Cpu, exc_pending), FIELD(X86Cpu, exc_noncanonical), FIELD(X86Cpu, exc_vector),
     FIELD(X86Cpu, exc_error),
-    FIELD(X86Cpu, exc_cr2), FIELD(X86Cpu, exc_dr6), FIELD(X86Cpu, wait_sipi), FIELD(X86Cpu, pdpte),
+    FIELD(X86Cpu, exc_cr2), FIELD(X86Cpu, exc_dr6), FIELD(X86Cpu, trap_dr6), FIELD(X86Cpu, no_break),
+    FIELD(X86Cpu, rf_done), FIELD(X86Cpu, wait_sipi), FIELD(X86Cpu, pdpte),
     FIELD(X86Cpu, tsc_adjust), FIELD(X86Cpu, mcg_status), FIELD(X86Cpu, debugctl),
     { 0 }
 };
@@ -95,6 +96,9 @@ void x86_restored(X86Cpu *c)
     c->cr4 &= ~(uint64_t)CR4_PKE;
     c->cur_view = ~0u;
     c->delivering = false;
+    c->shadow &= SHADOW_STI | SHADOW_SS;
+    c->trap_dr6 &= 0xe00f;
+    x86_debug_changed(c);
     x86_set_mxcsr(c, c->mxcsr);
     x86_tlb_forget(c);
     x86_mode_changed(c);
@@ -132,10 +136,13 @@ void x86_init_reset(X86Cpu *c)
     c->cpl = 0;
     c->efer = 0;
     c->kernel_gs_base = 0;
-    c->halted = c->shadow = c->nmi_blocked = false;
+    c->shadow = 0;
+    c->halted = c->nmi_blocked = false;
     c->wait_sipi = c->port.cpu_index != 0;      /* SDM vol. 3, 9.4.3: all but the boot processor */
     c->exc_pending = c->exc_noncanonical = c->delivering = false;
-    c->exc_dr6 = 0;
+    c->exc_dr6 = c->trap_dr6 = 0;
+    c->no_break = c->rf_done = false;
+    x86_debug_changed(c);
     c->cur_view = ~0u;
     x86_tlb_forget(c);
     x86_mode_changed(c);

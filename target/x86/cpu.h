@@ -61,7 +61,7 @@ enum {
     X_SYS,                                      /* a token: control registers, descriptor tables, MSRs, CPL, mode */
     X_KERNEL_GS,                                /* i64: kernel_gs_base */
     X_CR4,                                      /* i64: read only, for checks: MOV to CR4 goes through x86_set_cr() */
-    X_SHADOW,                                   /* i8: 1 after STI and MOV SS, see X86Cpu.shadow */
+    X_SHADOW,                                   /* i8: after STI and MOV SS, see X86Cpu.shadow */
     X_CC_D,             /* i64 */
     X_YMMH0 = 64,       /* v128, 16 of them: upper halves; X_XMM0 + n lies right below X_YMMH0 + n in the struct */
     X_N_SLOTS = X_YMMH0 + 16
@@ -126,6 +126,9 @@ enum {
     MODE_LIMITS = 1 << 14,      /* some segment is not flat 4 GiB (or expands down, or is null): check limits */
     MODE_IOPL = 1 << 15,        /* CPL <= IOPL: CLI, STI, IN, OUT need no further checks */
 };
+
+/* X86Cpu.shadow */
+enum { SHADOW_STI = 1, SHADOW_SS = 2 /* MOV SS, POP SS: no debug exception either (SDM vol. 3, 6.8.3) */ };
 
 /* TLB views */
 enum { VIEW_KERNEL /* SMAP not in force */, VIEW_SMAP, VIEW_USER };
@@ -198,8 +201,8 @@ typedef struct X86Cpu {
     uint64_t        cr0, cr2, cr3, cr4, xcr0, dr[8];
     uint8_t         cpl;
     bool            halted, nmi_blocked, a20_off;
-    bool            shadow;             /* after STI or MOV SS: no interrupt before the next instruction has run.  The
-                                         * row sets it and X86Trans.shadow; the driver clears it with the next one */
+    uint8_t         shadow;             /* SHADOW_*: no interrupt before the next instruction has run.  The row sets it
+                                         * and X86Trans.shadow; the driver clears it with the next one */
     uint64_t        efer, star, lstar, cstar, sfmask, kernel_gs_base, sysenter_cs, sysenter_esp, sysenter_eip,
                     tsc_aux, pat, tsc_offset, apic_base_hint, spec_ctrl, mtrr_def, mtrr_fixed[11], mtrr_var[16], misc_enable, xss;
     /* The exception recorded by a failing walk, helper or raise; delivered by service(). */
@@ -207,6 +210,11 @@ typedef struct X86Cpu {
     uint8_t         exc_vector;
     uint32_t        exc_error;
     uint64_t        exc_cr2, exc_dr6;
+    /* debug.c: enabled breakpoints by kind, a bit each; what data and I/O breakpoints the instruction has hit (or BT);
+     * no instruction breakpoint before the next one; the instruction that RF was for runs */
+    uint8_t         dr_exec, dr_data, dr_io;
+    uint32_t        trap_dr6;
+    bool            no_break, rf_done;
     bool            delivering;         /* an event is being delivered: errors carry exc_ext */
     uint8_t         exc_ext;            /* EXT bit of error codes: 1 while the event is not an INT n */
     bool            wait_sipi;          /* after reset or INIT, not the boot processor */
@@ -271,6 +279,13 @@ void     x86_raise(X86Cpu *c, unsigned vector, uint32_t error);         /* recor
 void     x86_raise_pf(X86Cpu *c, uint64_t va, uint32_t error);
 bool     x86_service(CpuState *s);
 bool     x86_take_startup(X86Cpu *c);                   /* a pending reset, INIT or SIPI; false: there is none */
+
+/* debug.c: after changes of DR0-DR3, DR7, CR4.DE; after a task switch to a task whose T bit is set, once all its state is
+ * loaded: #DB with BT before its first instruction; after flags with RF have been loaded (x86_privilege_changed() calls
+ * it). */
+void     x86_debug_changed(X86Cpu *c);
+void     x86_debug_task_trap(X86Cpu *c);
+void     x86_flags_loaded(X86Cpu *c);
 
 /* dump.c */
 void     x86_dump(const CpuState *s, GString *out);

@@ -3,6 +3,7 @@
  * A fault after some progress is dropped: the registers say how far it came, the pc stays at the instruction, and its
  * next run faults at its first iteration, with nothing done.  Each call does a bounded amount, so that interrupts are
  * taken between calls.  Source: APM vol. 3 section 1.2.6 and the instruction pages. */
+#include "target/x86/debug.h"
 #include "target/x86/string.h"
 #include "util/bits.h"
 
@@ -163,6 +164,8 @@ static bool one(Rep *r)
     CpuState *s = &r->c->s;
     uint64_t src = linear(r, r->src_base, r->si), dst = linear(r, r->dst_base, r->di), v = 0, w = 0;
     uint16_t port = s->hot[X_RDX];
+    if ((r->op == STR_INS || r->op == STR_OUTS) && r->c->dr_io && !x86_debug_port(r->c, port, r->size))
+        return false;
     if (writes_dst(r) && !h->probe(s, dst, r->size, ACC_WRITE, -1))
         return false;
     if (uses_src(r) && !h->load(s, src, r->size, -1, &v))
@@ -244,6 +247,8 @@ static int h_rep(CpuState *s, uint64_t what, uint64_t src_base, uint64_t dst_bas
             break;
         }
         slow++;
+        if (c->trap_dr6 || s->countdown < 0)    /* a trap comes between iterations */
+            break;
     }
     if (r.done)
         write_back(&r);

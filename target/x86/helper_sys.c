@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "target/x86/helper_sys.h"
-#include "target/x86/sys.h"
+#include "target/x86/debug.h"
 #include "target/x86/x87.h"
 
 /* --- control, debug and model-specific registers */
@@ -45,8 +45,8 @@ static bool debug_register(X86Cpu *c, uint32_t *n)
             return x86_fault(c, EXC_UD, 0);
         *n += 2;
     }
-    if (c->dr[7] & 0x2000) {
-        c->exc_dr6 |= 0x2000;           /* BD */
+    if (c->dr[7] & DR7_GD) {
+        c->exc_dr6 |= DR6_BD;
         return x86_fault(c, EXC_DB, 0);
     }
     return true;
@@ -73,6 +73,8 @@ static int set_dr(CpuState *s, uint32_t n, uint64_t v)
     if (n == 7)
         v = (v & 0xffff2bff) | 0x400;
     c->dr[n] = v;
+    if (n != 6)
+        x86_debug_changed(c);
     return 0;
 }
 
@@ -185,8 +187,14 @@ static int single_step(CpuState *s, uint64_t pc)
 {
     X86Cpu *c = x86_cpu(s);
     (void)pc;                           /* the snapshot says so too */
-    c->exc_dr6 |= 0x4000;               /* BS */
+    c->exc_dr6 |= DR6_BS;
     return !x86_fault(c, EXC_DB, 0);
+}
+
+/* TransReq.checks: the instruction at pc is about to run. */
+static int debug_insn(CpuState *s, uint64_t pc)
+{
+    return x86_debug_insn(s, x86_target.code_va(s, pc));
 }
 
 static int iret(CpuState *s, uint32_t opsize) { return !x86_iret(x86_cpu(s), opsize); }
@@ -197,7 +205,13 @@ static int sysexit(CpuState *s, uint32_t opsize) { return !x86_sysexit(x86_cpu(s
 
 /* --- segments */
 
-static int load_seg(CpuState *s, uint32_t seg, uint32_t sel) { return !x86_load_seg(x86_cpu(s), seg, sel); }
+static int load_seg(CpuState *s, uint32_t seg, uint32_t sel)
+{
+    X86Cpu *c = x86_cpu(s);
+    if (seg == SS && c->dr_exec)
+        c->hooks->attention(s);         /* x86_service() is to see the shadow's end */
+    return !x86_load_seg(c, seg, sel);
+}
 static uint64_t get_sel(CpuState *s, uint32_t seg) { return x86_cpu(s)->seg[seg].sel; }
 static int far_jmp(CpuState *s, uint32_t sel, uint64_t off, uint32_t opsize)
 {
@@ -250,6 +264,12 @@ static uint64_t port_in(CpuState *s, uint32_t port, uint32_t size)
 static void port_out(CpuState *s, uint32_t port, uint32_t size, uint64_t v)
 {
     x86_cpu(s)->hooks->port_store(s, port, size, v);
+}
+
+static int io_break(CpuState *s, uint32_t port, uint32_t size)
+{
+    X86Cpu *c = x86_cpu(s);
+    return c->dr_io && !x86_debug_port(c, port, size);
 }
 
 static int io_check(CpuState *s, uint32_t port, uint32_t size)
@@ -515,6 +535,9 @@ static int xrstor(CpuState *s, uint64_t va, uint32_t wide)
 HELPER(int,          soft_int,      T_NONE, 3, HF_FAULTS, INTS, INTS);
 HELPER(single_step,  single_step,   T_NONE, 1, HF_FAULTS, NONE, NONE);
 HELPER(io_check,     io_check,      T_NONE, 2, HF_FAULTS, NONE, NONE);
+HELPER(io_break,     io_break,      T_NONE, 2, HF_FAULTS, NONE, NONE);
+HELPER(debug_insn,   debug_insn,    T_NONE, 1, HF_FAULTS,
+       BITS(X_EFLAGS) | BITS(X_SHADOW) | BITS(X_SYS) | SLOTS_BASE, NONE);
 HELPER(in,           port_in,       I64,    2, 0, NONE, NONE);
 HELPER(out,          port_out,      T_NONE, 3, 0, NONE, NONE);
 HELPER(get_cr,       get_cr,        I64,    1, 0, SLOT_BIT(X_SYS), NONE);

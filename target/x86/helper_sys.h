@@ -12,6 +12,7 @@ extern const IrHelper
     x86_helper_clts,
     x86_helper_get_dr,          /* F number; X_HELPER_RET */
     x86_helper_set_dr,          /* F number, value */
+    x86_helper_io_break,        /* F port, size */
     x86_helper_cpuid,
     x86_helper_rdmsr, x86_helper_wrmsr,         /* F */
     x86_helper_tsc, x86_helper_tsc_aux, x86_helper_random,      /* I64 */

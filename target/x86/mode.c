@@ -75,6 +75,8 @@ void x86_mode_changed(X86Cpu *c)
 
 void x86_privilege_changed(X86Cpu *c)
 {
+    if (G_UNLIKELY(*x86_flags(c) & FL_RF))
+        x86_flags_loaded(c);
     c->s.mode_tag = (uint64_t)(c->key_control | key_of_rest(c)) << 48;
     select_tlb(c);
     uint32_t pending = atomic_load_explicit(&c->port.pending, memory_order_relaxed);
@@ -201,6 +203,8 @@ static bool set_cr4(X86Cpu *c, uint64_t v)
     c->cr4 = v;
     if ((diff & (CR4_PGE | CR4_PAE | CR4_PSE | CR4_SMEP)) || (old & diff & CR4_PCIDE))
         x86_tlb_forget(c);
+    if (diff & CR4_DE)
+        x86_debug_changed(c);
     if (diff & CR4_SMAP) /* what VIEW_KERNEL and VIEW_SMAP allow does not change, only which is used */
         c->walk_gen++;
     return true;

@@ -2,7 +2,7 @@
  * The x86 CPU as the tcg accelerator sees it. */
 #include <capstone/capstone.h>
 
-#include "target/x86/sys.h"
+#include "target/x86/debug.h"
 #include "target/x86/translate.h"
 
 static uint32_t mode_key(const CpuState *s) { return s->mode_tag >> 48; }
@@ -61,4 +61,5 @@ const Target x86_target = {
     .service = x86_service,
     .leave = leave,
     .dump = x86_dump,
+    .debug = &x86_debug,
 };

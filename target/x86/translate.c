@@ -221,7 +221,7 @@ extern const IrHelper x86_helper_step_soon;     /* helper_int.c */
 
 void x86_exit_indirect(X86Trans *t)
 {
-    if (t->mode & MODE_TF)
+    if (t->mode & MODE_TF && !t->no_step)
         ir_call(t->b, &x86_helper_step_soon);
     end_insn(t);
     ir_exit_indirect(t->b);
@@ -230,7 +230,7 @@ void x86_exit_indirect(X86Trans *t)
 
 void x86_exit_mode(X86Trans *t)
 {
-    if (t->mode & MODE_TF)
+    if (t->mode & MODE_TF && !t->no_step)
         ir_call(t->b, &x86_helper_step_soon);
     end_insn(t);
     ir_exit_mode(t->b);
@@ -253,13 +253,16 @@ void x86_exit_to(X86Trans *t, int64_t off)
         return;
     }
     end_insn(t);
-    if (t->mode & MODE_TF) {    /* an instruction of its own, that leaves with the #DB recorded */
+    if (t->mode & MODE_TF && !t->no_step) {     /* an instruction of its own, that leaves with the #DB recorded */
         ir_insn_start_extra(t->b, off);
         Val pc = ir_pc(t->b, off);
         ir_call(t->b, &x86_helper_single_step, pc);
         ir_insn_end(t->b);
     }
-    ir_exit_direct(t->b, off);
+    if (t->mode & MODE_TF && t->no_step)
+        ir_exit_run(t->b, EXITR_NONE, off);     /* x86_service() sees to the shadow */
+    else
+        ir_exit_direct(t->b, off);
     t->done = true;
 }
 
@@ -471,10 +474,29 @@ static bool run_row(X86Trans *t, X86Args *a, const X86Dec *d)
     return true;
 }
 
+extern const IrHelper x86_helper_debug_insn;    /* helper_sys.c */
+
+/* Some instruction breakpoint may be here: an instruction of its own, that faults or does nothing. */
+static void check_breakpoint(X86Trans *t)
+{
+    ir_insn_start_extra(t->b, t->off);
+    Val pc = ir_pc(t->b, t->off);
+    ir_call(t->b, &x86_helper_debug_insn, pc);
+    ir_insn_end(t->b);
+}
+
+static bool may_break(const X86Trans *t)
+{
+    unsigned at = (t->b->entry_page_off + t->off) % PAGE_SIZE;
+    return t->req->checks && t->req->checks[at / 64] >> at % 64 & 1;
+}
+
 static void translate_insn(X86Trans *t, X86Args *a, const X86Dec *d, X86DecStatus status)
 {
     Ir *b = t->b;
-    t->ended = t->done = false;
+    t->ended = t->done = t->no_step = false;
+    if (G_UNLIKELY(may_break(t)))
+        check_breakpoint(t);
     ir_insn_start(b, t->off);
     if (G_UNLIKELY(status != DEC_OK)) {
         if (status == DEC_LONG)
@@ -516,7 +538,10 @@ static void fall_out(X86Trans *t)
 {
     t->opsize = t->code64 ? 8 : 4;
     if (is_direct(t, t->off)) {
-        ir_exit_direct(t->b, t->off);
+        if (t->shadow)                          /* it ends after the next instruction: x86_service() sees to it */
+            ir_exit_run(t->b, EXITR_NONE, t->off);
+        else
+            ir_exit_direct(t->b, t->off);
         return;
     }
     ir_insn_start_extra(t->b, t->off);          /* an empty one, to put the masked pc */

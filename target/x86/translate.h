@@ -64,6 +64,7 @@ typedef struct X86Trans {
         Val   carry, ovf;       /* PRED, or VAL_NONE when not known as such (known or not) */
         Val   flags;            /* I32, all flags, if someone had them made (known or not) */
     } cc;
+    bool      no_step;          /* MOV SS, POP SS: no single-step trap behind it (SDM vol. 3, 6.8.3) */
     /* the driver's own */
     unsigned  side_exits;
     bool      ended;            /* ir_insn_end() has been called for this instruction */

@@ -65,7 +65,7 @@ static bool tr_sti(X86Trans *t, X86Args *a)
         return true;
     }
     put_flag_bit(t, FL_IF, true);
-    ir_put(t->b, X_SHADOW, ir_imm(t->b, I8, 1));
+    ir_put(t->b, X_SHADOW, ir_imm(t->b, I8, SHADOW_STI));
     ir_call(t->b, &x86_helper_interrupts_on);
     t->shadow = true;
     return true;
@@ -310,8 +310,8 @@ static void load_seg(X86Trans *t, unsigned seg, Val sel16)
     Val sel = ir_ext(t->b, IR_ZEXT, I32, sel16);
     ir_call(t->b, &x86_helper_load_seg, i32(t, seg), sel);
     if (seg == SS) {
-        ir_put(t->b, X_SHADOW, ir_imm(t->b, I8, 1));
-        t->shadow = true;
+        ir_put(t->b, X_SHADOW, ir_imm(t->b, I8, SHADOW_SS));
+        t->shadow = t->no_step = true;
     }
     if (!t->code64)
         end_block(t);
@@ -460,6 +460,7 @@ static void check_port(X86Trans *t, Val port, unsigned size)
 {
     if (!(t->mode & MODE_IOPL) || vm86(t))
         ir_call(t->b, &x86_helper_io_check, port, i32(t, size));
+    ir_call(t->b, &x86_helper_io_break, port, i32(t, size));
 }
 
 static bool tr_in(X86Trans *t, X86Args *a)

@@ -9,7 +9,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "target/x86/sys.h"
+#include "target/x86/debug.h"
 #include "util/log.h"
 
 static bool has_error_code(unsigned vector)
@@ -121,7 +121,7 @@ static void enter_handler(X86Cpu *c, const Gate *g, X86Desc cs, unsigned cpl)
     *x86_flags(c) &= ~drop;
     x86_set_seg(c, CS, (g->sel & ~3) | cpl, cs);
     *x86_pc(c) = g->off;
-    c->shadow = false;
+    c->shadow = 0;
     x86_new_cpl(c, cpl);
 }
 
@@ -213,7 +213,7 @@ static bool deliver_real(X86Cpu *c, const Event *ev)
     *x86_flags(c) &= ~(uint64_t)(FL_TF | FL_IF | FL_AC | FL_RF);
     x86_set_seg_real(c, CS, v >> 16);
     *x86_pc(c) = v & 0xffff;
-    c->shadow = false;
+    c->shadow = 0;
     x86_privilege_changed(c);
     return true;
 }
@@ -322,7 +322,7 @@ static void deliver_exception(X86Cpu *c)
             ev = (Event){ .vector = EXC_DF, .has_error = x86_pe(c), .fault = true, .ret = ev.ret };
         if (v == EXC_DB && !again) {
             c->dr[6] |= c->exc_dr6;
-            c->dr[7] &= ~(uint64_t)0x2000;      /* GD: the handler may use the debug registers */
+            c->dr[7] &= ~(uint64_t)DR7_GD;      /* the handler may use the debug registers */
             c->exc_dr6 = 0;
         }
         before = ev.vector;
@@ -392,23 +392,50 @@ static bool take_event(X86Cpu *c)
     return false;
 }
 
+/* Delivers what is recorded.  True: an instruction in an interrupt shadow goes first. */
+static bool settle(X86Cpu *c)
+{
+    bool wait = x86_debug_service(c);
+    if (c->exc_pending) {
+        c->shadow = 0;
+        deliver_exception(c);
+    }
+    if (c->shadow && !c->halted) {
+        c->no_break = c->shadow & SHADOW_SS;
+        c->shadow = 0;
+        if (wait || c->dr_exec || atomic_load_explicit(&c->port.pending, memory_order_relaxed))
+            c->hooks->attention_after(&c->s);
+        return true;
+    }
+    c->shadow = 0;
+    return false;
+}
+
+static bool ready(X86Cpu *c)
+{
+    if (G_UNLIKELY(c->trap_dr6)) {              /* a breakpoint on the frame of an event */
+        x86_debug_service(c);
+        deliver_exception(c);
+    }
+    x86_debug_resume(c);
+    return !c->halted && !c->wait_sipi;
+}
+
 bool x86_service(CpuState *s)
 {
     X86Cpu *c = x86_cpu(s);
-    if (c->exc_pending) {
-        c->shadow = false;
-        deliver_exception(c);
-    }
-    if (c->shadow && !c->halted) {              /* one more instruction goes first */
-        c->shadow = false;
-        if (atomic_load_explicit(&c->port.pending, memory_order_relaxed))
-            c->hooks->attention_after(s);
+    if (settle(c))
         return true;
-    }
-    c->shadow = false;
     if (take_event(c) && atomic_load_explicit(&c->port.pending, memory_order_relaxed))
         c->hooks->attention(s);                 /* more may follow, through a trap gate or after a reset */
-    return !c->halted && !c->wait_sipi;
+    return ready(c);
+}
+
+/* The same for a debugger that steps: interrupts wait. */
+bool x86_settle(CpuState *s)
+{
+    X86Cpu *c = x86_cpu(s);
+    return settle(c) || ready(c);
 }
 
 /* --- software interrupts */
@@ -417,7 +444,10 @@ bool x86_service(CpuState *s)
 bool x86_int_soft(X86Cpu *c, unsigned vector, unsigned kind, uint64_t ret)
 {
     Event ev = { .vector = vector, .soft = kind != 3 /* SOFT_INT1 */, .ret = ret };
-    return deliver(c, &ev);
+    bool ok = deliver(c, &ev);
+    if (ok && !ev.soft)
+        c->dr[7] &= ~(uint64_t)DR7_GD;
+    return ok;
 }
 
 /* --- IRET */
@@ -525,7 +555,7 @@ bool x86_iret(X86Cpu *c, unsigned opsize)
         x86_stack_commit(c, &st);
     }
     c->nmi_blocked = false;
-    c->shadow = false;
+    c->shadow = 0;
     c->cpl = rpl;
     if (outer)
         x86_drop_data_segs(c);

@@ -166,10 +166,10 @@ static void get(CpuState *s, uint16_t id, uint8_t out[DEBUG_REG_BYTES])
         memcpy(out, c->fpr[(c->fpu_top + n) & 7].b, 10);
         return;
     case R_XMM:
-        memcpy(out, c->ymm[n].u8, 16);
+        memcpy(out, c->ymm[n].lo.u8, 16);
         return;
     case R_YMMH:
-        memcpy(out, c->ymm[n].u8 + 16, 16);
+        memcpy(out, c->ymm[n].hi.u8, 16);
         return;
     }
     uint64_t v = GUINT64_TO_LE(get64(c, id));
@@ -271,10 +271,10 @@ static bool set(CpuState *s, uint16_t id, const uint8_t in[DEBUG_REG_BYTES])
         memcpy(c->fpr[(c->fpu_top + n) & 7].b, in, 10);
         return true;
     case R_XMM:
-        memcpy(c->ymm[n].u8, in, 16);
+        memcpy(c->ymm[n].lo.u8, in, 16);
         return true;
     case R_YMMH:
-        memcpy(c->ymm[n].u8 + 16, in, 16);
+        memcpy(c->ymm[n].hi.u8, in, 16);
         return true;
     case R_CR:
         return set_control(c, id, v);

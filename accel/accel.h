@@ -45,6 +45,7 @@ typedef struct AccelMachine {
     const Target *target;               /* of its CPUs; NULL: whatever is added (tests) */
     Clock  *clock;
     Space  *mem, *io;                   /* io: x86 ports */
+    Space  *smm;                        /* x86: mem as a CPU in system management mode sees it; NULL: the same */
     RamMap *ram;
     void   *self;
     void  (*cpu_dead)(void *self, unsigned cpu_index);     /* triple fault: the board resets, or ends, the machine */

@@ -94,6 +94,9 @@ typedef struct CpuHooks {
     bool (*phys_load)(CpuState *cpu, uint64_t pa, unsigned size, uint64_t *v);
     bool (*phys_cas)(CpuState *cpu, uint64_t pa, unsigned size, uint64_t old, uint64_t new_);
     void (*triple_fault)(CpuState *cpu);        /* or another reason to reset the machine */
+    /* x86: memory is seen as AccelMachine.smm says (on), or as all CPUs see it; drops every translation.  NULL: there
+     * is one view only. */
+    void (*smm)(CpuState *cpu, bool on);
     bool (*single_insn)(const CpuState *cpu);   /* translating or running a one-instruction block */
     /* The guest's own breakpoints are others now (TargetDebug.points).  NULL: they are not the accelerator's business. */
     void (*debug_changed)(CpuState *cpu);

@@ -174,8 +174,8 @@ static void take_interrupt(KvmVcpu *v)
     v->run->request_interrupt_window = 0;
     if (G_LIKELY(!pending))
         return;
-    if (pending & PORT_SMI)
-        port_clear(port, PORT_SMI);     /* there is no SMM */
+    if (pending & (PORT_SMI | PORT_LINES))
+        port_clear(port, PORT_SMI | PORT_LINES);        /* there is no SMM; A20 is always open */
     if (pending & PORT_NMI) {
         port_clear(port, PORT_NMI);
         ioctl(v->fd, KVM_NMI);

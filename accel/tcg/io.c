@@ -174,6 +174,17 @@ static void triple_fault(CpuState *cpu)
     tcg_vcpu_interrupt(&v->v);
 }
 
+/* What is cached of the other view goes; code of both may stay: it is filed by RAM page. */
+static void smm(CpuState *cpu, bool on)
+{
+    TcgVcpu *v = tcg_vcpu(cpu);
+    Space *mem = v && on && v->tcg->a.m.smm ? v->tcg->a.m.smm : v ? v->tcg->a.m.mem : NULL;
+    if (!v || mem == v->mem)
+        return;
+    v->mem = mem;
+    tlb_remapped(v);
+}
+
 static bool single_insn(const CpuState *cpu) { return cpu->vcpu && ((TcgVcpu *)cpu->vcpu)->single; }
 
 const CpuHooks tcg_hooks = {
@@ -193,6 +204,7 @@ const CpuHooks tcg_hooks = {
     .phys_load = mem_phys_load,
     .phys_cas = mem_phys_cas,
     .triple_fault = triple_fault,
+    .smm = smm,
     .single_insn = single_insn,
     .debug_changed = debug_hook_changed,
     .break_at = debug_hook_break_at,

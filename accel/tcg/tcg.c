@@ -85,8 +85,11 @@ static const MemoryListener map_listener = { .commit = map_changed };
 static void tcg_close(Accel *a)
 {
     Tcg *t = (Tcg *)a;
-    if (t->listener)
+    if (t->listener) {
         space_remove_listener(t->a.m.mem, t->listener, t);
+        if (t->a.m.smm)
+            space_remove_listener(t->a.m.smm, t->listener, t);
+    }
     RamMap *ram = t->a.m.ram;
     if (ram && ram->written_self == t) {
         ram->written = NULL;
@@ -164,6 +167,8 @@ static Vcpu *tcg_vcpu_new(Accel *a, const Target *target, CpuState *cpu, GError 
     cpu->ctx = &context_get(v, 0, 0)->hw;
     t->listener = &map_listener;
     space_add_listener(v->mem, t->listener, t);
+    if (t->a.m.smm)
+        space_add_listener(t->a.m.smm, t->listener, t);
     return &v->v;
 }
 

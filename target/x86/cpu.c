@@ -79,7 +79,7 @@ const Field x86_state[] = {
     FIELD(X86Cpu, tsc_aux), FIELD(X86Cpu, pat), FIELD(X86Cpu, tsc_offset), FIELD(X86Cpu, spec_ctrl),
     FIELD(X86Cpu, mtrr_def), FIELD(X86Cpu, mtrr_fixed), FIELD(X86Cpu, mtrr_var),
     FIELD(X86Cpu, misc_enable), FIELD(X86Cpu, xss),
-    FIELD(X86Cpu, exc_pending), FIELD(X86Cpu, exc_noncanonical), FIELD(X86Cpu, exc_vector),
+    FIELD(X86Cpu, exc_pending), FIELD(X86Cpu, exc_noncanonical), FIELD(X86Cpu, exc_kept), FIELD(X86Cpu, exc_vector),
     FIELD(X86Cpu, exc_error),
     FIELD(X86Cpu, exc_cr2), FIELD(X86Cpu, exc_dr6), FIELD(X86Cpu, trap_dr6), FIELD(X86Cpu, no_break),
     FIELD(X86Cpu, rf_done), FIELD(X86Cpu, wait_sipi), FIELD(X86Cpu, pdpte),
@@ -139,7 +139,7 @@ void x86_init_reset(X86Cpu *c)
     c->shadow = 0;
     c->halted = c->nmi_blocked = false;
     c->wait_sipi = c->port.cpu_index != 0;      /* SDM vol. 3, 9.4.3: all but the boot processor */
-    c->exc_pending = c->exc_noncanonical = c->delivering = false;
+    c->exc_pending = c->exc_noncanonical = c->exc_kept = c->delivering = false;
     c->exc_dr6 = c->trap_dr6 = 0;
     c->no_break = c->rf_done = false;
     x86_debug_changed(c);
@@ -166,6 +166,7 @@ void x86_reset(X86Cpu *c)
     c->mtrr_def = 0;
     memset(c->mtrr_fixed, 0, sizeof c->mtrr_fixed);
     memset(c->mtrr_var, 0, sizeof c->mtrr_var);
+    c->a20_off = atomic_load(&c->port.lines) & LINE_A20M;
     c->misc_enable = 1;                 /* fast strings */
     c->tsc_adjust = 0;
     c->tsc_offset = -c->hooks->now_ns(&c->s);

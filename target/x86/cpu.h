@@ -207,6 +207,7 @@ typedef struct X86Cpu {
                     tsc_aux, pat, tsc_offset, apic_base_hint, spec_ctrl, mtrr_def, mtrr_fixed[11], mtrr_var[16], misc_enable, xss;
     /* The exception recorded by a failing walk, helper or raise; delivered by service(). */
     bool            exc_pending, exc_noncanonical;
+    bool            exc_kept;           /* recorded for a state that is in place already: what a fetch records is dropped */
     uint8_t         exc_vector;
     uint32_t        exc_error;
     uint64_t        exc_cr2, exc_dr6;

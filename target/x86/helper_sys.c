@@ -171,6 +171,19 @@ static void interrupts_on(CpuState *s)
         c->hooks->attention(s);
 }
 
+/* CLI and STI at privilege 3 above IOPL (SDM vol. 3, 20.3 and 20.4). */
+static int virtual_if(CpuState *s, uint32_t on)
+{
+    X86Cpu *c = x86_cpu(s);
+    uint64_t *fl = x86_flags(c);
+    if (!(c->cr4 & (*fl & FL_VM ? CR4_VME : CR4_PVI)) || (on && (*fl & FL_VIP)))
+        return !x86_fault(c, EXC_GP, 0);
+    *fl = on ? *fl | FL_VIF : *fl & ~(uint64_t)FL_VIF;
+    return 0;
+}
+
+static int vme_popf(CpuState *s, uint64_t v) { return !x86_vme_popf(x86_cpu(s), v); }
+
 static void halt(CpuState *s) { x86_cpu(s)->halted = true; }
 
 static int soft_int(CpuState *s, uint32_t vector, uint32_t kind, uint64_t ret)
@@ -197,7 +210,7 @@ static int debug_insn(CpuState *s, uint64_t pc)
     return x86_debug_insn(s, x86_target.code_va(s, pc));
 }
 
-static int iret(CpuState *s, uint32_t opsize) { return !x86_iret(x86_cpu(s), opsize); }
+static int iret(CpuState *s, uint32_t opsize, uint64_t next) { return !x86_iret(x86_cpu(s), opsize, next); }
 static int syscall_(CpuState *s, uint64_t next) { return !x86_syscall(x86_cpu(s), next); }
 static int sysret_(CpuState *s, uint32_t opsize) { return !x86_sysret(x86_cpu(s), opsize); }
 static int sysenter(CpuState *s) { return !x86_sysenter(x86_cpu(s)); }
@@ -213,9 +226,9 @@ static int load_seg(CpuState *s, uint32_t seg, uint32_t sel)
     return !x86_load_seg(c, seg, sel);
 }
 static uint64_t get_sel(CpuState *s, uint32_t seg) { return x86_cpu(s)->seg[seg].sel; }
-static int far_jmp(CpuState *s, uint32_t sel, uint64_t off, uint32_t opsize)
+static int far_jmp(CpuState *s, uint32_t sel, uint64_t off, uint32_t opsize, uint64_t ret)
 {
-    return !x86_far_jmp(x86_cpu(s), sel, off, opsize);
+    return !x86_far_jmp(x86_cpu(s), sel, off, opsize, ret);
 }
 static int far_call(CpuState *s, uint32_t sel, uint64_t off, uint32_t opsize, uint64_t ret)
 {
@@ -263,7 +276,10 @@ static uint64_t port_in(CpuState *s, uint32_t port, uint32_t size)
 }
 static void port_out(CpuState *s, uint32_t port, uint32_t size, uint64_t v)
 {
-    x86_cpu(s)->hooks->port_store(s, port, size, v);
+    X86Cpu *c = x86_cpu(s);
+    c->hooks->port_store(s, port, size, v);
+    if (G_UNLIKELY(atomic_load_explicit(&c->port.pending, memory_order_relaxed) & PORT_LINES))
+        x86_lines_changed(c);           /* the next instruction sees memory so already */
 }
 
 static int io_break(CpuState *s, uint32_t port, uint32_t size)
@@ -563,15 +579,17 @@ HELPER(invlpg,       invlpg,        T_NONE, 1, 0, BITS(X_SYS), NONE);
 HELPER(invpcid,      invpcid,       T_NONE, 3, HF_FAULTS, BITS(X_SYS), NONE);
 HELPER(mode_changed, mode_changed,  T_NONE, 0, 0, MODE_READS, NONE);
 HELPER(interrupts_on, interrupts_on, T_NONE, 0, 0, NONE, NONE);
+HELPER(virtual_if,   virtual_if,    T_NONE, 1, HF_FAULTS, BITS(X_EFLAGS) | BITS(X_CR4), BITS(X_EFLAGS));
+HELPER(vme_popf,     vme_popf,      T_NONE, 1, HF_FAULTS, MODE_READS | BITS(X_CR4), SLOTS_FL);
 HELPER(halt,         halt,          T_NONE, 0, 0, NONE, NONE);
-HELPER(iret,         iret,          T_NONE, 1, HF_FAULTS, INTS, INTS);
+HELPER(iret,         iret,          T_NONE, 2, HF_FAULTS, INTS, INTS);
 HELPER(syscall,      syscall_,      T_NONE, 1, HF_FAULTS, INTS, INTS);
 HELPER(sysret,       sysret_,       T_NONE, 1, HF_FAULTS, INTS, INTS);
 HELPER(sysenter,     sysenter,      T_NONE, 0, HF_FAULTS, INTS, INTS);
 HELPER(sysexit,      sysexit,       T_NONE, 1, HF_FAULTS, INTS, INTS);
 HELPER(load_seg,     load_seg,      T_NONE, 2, HF_FAULTS, MODE_READS, SLOTS_BASE | BITS(X_SYS));
 HELPER(get_sel,      get_sel,       I64,    1, 0, BITS(X_SYS), NONE);
-HELPER(far_jmp,      far_jmp,       T_NONE, 3, HF_FAULTS, INTS, INTS);
+HELPER(far_jmp,      far_jmp,       T_NONE, 4, HF_FAULTS, INTS, INTS);
 HELPER(far_call,     far_call,      T_NONE, 4, HF_FAULTS, INTS, INTS);
 HELPER(far_ret,      far_ret,       T_NONE, 2, HF_FAULTS, INTS, INTS);
 HELPER(lldt,         lldt,          T_NONE, 1, HF_FAULTS, BITS(X_SYS), BITS(X_SYS));

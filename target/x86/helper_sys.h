@@ -22,15 +22,17 @@ extern const IrHelper
     x86_helper_invpcid,         /* F type, descriptor low, high */
     x86_helper_mode_changed,    /* after X_EFLAGS was written */
     x86_helper_interrupts_on,
+    x86_helper_virtual_if,      /* F 1: STI; CLI and STI by VIF: #GP unless CR4.VME or PVI says so */
+    x86_helper_vme_popf,        /* F image */
     x86_helper_halt,
-    x86_helper_iret,            /* F operand size */
+    x86_helper_iret,            /* F operand size, pc after it */
     x86_helper_syscall,         /* F pc after it */
     x86_helper_sysret,          /* F operand size */
     x86_helper_sysenter,        /* F */
     x86_helper_sysexit,         /* F operand size */
     x86_helper_load_seg,        /* F segment, selector */
     x86_helper_get_sel,         /* segment: I64 */
-    x86_helper_far_jmp,         /* F selector, offset, operand size */
+    x86_helper_far_jmp,         /* F selector, offset, operand size, pc after it */
     x86_helper_far_call,        /* F selector, offset, operand size, pc after it */
     x86_helper_far_ret,         /* F operand size, bytes to drop */
     x86_helper_lldt, x86_helper_ltr,            /* F selector */

@@ -57,6 +57,7 @@ static bool step(Walk *w, uint32_t *why)
     X86Cpu *c = w->c;
     unsigned shift = level_shift(w), size = w->pae ? 8 : 4;
     uint64_t at = w->table + (w->va >> shift & (w->pae ? 511 : 1023)) * size, e, bad = w->reserved;
+    at = x86_a20(c, at);
     if (!c->hooks->phys_load(&c->s, at, size, &e))
         e = w->pae ? UINT64_MAX : UINT32_MAX;           /* nothing there: the bus floats high */
     *why = 0;
@@ -125,9 +126,7 @@ static void fill(const X86Cpu *c, uint64_t va, uint64_t base, unsigned shift, ui
                  bool global, unsigned view, MmuResult *out)
 {
     uint64_t len = UINT64_C(1) << shift;
-    out->pa = base | (va & (len - 1));
-    if (c->a20_off)
-        out->pa &= ~(UINT64_C(1) << 20);
+    out->pa = x86_a20(c, base | (va & (len - 1)));
     out->page_len = len;
     out->readable = may_read(rights, view);
     out->writable = dirty && out->readable && may_write(c, rights, view);
@@ -278,8 +277,7 @@ bool x86_mmu(CpuState *s, uint64_t va, MmuAccess acc, unsigned view, MmuResult *
         *out = (MmuResult){
             .pa = va, .page_len = PAGE_SIZE, .readable = true, .writable = true, .executable = true
         };
-        if (c->a20_off)
-            out->pa &= ~(UINT64_C(1) << 20);
+        out->pa = x86_a20(c, va);
         return true;
     }
     return walk_short(c, va, acc, view, out) || walk_full(c, va, acc, view, out);

@@ -96,12 +96,22 @@ void x86_tlb_forget(X86Cpu *c)
     c->hooks->tlb_flush(&c->s, -1, true);
 }
 
+void x86_lines_changed(X86Cpu *c)
+{
+    port_clear(&c->port, PORT_LINES);
+    bool off = atomic_load(&c->port.lines) & LINE_A20M;
+    if (off != c->a20_off) {
+        c->a20_off = off;
+        x86_tlb_forget(c);
+    }
+}
+
 /* The four page-directory pointers of legacy PAE are registers, loaded with CR3 (SDM vol. 3, 4.4.1). */
 bool x86_load_pdptes(X86Cpu *c, uint64_t cr3)
 {
     uint64_t v[4], reserved = ~(uint64_t)0 << c->model->phys_bits | 0x1e6;
     for (unsigned i = 0; i < 4; i++) {
-        if (!c->hooks->phys_load(&c->s, (cr3 & 0xffffffe0) + 8 * i, 8, &v[i]))
+        if (!c->hooks->phys_load(&c->s, x86_a20(c, (cr3 & 0xffffffe0) + 8 * i), 8, &v[i]))
             v[i] = UINT64_MAX;
         if ((v[i] & 1) && (v[i] & reserved))
             return x86_fault(c, EXC_GP, 0);
@@ -165,6 +175,8 @@ static bool set_cr3(X86Cpu *c, uint64_t v)
 static uint64_t cr4_allowed(const X86Cpu *c)
 {
     static const struct { uint32_t bit; uint8_t feature; } row[] = {
+        { CR4_VME, X86F_VME },
+        { CR4_PVI, X86F_VME },
         { CR4_TSD, X86F_TSC },
         { CR4_DE, X86F_DE },
         { CR4_PSE, X86F_PSE },

@@ -86,6 +86,12 @@ void x86_set_seg_real(X86Cpu *c, unsigned seg, uint16_t sel)
     set_base(c, seg, (uint64_t)sel << 4);
 }
 
+void x86_set_seg_vm86(X86Cpu *c, unsigned seg, uint16_t sel)
+{
+    c->seg[seg] = (X86Seg){ .sel = sel, .limit = 0xffff, .attr = SEG_P | SEG_S | 3 << SEG_DPL_SHIFT | 0x300 };
+    set_base(c, seg, (uint64_t)sel << 4);
+}
+
 /* --- loads */
 
 bool x86_check_ss(X86Cpu *c, uint16_t sel, unsigned cpl, unsigned vector, X86Desc *d)
@@ -101,15 +107,15 @@ bool x86_check_ss(X86Cpu *c, uint16_t sel, unsigned cpl, unsigned vector, X86Des
     return true;
 }
 
-static bool check_data(X86Cpu *c, uint16_t sel, X86Desc *d)
+bool x86_check_data(X86Cpu *c, uint16_t sel, unsigned vector, X86Desc *d)
 {
-    if (!x86_read_desc(c, sel, EXC_GP, d))
+    if (!x86_read_desc(c, sel, vector, d))
         return false;
     bool code = d->hi & DESC_CODE, conforming = code && (d->hi & DESC_C);
     if (!(d->hi & SEG_S) || (code && !(d->hi & DESC_R)))
-        return x86_fault_sel(c, EXC_GP, sel);
+        return x86_fault_sel(c, vector, sel);
     if (!conforming && ((sel & 3u) > desc_dpl(*d) || c->cpl > desc_dpl(*d)))
-        return x86_fault_sel(c, EXC_GP, sel);
+        return x86_fault_sel(c, vector, sel);
     if (!(d->hi & SEG_P))
         return x86_fault_sel(c, EXC_NP, sel);
     return true;
@@ -127,7 +133,7 @@ bool x86_load_seg(X86Cpu *c, unsigned seg, uint16_t sel)
             return x86_fault(c, EXC_GP, 0);
         x86_set_seg_null(c, seg, sel);
     } else {
-        bool ok = seg == SS ? x86_check_ss(c, sel, c->cpl, EXC_GP, &d) : check_data(c, sel, &d);
+        bool ok = seg == SS ? x86_check_ss(c, sel, c->cpl, EXC_GP, &d) : x86_check_data(c, sel, EXC_GP, &d);
         if (!ok || !x86_mark_accessed(c, sel, &d))
             return false;
         x86_set_seg(c, seg, sel, d);
@@ -376,7 +382,26 @@ static bool read_call_gate(X86Cpu *c, uint16_t sel, X86Desc d, CallGate *g)
     return !sel_null(g->sel) || x86_fault(c, EXC_GP, 0);
 }
 
-bool x86_far_jmp(X86Cpu *c, uint16_t sel, uint64_t off, unsigned opsize)
+/* A far JMP or CALL to a task: through a task gate, or its TSS itself. */
+static bool is_task(const X86Cpu *c, X86Desc d)
+{
+    unsigned type = desc_type(d);
+    return !(d.hi & SEG_S) && !x86_long(c) && (type == SYS_TASK_GATE || (type & 7) == SYS_TSS16 || (type & 7) == SYS_TSS16_BUSY);
+}
+
+static bool far_task(X86Cpu *c, uint16_t sel, X86Desc d, X86TaskWhy why, uint64_t ret)
+{
+    if (desc_dpl(d) < c->cpl || desc_dpl(d) < (sel & 3u))
+        return x86_fault_sel(c, EXC_GP, sel);
+    if (desc_type(d) == SYS_TASK_GATE) {
+        if (!(d.hi & SEG_P))
+            return x86_fault_sel(c, EXC_NP, sel);
+        sel = d.lo >> 16;
+    }
+    return x86_task_switch(c, sel, why, ret, 0, NULL);
+}
+
+bool x86_far_jmp(X86Cpu *c, uint16_t sel, uint64_t off, unsigned opsize, uint64_t ret)
 {
     X86Desc d;
     unsigned cpl;
@@ -394,6 +419,8 @@ bool x86_far_jmp(X86Cpu *c, uint16_t sel, uint64_t off, unsigned opsize)
         return x86_fault(c, EXC_GP, 0);
     if (!x86_read_desc(c, sel, EXC_GP, &d))
         return false;
+    if (is_task(c, d))
+        return far_task(c, sel, d, TASK_JMP, ret);
     bool gated = !(d.hi & SEG_S);
     if (gated) {
         CallGate g;
@@ -475,6 +502,8 @@ bool x86_far_call(X86Cpu *c, uint16_t sel, uint64_t off, unsigned opsize, uint64
         return x86_fault(c, EXC_GP, 0);
     if (!x86_read_desc(c, sel, EXC_GP, &d))
         return false;
+    if (is_task(c, d))
+        return far_task(c, sel, d, TASK_CALL, ret);
     bool gated = !(d.hi & SEG_S);
     CallGate g = { .sel = sel, .off = off, .size = opsize };
     if (gated && (!read_call_gate(c, sel, d, &g) || !x86_read_desc(c, g.sel, EXC_GP, &d)))

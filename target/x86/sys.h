@@ -17,6 +17,12 @@ static inline uint64_t *x86_pc(X86Cpu *c) { return &c->s.hot[16]; }
 /* 48-bit linear addresses. */
 static inline bool x86_canonical(uint64_t va) { return ((va + 0x800000000000ull) >> 48) == 0; }
 
+/* What leaves the processor as a physical address while the A20 gate is shut. */
+static inline uint64_t x86_a20(const X86Cpu *c, uint64_t pa)
+{
+    return G_UNLIKELY(c->a20_off) ? pa & ~(UINT64_C(1) << 20) : pa;
+}
+
 /* A descriptor's two words. */
 typedef struct X86Desc { uint32_t lo, hi; } X86Desc;
 enum {
@@ -101,10 +107,13 @@ static inline void x86_set_seg_flat(X86Cpu *c, unsigned seg, uint16_t sel, uint3
 }
 void x86_set_seg_null(X86Cpu *c, unsigned seg, uint16_t sel);
 void x86_set_seg_real(X86Cpu *c, unsigned seg, uint16_t sel);      /* real mode: base only, the rest stays */
+void x86_set_seg_vm86(X86Cpu *c, unsigned seg, uint16_t sel);      /* 64 KiB, DPL 3, writable */
 /* Checks of a code segment that control is to be returned to, privilege = RPL of sel. */
 bool x86_check_return_cs(X86Cpu *c, uint16_t sel, X86Desc *d);
 /* SS for privilege `cpl`; faults with `vector` (#GP on returns, #TS on calls), #SS when absent. */
 bool x86_check_ss(X86Cpu *c, uint16_t sel, unsigned cpl, unsigned vector, X86Desc *d);
+/* DS, ES, FS, GS at c->cpl; faults with `vector`, #NP when absent. */
+bool x86_check_data(X86Cpu *c, uint16_t sel, unsigned vector, X86Desc *d);
 /* Data segments that the new, lower privilege may not see become null. */
 void x86_drop_data_segs(X86Cpu *c);
 /* Stack for privilege `cpl` out of the task state: in long mode ss is null and ist, if not 0, picks the
@@ -128,7 +137,7 @@ X86Stack x86_stack_now(X86Cpu *c);
 void x86_stack_commit(X86Cpu *c, const X86Stack *st);
 
 /* Far transfers: on success CS, pc and stack are new and x86_mode_changed() was called. opsize 2, 4, 8. */
-bool x86_far_jmp(X86Cpu *c, uint16_t sel, uint64_t off, unsigned opsize);
+bool x86_far_jmp(X86Cpu *c, uint16_t sel, uint64_t off, unsigned opsize, uint64_t ret);
 bool x86_far_call(X86Cpu *c, uint16_t sel, uint64_t off, unsigned opsize, uint64_t ret);
 bool x86_far_ret(X86Cpu *c, unsigned opsize, unsigned extra);
 bool x86_lldt(X86Cpu *c, uint16_t sel);
@@ -138,9 +147,16 @@ bool x86_ltr(X86Cpu *c, uint16_t sel);
 typedef enum X86Look { LOOK_LAR, LOOK_LSL, LOOK_VERR, LOOK_VERW } X86Look;
 bool x86_look(X86Cpu *c, uint16_t sel, X86Look what, bool *ok, X86Desc *d);
 
+/* task.c: legacy protected mode only.  ret: where the old task goes on; rf: FL_RF or 0, for the flags saved in it;
+ * error: code for the new task's stack, or NULL.  True also when the new task has a fault pending (exc_kept). */
+typedef enum X86TaskWhy { TASK_JMP, TASK_CALL /* and interrupts */, TASK_IRET } X86TaskWhy;
+bool x86_task_switch(X86Cpu *c, uint16_t sel, X86TaskWhy why, uint64_t ret, uint32_t rf, const uint32_t *error);
+bool x86_task_return(X86Cpu *c, uint64_t ret);          /* IRET with NT */
+
 /* trap.c */
 bool x86_int_soft(X86Cpu *c, unsigned vector, unsigned kind, uint64_t ret);
-bool x86_iret(X86Cpu *c, unsigned opsize);
+bool x86_iret(X86Cpu *c, unsigned opsize, uint64_t next);
+bool x86_vme_popf(X86Cpu *c, uint64_t v);                /* POPF in virtual-8086 mode with VME and IOPL below 3 */
 bool x86_syscall(X86Cpu *c, uint64_t next);
 bool x86_sysret(X86Cpu *c, unsigned opsize);
 bool x86_sysenter(X86Cpu *c);
@@ -148,6 +164,7 @@ bool x86_sysexit(X86Cpu *c, unsigned opsize);
 
 /* mode.c */
 void x86_privilege_changed(X86Cpu *c);  /* x86_mode_changed() when only flags, segments and CPL are others */
+void x86_lines_changed(X86Cpu *c);      /* PORT_LINES is set: takes A20 over */
 void x86_new_cpl(X86Cpu *c, unsigned cpl);
 bool x86_load_pdptes(X86Cpu *c, uint64_t cr3);
 /* cpu.c */

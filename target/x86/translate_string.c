@@ -112,7 +112,7 @@ static bool tr_string(X86Trans *t, X86Args *a)
 
 static bool tr_port_string(X86Trans *t, X86Args *a)
 {
-    if (!(t->mode & MODE_IOPL)) {
+    if (!(t->mode & MODE_IOPL) || (t->mode & MODE_REAL && t->cpl == 3)) {      /* virtual-8086 mode: always */
         Val port = x86_get_reg(t, RDX, 2), size = ir_imm(t->b, I32, a->size);
         port = ir_ext(t->b, IR_ZEXT, I32, port);
         ir_call(t->b, &x86_helper_io_check, port, size);

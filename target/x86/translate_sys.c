@@ -47,13 +47,22 @@ static void put_flag_bit(X86Trans *t, uint64_t bit, bool on)
     ir_put(t->b, X_EFLAGS, fl);
 }
 
+/* Above IOPL: VIF, at privilege 3 and if CR4 says so. */
+static void virtual_if(X86Trans *t, bool on)
+{
+    if (t->cpl == 3)
+        ir_call(t->b, &x86_helper_virtual_if, i32(t, on));
+    else
+        x86_gp0(t);
+}
+
 static bool tr_cli(X86Trans *t, X86Args *a)
 {
     (void)a;
     if (t->mode & MODE_IOPL)
         put_flag_bit(t, FL_IF, false);
     else
-        x86_gp0(t);
+        virtual_if(t, false);
     return true;
 }
 
@@ -61,7 +70,7 @@ static bool tr_sti(X86Trans *t, X86Args *a)
 {
     (void)a;
     if (!(t->mode & MODE_IOPL)) {
-        x86_gp0(t);
+        virtual_if(t, true);
         return true;
     }
     put_flag_bit(t, FL_IF, true);
@@ -71,18 +80,34 @@ static bool tr_sti(X86Trans *t, X86Args *a)
     return true;
 }
 
+/* PUSHF and POPF in virtual-8086 mode above IOPL: 16 bits only, with CR4.VME; IF is VIF then (SDM vol. 3, 20.3). */
+static bool vme_flags(X86Trans *t)
+{
+    if (!vm86(t) || t->mode & MODE_IOPL)
+        return false;
+    if (t->opsize == 2)
+        unless_cr4(t, CR4_VME, EXC_GP);
+    else
+        x86_gp0(t);
+    return true;
+}
+
 static bool tr_pushf(X86Trans *t, X86Args *a)
 {
     (void)a;
-    if (vm86(t) && !(t->mode & MODE_IOPL)) {
-        x86_gp0(t);
+    bool vme = vme_flags(t);
+    if (t->ended)
         return true;
-    }
     Val arith = x86_get_flags(t);
     Val sys = ir_get(t->b, X_EFLAGS);
     arith = ir_ext(t->b, IR_ZEXT, I64, arith);
     Val all = ir_op2(t->b, IR_OR, sys, arith);
     all = ir_op2i(t->b, IR_AND, all, ~(uint64_t)(FL_VM | FL_RF));
+    if (vme) {
+        Val vif = ir_extract(t->b, all, 19, 1);
+        all = ir_deposit(t->b, all, vif, 9, 1);
+        all = ir_op2i(t->b, IR_OR, all, FL_IOPL);
+    }
     all = ir_resize(t->b, x86_type(t->opsize), all, false);
     x86_push(t, t->opsize, all);
     return true;
@@ -91,8 +116,14 @@ static bool tr_pushf(X86Trans *t, X86Args *a)
 static bool tr_popf(X86Trans *t, X86Args *a)
 {
     (void)a;
-    if (vm86(t) && !(t->mode & MODE_IOPL)) {
-        x86_gp0(t);
+    bool vme = vme_flags(t);
+    if (t->ended)
+        return true;
+    if (vme) {
+        Val image = x86_pop(t, 2);
+        image = ir_ext(t->b, IR_ZEXT, I64, image);
+        ir_call(t->b, &x86_helper_vme_popf, image);
+        x86_cc_forget(t);
         return true;
     }
     uint64_t mask = FL_TF | FL_DF | FL_NT | FL_AC | FL_ID;
@@ -126,7 +157,8 @@ static bool tr_hlt(X86Trans *t, X86Args *a)
 static bool tr_iret(X86Trans *t, X86Args *a)
 {
     (void)a;
-    ir_call(t->b, &x86_helper_iret, i32(t, t->opsize));
+    Val next = x86_next_pc(t);
+    ir_call(t->b, &x86_helper_iret, i32(t, t->opsize), next);
     x86_exit_mode(t);
     return true;
 }
@@ -416,7 +448,8 @@ static bool tr_arpl(X86Trans *t, X86Args *a)
 
 static void far_jmp(X86Trans *t, Val sel, Val off)
 {
-    ir_call(t->b, &x86_helper_far_jmp, sel, off, i32(t, t->opsize));
+    Val next = x86_next_pc(t);
+    ir_call(t->b, &x86_helper_far_jmp, sel, off, i32(t, t->opsize), next);
     x86_exit_mode(t);
 }
 static void far_call(X86Trans *t, Val sel, Val off)

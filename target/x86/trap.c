@@ -4,8 +4,7 @@
  * SYSCALL, SYSRET, IRET.
  *
  * An exception is recorded where it is found (x86_raise) with the pc slot still at its instruction, and
- * delivered by x86_service() or, for INT n, by the helper.  Left out until real-mode guests come:
- * virtual-8086 frames, task gates. */
+ * delivered by x86_service() or, for INT n, by the helper. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -19,6 +18,8 @@ static bool has_error_code(unsigned vector)
 
 void x86_raise(X86Cpu *c, unsigned vector, uint32_t error)
 {
+    if (c->exc_kept)
+        return;
     c->exc_pending = true;
     c->exc_noncanonical = false;
     c->exc_vector = vector;
@@ -27,6 +28,8 @@ void x86_raise(X86Cpu *c, unsigned vector, uint32_t error)
 
 void x86_raise_pf(X86Cpu *c, uint64_t va, uint32_t error)
 {
+    if (c->exc_kept)
+        return;
     x86_raise(c, EXC_PF, error);
     c->exc_cr2 = va;
 }
@@ -43,6 +46,7 @@ bool x86_stack_fault(X86Cpu *c)
 typedef struct Event {
     uint8_t  vector;
     bool     soft;              /* INT n, INT3, INTO: the gate's DPL counts */
+    bool     int_n;             /* INT n: in virtual-8086 mode IOPL and the redirection map count */
     bool     has_error;
     bool     fault;             /* RF is set in the image: the instruction will be restarted */
     uint32_t error;
@@ -82,7 +86,7 @@ static bool read_gate(X86Cpu *c, const Event *ev, Gate *g)
     else if (g->type == SYS_INT16 || g->type == SYS_TRAP16)
         g->off &= 0xffff;
     bool known = g->type == SYS_INT32 || g->type == SYS_TRAP32 ||
-                 (!wide && (g->type == SYS_INT16 || g->type == SYS_TRAP16));
+                 (!wide && (g->type == SYS_INT16 || g->type == SYS_TRAP16 || g->type == SYS_TASK_GATE));
     if (!known || (lo >> 44 & 1) || (ev->soft && g->dpl < c->cpl))
         return fault_gate(c, EXC_GP, ev);
     if (!(lo >> 47 & 1))
@@ -159,33 +163,50 @@ static bool deliver_long(X86Cpu *c, const Event *ev)
     return true;
 }
 
+/* The stack of a more privileged handler. */
+static bool inner_stack(X86Cpu *c, unsigned cpl, X86Stack *st, uint16_t *ss, X86Desc *ssd)
+{
+    uint64_t sp;
+    if (!x86_tss_stack(c, cpl, 0, ss, &sp) || !x86_check_ss(c, *ss, cpl, EXC_TS, ssd))
+        return false;
+    *st = (X86Stack){
+        .c = c, .sp = sp, .mask = ssd->hi & SEG_DB ? UINT32_MAX : 0xffff, .base = desc_base(*ssd),
+        .limit = desc_limit(*ssd), .attr = ssd->hi & DESC_ATTR, .view = x86_sys_view(c)
+    };
+    return true;
+}
+
+static bool push_segs(X86Cpu *c, X86Stack *st, unsigned size)
+{
+    static const uint8_t segs[] = { GS, FS, DS, ES };
+    for (unsigned i = 0; i < sizeof segs; i++)
+        if (!x86_stack_push(st, size, c->seg[segs[i]].sel))
+            return false;
+    return true;
+}
+
 static bool deliver_protected(X86Cpu *c, const Event *ev)
 {
     Gate g;
     X86Desc cs, ssd;
     unsigned cpl;
-    if (x86_vm86(c))
-        return fault_gate(c, EXC_GP, ev);
-    if (!read_gate(c, ev, &g) || !read_handler_cs(c, &g, &cs, &cpl))
+    if (!read_gate(c, ev, &g))
         return false;
+    if (g.type == SYS_TASK_GATE)
+        return x86_task_switch(c, g.sel, TASK_CALL, ev->ret, ev->fault ? FL_RF : 0,
+                               ev->has_error ? &ev->error : NULL);
+    if (!read_handler_cs(c, &g, &cs, &cpl))
+        return false;
+    bool vm86 = x86_vm86(c), inner = cpl != c->cpl;
+    if (vm86 && cpl)                    /* to privilege 0 only (SDM vol. 2, INT n) */
+        return x86_fault_sel(c, EXC_GP, g.sel);
     unsigned size = g.type & 8 ? 4 : 2;
-    bool inner = cpl != c->cpl;
     X86Stack st = x86_stack_now(c);
     uint64_t old_sp = c->s.hot[RSP];
     uint16_t ss = 0;
-    if (inner) {
-        uint64_t sp;
-        if (!x86_tss_stack(c, cpl, 0, &ss, &sp) || !x86_check_ss(c, ss, cpl, EXC_TS, &ssd))
-            return false;
-        st.mask = ssd.hi & SEG_DB ? UINT32_MAX : 0xffff;
-        st.base = desc_base(ssd);
-        st.limit = desc_limit(ssd);
-        st.attr = ssd.hi & DESC_ATTR;
-        st.sp = sp;
-        st.view = cpl == 3 ? VIEW_USER : x86_sys_view(c);
-        if (!x86_stack_push(&st, size, c->seg[SS].sel) || !x86_stack_push(&st, size, old_sp))
-            return false;
-    }
+    if (inner && (!inner_stack(c, cpl, &st, &ss, &ssd) || (vm86 && !push_segs(c, &st, size)) ||
+                  !x86_stack_push(&st, size, c->seg[SS].sel) || !x86_stack_push(&st, size, old_sp)))
+        return false;
     if (!x86_stack_push(&st, size, pushed_flags(c, ev)) || !x86_stack_push(&st, size, c->seg[CS].sel) ||
         !x86_stack_push(&st, size, ev->ret) || (ev->has_error && !x86_stack_push(&st, size, ev->error)))
         return false;
@@ -193,9 +214,64 @@ static bool deliver_protected(X86Cpu *c, const Event *ev)
         return x86_fault(c, EXC_GP, c->exc_ext);
     if (inner)
         x86_set_seg(c, SS, (ss & ~3) | cpl, ssd);
+    if (vm86) {
+        static const uint8_t segs[] = { ES, DS, FS, GS };
+        for (unsigned i = 0; i < sizeof segs; i++)
+            x86_set_seg_null(c, segs[i], 0);
+    }
     x86_stack_commit(c, &st);
     enter_handler(c, &g, cs, cpl);
     return true;
+}
+
+/* The bit of the interrupt redirection map, which ends where the port bitmap begins (SDM vol. 3, 20.3.3). */
+static bool redirection(X86Cpu *c, unsigned vector, bool *protected)
+{
+    const X86Seg *tr = &c->seg[TR];
+    uint64_t at, bits;
+    if (!(tr->attr & SEG_P) || !(tr->attr & 0x800) || tr->limit < 0x67)
+        return x86_fault(c, EXC_GP, 0);
+    if (!x86_sys_load(c, tr->base + 0x66, 2, &at))
+        return false;
+    at = at + vector / 8 - 32;
+    if (at > tr->limit)
+        return x86_fault(c, EXC_GP, 0);
+    if (!x86_sys_load(c, tr->base + at, 1, &bits))
+        return false;
+    *protected = bits >> vector % 8 & 1;
+    return true;
+}
+
+/* To the handler in the virtual-8086 program's own vector table; IOPL below 3: its IF is VIF. */
+static bool deliver_redirected(X86Cpu *c, const Event *ev)
+{
+    uint64_t v, flags = x86_eflags(c);
+    bool virtual = x86_iopl(c) < 3;
+    if (!c->hooks->load(&c->s, ev->vector * 4, 4, -1, &v))
+        return false;
+    if (virtual)
+        flags = (flags & ~(uint64_t)FL_IF) | FL_IOPL | (flags & FL_VIF ? FL_IF : 0);
+    X86Stack st = x86_stack_now(c);
+    if (!x86_stack_push(&st, 2, flags) || !x86_stack_push(&st, 2, c->seg[CS].sel) || !x86_stack_push(&st, 2, ev->ret))
+        return false;
+    x86_stack_commit(c, &st);
+    *x86_flags(c) &= ~(uint64_t)(FL_TF | FL_RF | (virtual ? FL_VIF : FL_IF));
+    x86_set_seg_vm86(c, CS, v >> 16);
+    *x86_pc(c) = v & 0xffff;
+    c->shadow = false;
+    x86_privilege_changed(c);
+    return true;
+}
+
+/* INT n in virtual-8086 mode: SDM vol. 3, table 20-2. */
+static bool deliver_int_vm86(X86Cpu *c, const Event *ev)
+{
+    bool protected = true;
+    if ((c->cr4 & CR4_VME) && !redirection(c, ev->vector, &protected))
+        return false;
+    if (!protected)
+        return deliver_redirected(c, ev);
+    return x86_iopl(c) == 3 ? deliver_protected(c, ev) : x86_fault(c, EXC_GP, 0);
 }
 
 static bool deliver_real(X86Cpu *c, const Event *ev)
@@ -228,7 +304,10 @@ static bool deliver(X86Cpu *c, const Event *ev)
                  ev->soft ? " software" : "");
     c->delivering = true;
     c->exc_ext = !ev->soft;
-    bool ok = !x86_pe(c) ? deliver_real(c, ev) : x86_long(c) ? deliver_long(c, ev) : deliver_protected(c, ev);
+    bool ok = !x86_pe(c)                     ? deliver_real(c, ev)
+              : x86_long(c)                  ? deliver_long(c, ev)
+              : ev->int_n && x86_vm86(c) ? deliver_int_vm86(c, ev)
+                                             : deliver_protected(c, ev);
     c->delivering = false;
     return ok;
 }
@@ -304,8 +383,7 @@ static void deliver_exception(X86Cpu *c)
             .vector = v, .error = c->exc_error, .has_error = has_error_code(v) && x86_pe(c), .ret = *x86_pc(c)
         };
         ev.fault = v != EXC_BP && v != EXC_OF && v != EXC_DB;
-        c->exc_pending = false;
-        c->exc_noncanonical = false;
+        c->exc_pending = c->exc_noncanonical = c->exc_kept = false;
         if (v == EXC_PF)
             c->cr2 = c->exc_cr2;
         bool again = before >= 0 && ((contributory(before) && contributory(v)) ||
@@ -334,7 +412,7 @@ static void interrupt(X86Cpu *c, unsigned vector)
 {
     Event ev = { .vector = vector, .ret = *x86_pc(c) };
     c->halted = false;
-    if (!deliver(c, &ev))
+    if (!deliver(c, &ev) || c->exc_pending)
         deliver_exception(c);
 }
 
@@ -370,6 +448,8 @@ static bool take_event(X86Cpu *c)
     uint32_t pending = atomic_load_explicit(&c->port.pending, memory_order_acquire);
     if (!pending)
         return false;
+    if (pending & PORT_LINES)
+        x86_lines_changed(c);
     if (pending & PORT_SMI)
         port_clear(&c->port, PORT_SMI);         /* there is no SMM */
     if (x86_take_startup(c))
@@ -443,7 +523,7 @@ bool x86_settle(CpuState *s)
 /* Leaves all slots as they were if it fails, but for what a double fault does. */
 bool x86_int_soft(X86Cpu *c, unsigned vector, unsigned kind, uint64_t ret)
 {
-    Event ev = { .vector = vector, .soft = kind != 3 /* SOFT_INT1 */, .ret = ret };
+    Event ev = { .vector = vector, .soft = kind != 3 /* SOFT_INT1 */, .int_n = kind == 0 /* SOFT_INT */, .ret = ret };
     bool ok = deliver(c, &ev);
     if (ok && !ev.soft)
         c->dr[7] &= ~(uint64_t)DR7_GD;
@@ -478,13 +558,80 @@ static bool iret_real(X86Cpu *c, unsigned opsize)
     if (!x86_stack_pop(&st, opsize, &ip) || !x86_stack_pop(&st, opsize, &cs) ||
         !x86_stack_pop(&st, opsize, &fl))
         return false;
-    if (ip > 0xffff)
+    if (ip > c->seg[CS].limit)
         return x86_fault(c, EXC_GP, 0);
     x86_stack_commit(c, &st);
     x86_set_eflags(c, fl, opsize == 2 ? 0x7fd5 : 0x257fd5);
     x86_set_seg_real(c, CS, cs);
     *x86_pc(c) = ip;
     c->nmi_blocked = false;
+    x86_privilege_changed(c);
+    return true;
+}
+
+/* The image's TF and IF are the virtual-8086 program's: no single step; IF goes to VIF, unless an interrupt waits for
+ * it.  SDM vol. 3, 20.3.3.5, and IRET. */
+static bool vme_flags(X86Cpu *c, uint64_t image)
+{
+    if ((image & FL_TF) || ((image & FL_IF) && (*x86_flags(c) & FL_VIP)))
+        return x86_fault(c, EXC_GP, 0);
+    x86_set_eflags(c, (image & ~(uint64_t)FL_VIF) | (image & FL_IF ? FL_VIF : 0), 0x4dd5 | FL_VIF);
+    return true;
+}
+
+bool x86_vme_popf(X86Cpu *c, uint64_t v)
+{
+    if (!vme_flags(c, v))
+        return false;
+    x86_privilege_changed(c);
+    return true;
+}
+
+static bool iret_vm86(X86Cpu *c, unsigned opsize)
+{
+    bool virtual = x86_iopl(c) < 3;
+    uint64_t ip, cs, fl;
+    if (virtual && (opsize != 2 || !(c->cr4 & CR4_VME)))
+        return x86_fault(c, EXC_GP, 0);
+    X86Stack st = x86_stack_now(c);
+    if (!x86_stack_pop(&st, opsize, &ip) || !x86_stack_pop(&st, opsize, &cs) || !x86_stack_pop(&st, opsize, &fl))
+        return false;
+    if (ip > 0xffff)
+        return x86_fault(c, EXC_GP, 0);
+    if (virtual) {
+        if (!vme_flags(c, fl))
+            return false;
+    } else {
+        x86_set_eflags(c, fl, opsize == 2 ? 0x4fd5 : 0x254fd5);
+    }
+    x86_stack_commit(c, &st);
+    x86_set_seg_vm86(c, CS, cs);
+    *x86_pc(c) = ip;
+    c->nmi_blocked = false;
+    x86_privilege_changed(c);
+    return true;
+}
+
+/* st: past EFLAGS.  f: EIP CS EFLAGS. */
+static bool iret_to_vm86(X86Cpu *c, X86Stack *st, const uint64_t *f)
+{
+    static const uint8_t order[] = { SS, ES, DS, FS, GS };
+    uint64_t esp, sel[5];
+    if (!x86_stack_pop(st, 4, &esp))
+        return false;
+    for (unsigned i = 0; i < 5; i++)
+        if (!x86_stack_pop(st, 4, &sel[i]))
+            return false;
+    if (f[0] > 0xffff)
+        return x86_fault(c, EXC_GP, 0);
+    x86_set_eflags(c, f[2] & 0x3f7fd5, UINT64_MAX);
+    c->cpl = 3;
+    x86_set_seg_vm86(c, CS, f[1]);
+    for (unsigned i = 0; i < 5; i++)
+        x86_set_seg_vm86(c, order[i], sel[i]);
+    *x86_pc(c) = f[0];
+    c->s.hot[RSP] = esp;
+    c->nmi_blocked = c->shadow = false;
     x86_privilege_changed(c);
     return true;
 }
@@ -500,12 +647,14 @@ static bool return_ss(X86Cpu *c, uint16_t ss, unsigned rpl, bool to64, X86Desc *
     return x86_check_ss(c, ss, rpl, EXC_GP, d);
 }
 
-bool x86_iret(X86Cpu *c, unsigned opsize)
+bool x86_iret(X86Cpu *c, unsigned opsize, uint64_t next)
 {
     if (!x86_pe(c))
         return iret_real(c, opsize);
-    if (x86_vm86(c) || (*x86_flags(c) & FL_NT))
-        return x86_fault(c, EXC_GP, 0); /* in long mode so says the manual; task returns are not here */
+    if (x86_vm86(c))
+        return iret_vm86(c, opsize);
+    if (*x86_flags(c) & FL_NT)
+        return x86_long(c) ? x86_fault(c, EXC_GP, 0) : x86_task_return(c, next);
     bool code64 = x86_code64(c);
     uint64_t f[5];                              /* pc cs flags sp ss */
     X86Stack st = x86_stack_now(c);
@@ -523,7 +672,7 @@ bool x86_iret(X86Cpu *c, unsigned opsize)
     uint16_t sel = f[1];
     X86Desc cs, ssd;
     if (!code64 && (f[2] & FL_VM) && opsize == 4 && c->cpl == 0 && !x86_long(c))
-        return x86_fault(c, EXC_GP, 0);         /* no virtual-8086 mode */
+        return iret_to_vm86(c, &st, f);
     if (!x86_check_return_cs(c, sel, &cs))
         return false;
     unsigned rpl = sel & 3;

@@ -272,9 +272,40 @@ static void paging_off(void)
     g_assert_true(x86_mmu(&f->c->s, 0x100123456, ACC_WRITE, VIEW_USER, &r));
     g_assert_cmphex(r.pa, ==, 0x123456);
     g_assert_true(r.writable && r.executable);
-    f->c->a20_off = true;
-    g_assert_true(x86_mmu(&f->c->s, 0x123456, ACC_WRITE, VIEW_USER, &r));
+    fake_free(f);
+}
+
+/* The A20 gate masks all that leaves the processor, the walk's own accesses too. */
+static void a20(void)
+{
+    Fake *f = fake_new("max");
+    X86Cpu *c = f->c;
+    MmuResult r;
+    fake_protected(f);
+    unsigned flushes = f->flushes;
+    port_line(&c->port, LINE_A20M, true);
+    x86_service(&c->s);
+    g_assert_cmpuint(f->flushes, ==, flushes + 1);
+    g_assert_true(x86_mmu(&c->s, 0x123456, ACC_WRITE, VIEW_USER, &r));
     g_assert_cmphex(r.pa, ==, 0x23456);
+    fake_put32(f, 0x2000, 0x103007);            /* page tables at 102000h and 103000h, seen 1 MiB lower */
+    fake_put32(f, 0x3000, 0x100067);
+    c->cr3 = 0x102000;
+    g_assert_true(x86_set_cr(c, 0, c->cr0 | CR0_PG));
+    g_assert_true(x86_mmu(&c->s, 0x45, ACC_WRITE, VIEW_USER, &r));
+    g_assert_cmphex(r.pa, ==, 0x45);
+    port_line(&c->port, LINE_A20M, true);
+    g_assert_cmpuint(atomic_load(&c->port.pending), ==, 0);    /* nothing new */
+    x86_reset(c);
+    g_assert_true(c->a20_off);                  /* the line is the board's */
+    c->s.hot[RDX] = 0x92;                       /* OUT that opens it: the very next access */
+    *x86_seg_base(c, CS) = F_CODE;
+    *x86_pc(c) = 0;
+    f->ram[F_CODE] = 0xee;
+    x86_mode_changed(c);
+    port_line(&c->port, LINE_A20M, false);
+    g_assert_cmpint(fake_step(f), ==, -1);
+    g_assert_false(c->a20_off);
     fake_free(f);
 }
 
@@ -287,6 +318,7 @@ int main(int argc, char **argv)
     g_test_add_func("/x86/mmu/gigabyte", gigabyte_pages);
     g_test_add_func("/x86/mmu/canonical", canonical);
     g_test_add_func("/x86/mmu/two-levels", two_levels);
+    g_test_add_func("/x86/mmu/a20", a20);
     g_test_add_func("/x86/mmu/legacy-pae", legacy_pae);
     g_test_add_func("/x86/mmu/off", paging_off);
     return g_test_run();

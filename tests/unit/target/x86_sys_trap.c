@@ -72,7 +72,7 @@ static void long_from_user(void)
     g_assert_cmphex(c->s.mode_tag >> 48, ==, x86_mode_bits(c));
     /* and back */
     c->s.hot[RSP] += 8;
-    g_assert_true(x86_iret(c, 8));
+    g_assert_true(x86_iret(c, 8, 0));
     g_assert_cmpuint(c->cpl, ==, 3);
     g_assert_cmphex(*x86_pc(c), ==, 0x800000);
     g_assert_cmphex(c->s.hot[RSP], ==, 0x900000);
@@ -209,7 +209,7 @@ static void protected_from_user(void)
     g_assert_cmphex(FRAME32(4), ==, 0x900000);
     g_assert_cmphex(FRAME32(5), ==, S_UDS);
     c->s.hot[RSP] += 4;
-    g_assert_true(x86_iret(c, 4));
+    g_assert_true(x86_iret(c, 4, 0));
     g_assert_cmpuint(c->cpl, ==, 3);
     g_assert_cmphex(*x86_pc(c), ==, 0x800000);
     g_assert_cmphex(c->s.hot[RSP], ==, 0x900000);
@@ -220,7 +220,7 @@ static void protected_from_user(void)
     x86_raise(c, EXC_UD, 0);
     x86_service(&c->s);
     g_assert_cmphex(c->s.hot[RSP], ==, F_STACK - 12);
-    g_assert_true(x86_iret(c, 4));
+    g_assert_true(x86_iret(c, 4, 0));
     g_assert_cmphex(c->s.hot[RSP], ==, F_STACK);
     fake_free(f);
 }
@@ -319,7 +319,7 @@ static void priorities(void)
     atomic_store(&c->port.pending, PORT_NMI);
     x86_service(&c->s);                         /* blocked */
     assert_at(f, EXC_NMI);
-    g_assert_true(x86_iret(c, 8));
+    g_assert_true(x86_iret(c, 8, 0));
     g_assert_false(c->nmi_blocked);
     x86_service(&c->s);
     assert_at(f, EXC_NMI);
@@ -364,7 +364,7 @@ static void real_mode(void)
     g_assert_cmphex(c->seg[CS].sel, ==, 0x1234);
     g_assert_cmphex(c->s.hot[RSP], ==, 0xfa);
     g_assert_cmphex(fake_get32(f, 0x200fa), ==, 0xf000fff0);
-    g_assert_true(x86_iret(c, 2));
+    g_assert_true(x86_iret(c, 2, 0));
     g_assert_cmphex(*x86_pc(c), ==, 0xfff0);
     g_assert_cmphex(*x86_seg_base(c, CS), ==, 0xf0000);
     fake_free(f);
@@ -408,7 +408,7 @@ static void iret_cases(void)
         uint64_t frame[5] = { k->rip, k->cs, FL_1 | FL_IF | FL_ZF | FL_IOPL, k->rsp, k->ss };
         memcpy(f->ram + F_STACK - 40, frame, 40);
         c->s.hot[RSP] = before->s.hot[RSP] = F_STACK - 40;
-        bool ok = x86_iret(c, 8);
+        bool ok = x86_iret(c, 8, 0);
         g_assert_cmpint(ok ? -1 : c->exc_vector, ==, k->vector);
         if (ok) {
             g_assert_cmphex(*x86_pc(c), ==, k->rip);
@@ -444,13 +444,13 @@ static void iret_flags(void)
             c->s.hot[RSP] = F_STACK - 40;
         *x86_flags(c) = FL_1 | t[i].iopl << 12 | (t[i].iopl ? FL_IF : 0);
         memcpy(f->ram + c->s.hot[RSP], frame, 40);
-        g_assert_true(x86_iret(c, 8));
+        g_assert_true(x86_iret(c, 8, 0));
         g_assert_cmphex(x86_eflags(c), ==, t[i].want);
         fake_free(f);
     }
     Fake *f = start(true);
     *x86_flags(f->c) |= FL_NT;
-    g_assert_false(x86_iret(f->c, 8));
+    g_assert_false(x86_iret(f->c, 8, 0));
     g_assert_cmpuint(f->c->exc_vector, ==, EXC_GP);
     fake_free(f);
 }
@@ -465,7 +465,7 @@ static void iret_drops_segments(void)
     uint64_t frame[5] = { 0x800000, S_UCS, FL_1, 0x900000, S_UDS };
     memcpy(f->ram + F_STACK - 40, frame, 40);
     c->s.hot[RSP] = F_STACK - 40;
-    g_assert_true(x86_iret(c, 8));
+    g_assert_true(x86_iret(c, 8, 0));
     g_assert_cmphex(c->seg[DS].sel, ==, 0);
     g_assert_cmphex(c->seg[ES].sel, ==, S_UDS);
     fake_free(f);

@@ -631,7 +631,8 @@ static bool iret_to_vm86(X86Cpu *c, X86Stack *st, const uint64_t *f)
         x86_set_seg_vm86(c, order[i], sel[i]);
     *x86_pc(c) = f[0];
     c->s.hot[RSP] = esp;
-    c->nmi_blocked = c->shadow = false;
+    c->nmi_blocked = false;
+    c->shadow = 0;
     x86_privilege_changed(c);
     return true;
 }

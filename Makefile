@@ -90,7 +90,7 @@ check: tests all $(tools)
 
 # The unit tests and what needs no Debian guest, of a build that is there for its compiler or its sanitizers.
 check-quick: tests all $(tools)
-	printf '%s\n' tests/guest/tiny-guests tests/guest/bad-input tests/guest/options $(tests) > $(BUILD)/tests.list
+	printf '%s\n' tests/guest/tiny-guests tests/guest/sys-guests tests/guest/bad-input tests/guest/options $(tests) > $(BUILD)/tests.list
 	tools/run-tests $(BUILD) $(ROOM)
 
 check-floors:

@@ -397,7 +397,7 @@ static void deliver_exception(X86Cpu *c)
             return;
         }
         if (again)
-            ev = (Event){ .vector = EXC_DF, .has_error = x86_pe(c), .fault = true, .ret = ev.ret };
+            ev = (Event){ .vector = EXC_DF, .has_error = x86_pe(c), .ret = ev.ret };  /* an abort: no RF */
         if (v == EXC_DB && !again) {
             c->dr[6] |= c->exc_dr6;
             c->dr[7] &= ~(uint64_t)DR7_GD;      /* the handler may use the debug registers */

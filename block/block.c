@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "util/bits.h"
 #include "util/error.h"
@@ -29,6 +30,14 @@ void *block_memory(size_t len)
 {
     void *p;
     return posix_memalign(&p, BUFFER_ALIGN, MAX(len, 1)) ? NULL : p;
+}
+
+void block_make_uuid(uint8_t out[16])
+{
+    if (getentropy(out, 16))
+        abort();        /* fails for lengths over 256 alone */
+    out[6] = (out[6] & 0x0f) | 0x40;
+    out[8] = (out[8] & 0x3f) | 0x80;
 }
 
 /* --- coming and going */
@@ -183,6 +192,19 @@ static int write_any(Block *b, uint64_t at, const struct iovec *v, int nv, uint6
     int r = whole ? write_aligned(b, at, v, nv) : write_rmw(b, at, v, nv, len);
     tracked_end(&request);
     return r;
+}
+
+int block_read_backing(Block *b, uint64_t at, const struct iovec *v, int nv, uint64_t len)
+{
+    uint64_t there = b->backing && at < b->backing->length ? MIN(len, b->backing->length - at) : 0;
+    if (there < len)
+        iov_fill(v, nv, there, 0, len - there);
+    if (!there)
+        return 0;
+    if (there == len)
+        return block_readv(b->backing, at, v, nv);
+    g_autofree struct iovec *part = g_new(struct iovec, nv);
+    return block_readv(b->backing, at, part, iov_slice(v, nv, 0, there, part));
 }
 
 static bool outside(const Block *b, uint64_t at, uint64_t len)

@@ -150,6 +150,7 @@ bool block_create(BlockGraph *g, const BlockDriver *d, const char *filename, Jso
 bool block_measure(const BlockDriver *d, Json *options, uint64_t size, uint64_t data, uint64_t *required,
                    uint64_t *full, GError **err);
 
+void block_make_uuid(uint8_t out[16]);         /* random, RFC 4122 version 4 */
 /* Memory that any node takes without copying it; free() it.  NULL: there is none. */
 void *block_memory(size_t len);
 

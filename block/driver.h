@@ -95,11 +95,14 @@ struct Block {
  * an error if the options do not have it. */
 Block *block_open_child(Block *b, const char *key, unsigned flags, bool needed, GError **err);
 #define block_buffer block_memory
+/* Reads what b's backing file has there; zeros past its end or without one. */
+int block_read_backing(Block *b, uint64_t at, const struct iovec *v, int nv, uint64_t len);
 int block_probe(const uint8_t *head, size_t n, const BlockDriver **out);    /* the score; *out never NULL */
 enum { BLOCK_PROBE_SIZE = 2048 };
 uint64_t block_now_ns(void);
 
 extern const BlockDriver block_file_driver, block_host_device_driver, block_null_co_driver, block_null_aio_driver,
-    block_raw_driver, block_fault_driver, block_qcow2_driver;
+    block_raw_driver, block_fault_driver, block_qcow2_driver, block_qcow_driver, block_qed_driver, block_vdi_driver,
+    block_vpc_driver, block_parallels_driver, block_bochs_driver, block_cloop_driver;
 
 #endif

@@ -137,6 +137,12 @@ static bool file_open(Block *b, GError **err)
     return take_locks(b, s->fd, !strcmp(locking, "on"), err);
 }
 
+static void drop_locks(int fd)
+{
+    struct flock all = { .l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = LOCK_USES, .l_len = 200 };
+    fcntl(fd, F_OFD_SETLK, &all);
+}
+
 static bool file_reopen(Block *b, GError **err)
 {
     File *s = b->state;
@@ -151,8 +157,7 @@ static bool file_reopen(Block *b, GError **err)
     }
     /* Our own locks would be in the way of the new descriptor's. */
     int old = s->fd;
-    struct flock all = { .l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = LOCK_USES, .l_len = 200 };
-    fcntl(old, F_OFD_SETLK, &all);
+    drop_locks(old);
     if (!(b->flags & BLOCK_SHARE) && !take_locks(b, fd, false, err)) {
         close(fd);
         b->flags ^= BLOCK_RDWR;
@@ -168,7 +173,11 @@ static bool file_reopen(Block *b, GError **err)
 static int file_close(Block *b)
 {
     File *s = b->state;
-    return s->fd >= 0 && close(s->fd) ? -errno : 0;
+    if (s->fd < 0)
+        return 0;
+    /* A worker of io_uring may hold on to the file a little longer than to its request, and so to the locks. */
+    drop_locks(s->fd);
+    return close(s->fd) ? -errno : 0;
 }
 
 static int file_read(Block *b, uint64_t at, const struct iovec *v, int nv)

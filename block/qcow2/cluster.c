@@ -162,20 +162,6 @@ int q2_map(Block *b, uint64_t at, uint64_t len, Extent *out)
 
 /* --- reading */
 
-static int read_backing(Block *b, uint64_t at, const struct iovec *v, int nv, uint64_t len)
-{
-    uint64_t there = b->backing && at < b->backing->length ? MIN(len, b->backing->length - at) : 0;
-    if (there < len)
-        iov_fill(v, nv, there, 0, len - there);
-    if (!there)
-        return 0;
-    if (there == len)
-        return block_readv(b->backing, at, v, nv);
-    g_autofree struct iovec *part = g_new(struct iovec, nv);
-    int n = iov_slice(v, nv, 0, there, part);
-    return block_readv(b->backing, at, part, n);
-}
-
 static int read_compressed(Block *b, uint64_t at, uint64_t entry, const struct iovec *v, int nv, uint64_t len)
 {
     Qcow2 *q = b->state;
@@ -202,7 +188,7 @@ static int read_compressed(Block *b, uint64_t at, uint64_t entry, const struct i
 static int read_run(Block *b, uint64_t at, const Run *run, const struct iovec *v, int nv)
 {
     switch (run->type) {
-    case RUN_NONE: return read_backing(b, at, v, nv, run->len);
+    case RUN_NONE: return block_read_backing(b, at, v, nv, run->len);
     case RUN_ZERO: iov_fill(v, nv, 0, 0, run->len); return 0;
     case RUN_DATA: return block_readv(q2_data(b), run->host, v, nv);
     default:       return read_compressed(b, at, run->entry, v, nv, run->len);

@@ -2,9 +2,9 @@
  * qcow2: compressed clusters, zlib's raw deflate (window of 12 bits) or zstd, worked on by helper threads. */
 #include <stdlib.h>
 #include <string.h>
-#include <zlib.h>
 #include <zstd.h>
 
+#include "block/deflate.h"
 #include "block/qcow2/qcow2_int.h"
 
 typedef struct Work {
@@ -31,13 +31,7 @@ static int unpack(void *self)
         ZSTD_freeDCtx(ctx);
         return out.pos == out.size && !ZSTD_isError(r) ? 0 : -EIO;
     }
-    z_stream z = { .next_in = (Bytef *)(uintptr_t)w->in, .avail_in = (uInt)w->in_len, .next_out = w->out,
-                   .avail_out = (uInt)w->out_len };
-    if (inflateInit2(&z, -12) != Z_OK)
-        return -ENOMEM;
-    int r = inflate(&z, Z_FINISH);
-    inflateEnd(&z);
-    return (r == Z_STREAM_END || r == Z_BUF_ERROR || r == Z_OK) && !z.avail_out ? 0 : -EIO;
+    return deflate_unpack(-12, w->in, w->in_len, w->out, w->out_len);
 }
 
 static int pack(void *self)
@@ -50,14 +44,7 @@ static int pack(void *self)
         w->out_len = n;
         return 0;
     }
-    z_stream z = { .next_in = (Bytef *)(uintptr_t)w->in, .avail_in = (uInt)w->in_len, .next_out = w->out,
-                   .avail_out = (uInt)w->out_len };
-    if (deflateInit2(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, -12, 9, Z_DEFAULT_STRATEGY) != Z_OK)
-        return -ENOMEM;
-    int r = deflate(&z, Z_FINISH);
-    w->out_len -= z.avail_out;
-    deflateEnd(&z);
-    return r == Z_STREAM_END ? 0 : -ENOSPC;
+    return deflate_pack(-12, w->in, w->in_len, w->out, &w->out_len);
 }
 
 int q2_unpack(Block *b, uint64_t entry, uint8_t *out)

@@ -28,7 +28,7 @@ typedef struct Run {
     BlockGraph *graph;
     GRand      *rand;
     char       *dir, *path, *base;
-    const char *options;
+    const char *format, *options;
     Block      *b;
     Model       model;
     unsigned    under_way;
@@ -71,7 +71,8 @@ static void flushed(Model *m)
 
 static Block *open_image(Run *r, unsigned flags, const char *fault, GError **err)
 {
-    g_autofree char *text = g_strdup_printf("driver=qcow2,discard=unmap,file.driver=%s%s%s%s", fault ? "fault" : "file",
+    g_autofree char *text = g_strdup_printf("driver=%s,discard=unmap,file.driver=%s%s%s%s", r->format,
+                                            fault ? "fault" : "file",
                                             fault ? ",file.file.driver=file,file.file.filename=" : ",file.filename=", r->path,
                                             fault ? fault : "");
     Json *o = json_from_options("test", text, NULL, err);
@@ -85,7 +86,8 @@ static void check_image(Run *r, bool leaks_allowed, const char *when)
     BlockCheck k;
     Block *b = open_image(r, BLOCK_CHECK | BLOCK_NO_BACKING, NULL, &err);
     g_assert_no_error(err);
-    g_assert_cmpint(block_check(b, 0, &k, &err), ==, 0);
+    int result = block_check(b, 0, &k, &err);
+    g_assert_true(result == 0 || result == -ENOTSUP);
     g_assert_no_error(err);
     if (k.corruptions || (k.leaks && !leaks_allowed)) {
         for (unsigned i = 0; i < MIN(k.messages->len, 10); i++)
@@ -244,7 +246,7 @@ static void make_image(Run *r)
         g_assert_true(g_file_set_contents(r->base, (char *)buf, DISK, &err));
     }
     json_set(o, "size", json_u64(DISK));
-    block_create(r->graph, block_driver("qcow2"), r->path, o, &err);
+    block_create(r->graph, block_driver(r->format), r->path, o, &err);
     g_assert_no_error(err);
     json_free(o);
     flushed(&r->model);
@@ -270,7 +272,7 @@ static void requests(Run *r, unsigned n, unsigned cluster, bool compress, bool s
     wait_all(r);
 }
 
-typedef struct Case { const char *name, *options; unsigned cluster; bool compress, snapshots, backing; } Case;
+typedef struct Case { const char *name, *options; unsigned cluster; bool compress, snapshots, backing; const char *format; } Case;
 static const Case cases[] = {
     { "default", "", 65536, true, true, false },
     { "backing", "", 65536, true, true, true },
@@ -283,6 +285,15 @@ static const Case cases[] = {
     { "refcount-1", "refcount_bits=1,cluster_size=4k", 4096, true, false, false },
     { "refcount-64", "refcount_bits=64,cluster_size=2k", 2048, true, true, true },
     { "lazy", "lazy_refcounts=on,cluster_size=4k", 4096, true, false, true },
+    { "qcow", "", 4096, true, false, false, "qcow" },
+    { "qcow-backing", "", 512, true, false, true, "qcow" },
+    { "qed", "", 65536, false, false, false, "qed" },
+    { "qed-backing", "cluster_size=4k,table_size=2", 4096, false, false, true, "qed" },
+    { "vdi", "", 1 << 20, false, false, false, "vdi" },
+    { "vdi-static", "static=on", 1 << 20, false, false, false, "vdi" },
+    { "vpc", "force_size=on", 2 << 20, false, false, false, "vpc" },
+    { "vpc-fixed", "force_size=on,subformat=fixed", 0, false, false, false, "vpc" },
+    { "parallels", "cluster_size=64k", 65536, false, false, false, "parallels" },
 };
 
 static void steady(Run *r, const Case *c)
@@ -328,7 +339,8 @@ static void crashing(Run *r, const Case *c)
             BlockCheck k;
             r->b = open_image(r, BLOCK_RDWR | BLOCK_CHECK, NULL, &err);
             g_assert_no_error(err);
-            g_assert_cmpint(block_check(r->b, CHECK_FIX_LEAKS | CHECK_FIX_ERRORS, &k, &err), ==, 0);
+            int result = block_check(r->b, CHECK_FIX_LEAKS | CHECK_FIX_ERRORS, &k, &err);
+            g_assert_true(result == 0 || result == -ENOTSUP);
             block_check_clear(&k);
             block_close(r->b);
             check_image(r, false, "repaired");
@@ -392,6 +404,7 @@ static void test(gconstpointer data)
     r->graph = block_graph_new(r->aio);
     r->rand = g_rand_new_with_seed((guint32)g_test_rand_int());
     r->options = t.c->options;
+    r->format = t.c->format ? t.c->format : "qcow2";
     r->backing = t.c->backing;
     aio_run(r->aio, test_main, &t);
     unlink(r->path);
@@ -416,7 +429,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++)
         for (unsigned k = 0; k < G_N_ELEMENTS(kinds); k++) {
-            g_autofree char *name = g_strdup_printf("/block/qcow2/%s/%s", kinds[k].name, cases[i].name);
+            g_autofree char *name = g_strdup_printf("/block/%s/%s/%s", cases[i].format ? cases[i].format : "qcow2", kinds[k].name, cases[i].name);
             tests[i][k] = (Test){ &cases[i], kinds[k].fn, kinds[k].engine, NULL };
             g_test_add_data_func(name, &tests[i][k], test);
         }

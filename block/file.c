@@ -236,11 +236,21 @@ static int file_zero(Block *b, uint64_t at, uint64_t len, unsigned flags)
     int r = -ENOTSUP;
     uint64_t end = at + len;
     if (!s->device && end > b->length) {
-        /* What lies past the end becomes a hole by moving the end. */
-        uint64_t old = b->length;
-        if (ftruncate(s->fd, (off_t)end))
-            return -errno;
-        changed(b, end);
+        /* What lies past the end becomes a hole by moving the end, by a write, since ftruncate() would cut off writes
+         * that are under way further on. */
+        uint64_t old = b->length, granule = MAX(b->align, 1);
+        g_autofree void *raw = NULL;
+        uint8_t byte = 0;
+        struct iovec v = { &byte, 1 };
+        if (granule > 1)
+            v = (struct iovec){ raw = block_memory(granule), granule };
+        if (!v.iov_base)
+            return -ENOMEM;
+        memset(v.iov_base, 0, granule);
+        int64_t n = co_pwritev(b->aio, s->fd, &v, 1, end - granule, 0);
+        changed(b, n > 0 ? end : 0);
+        if (n != (int64_t)granule)
+            return n < 0 ? (int)n : -ENOSPC;
         if (at >= old)
             return 0;
         len = old - at;

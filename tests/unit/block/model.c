@@ -293,6 +293,11 @@ static const Case cases[] = {
     { "vdi-static", "static=on", 1 << 20, false, false, false, "vdi" },
     { "vpc", "force_size=on", 2 << 20, false, false, false, "vpc" },
     { "vpc-fixed", "force_size=on,subformat=fixed", 0, false, false, false, "vpc" },
+    { "vmdk", "", 65536, false, false, false, "vmdk" },
+    { "vmdk-zeroed", "zeroed_grain=on", 65536, false, false, false, "vmdk" },
+    { "vmdk-stream", "subformat=streamOptimized", 65536, false, false, false, "vmdk" },
+    { "vmdk-split", "subformat=twoGbMaxExtentSparse", 65536, false, false, false, "vmdk" },
+    { "vmdk-flat", "subformat=monolithicFlat", 65536, false, false, false, "vmdk" },
     { "parallels", "cluster_size=64k", 65536, false, false, false, "parallels" },
 };
 
@@ -407,6 +412,11 @@ static void test(gconstpointer data)
     r->format = t.c->format ? t.c->format : "qcow2";
     r->backing = t.c->backing;
     aio_run(r->aio, test_main, &t);
+    static const char *const extents[] = { "a.qcow2-s001.vmdk", "a.qcow2-flat.vmdk" };
+    for (unsigned i = 0; i < G_N_ELEMENTS(extents); i++) {
+        g_autofree char *extent = g_build_filename(r->dir, extents[i], NULL);
+        unlink(extent);
+    }
     unlink(r->path);
     unlink(r->base);
     rmdir(r->dir);

@@ -23,7 +23,7 @@ static const BlockDriver *const drivers[] = {
     &block_raw_driver, &block_qcow2_driver, &block_file_driver, &block_host_device_driver,
     &block_null_co_driver, &block_null_aio_driver, &block_fault_driver, &block_qcow_driver, &block_qed_driver,
     &block_vdi_driver, &block_vpc_driver, &block_parallels_driver, &block_bochs_driver, &block_cloop_driver,
-    &block_vmdk_driver,
+    &block_vmdk_driver, &block_vhdx_driver,
 };
 
 const BlockDriver *block_driver(const char *name)

@@ -127,6 +127,17 @@ static gint by_place(gconstpointer a, gconstpointer b)
     return x->n < y->n ? -1 : x->n > y->n;
 }
 
+static int log_some(Meta *m, GPtrArray *list, unsigned from)
+{
+    MetaChange change[META_LOG_MAX];
+    unsigned n = 0;
+    for (; n < META_LOG_MAX && from + n < list->len; n++) {
+        MetaPiece *p = list->pdata[from + n];
+        change[n] = (MetaChange){ p->n * META_PIECE, p->data };
+    }
+    return m->co_log(m->log_self, change, n);
+}
+
 static int write_level(Meta *m, unsigned level)
 {
     g_autoptr(GPtrArray) list = g_ptr_array_new();
@@ -139,7 +150,10 @@ static int write_level(Meta *m, unsigned level)
     int r = 0;
     for (unsigned i = 0; i < list->len && !r; i++) {
         MetaPiece *p = list->pdata[i];
-        r = block_write(m->file, p->n * META_PIECE + p->from, p->data + p->from, p->to - p->from, 0);
+        if (m->co_log && i % META_LOG_MAX == 0)
+            r = log_some(m, list, i);
+        if (!r)
+            r = block_write(m->file, p->n * META_PIECE + p->from, p->data + p->from, p->to - p->from, 0);
         if (!r) {
             p->from = p->to = 0;
             m->dirty[level]--;

@@ -10,8 +10,15 @@
 
 enum { META_PIECE = 4096, META_LEVELS = 4 };
 
+/* Pieces that are about to be written, for a format that keeps a journal. */
+typedef struct MetaChange { uint64_t at; const uint8_t *data; } MetaChange;
+enum { META_LOG_MAX = 64 };
+
 typedef struct Meta {
     Block      *file;
+    /* NULL, or: has n changes (up to META_LOG_MAX) on stable storage when it returns 0. */
+    int       (*co_log)(void *self, const MetaChange *change, unsigned n);
+    void       *log_self;
     GHashTable *pieces;         /* at / META_PIECE to MetaPiece */
     GQueue      lru;            /* most recent first */
     unsigned    limit, dirty[META_LEVELS];

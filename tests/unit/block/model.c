@@ -298,6 +298,9 @@ static const Case cases[] = {
     { "vmdk-stream", "subformat=streamOptimized", 65536, false, false, false, "vmdk" },
     { "vmdk-split", "subformat=twoGbMaxExtentSparse", 65536, false, false, false, "vmdk" },
     { "vmdk-flat", "subformat=monolithicFlat", 65536, false, false, false, "vmdk" },
+    { "vhdx", "block_size=1M", 1 << 20, false, false, false, "vhdx" },
+    { "vhdx-none", "block_state_zero=off", 8 << 20, false, false, false, "vhdx" },
+    { "vhdx-fixed", "subformat=fixed", 8 << 20, false, false, false, "vhdx" },
     { "parallels", "cluster_size=64k", 65536, false, false, false, "parallels" },
 };
 

@@ -84,7 +84,9 @@ static void check_image(Run *r, bool leaks_allowed, const char *when)
 {
     GError *err = NULL;
     BlockCheck k;
-    Block *b = open_image(r, BLOCK_CHECK | BLOCK_NO_BACKING, NULL, &err);
+    /* A log is replayed by whoever may write. */
+    unsigned replay = !strcmp(r->format, "vhdx") ? BLOCK_RDWR : 0;
+    Block *b = open_image(r, BLOCK_CHECK | BLOCK_NO_BACKING | replay, NULL, &err);
     g_assert_no_error(err);
     int result = block_check(b, 0, &k, &err);
     g_assert_true(result == 0 || result == -ENOTSUP);

@@ -84,6 +84,7 @@ const Field x86_state[] = {
     FIELD(X86Cpu, exc_cr2), FIELD(X86Cpu, exc_dr6), FIELD(X86Cpu, trap_dr6), FIELD(X86Cpu, no_break),
     FIELD(X86Cpu, rf_done), FIELD(X86Cpu, wait_sipi), FIELD(X86Cpu, pdpte),
     FIELD(X86Cpu, tsc_adjust), FIELD(X86Cpu, mcg_status), FIELD(X86Cpu, debugctl),
+    FIELD(X86Cpu, pkru),
     { 0 }
 };
 
@@ -93,7 +94,8 @@ void x86_restored(X86Cpu *c)
     c->cpl &= 3;
     c->fpu_top &= 7;
     c->mxcsr &= 0xffff;
-    c->cr4 &= ~(uint64_t)CR4_PKE;
+    c->xcr0 = (c->xcr0 & x86_xcr0_allowed(c)) | 1;
+    c->xss = 0;
     c->cur_view = ~0u;
     c->delivering = false;
     c->shadow &= SHADOW_STI | SHADOW_SS;
@@ -159,6 +161,7 @@ void x86_reset(X86Cpu *c)
     c->fpu_empty = 0;                   /* tag word 5555h: not empty, zero */
     c->cr0 = CR0_CD | CR0_NW;
     c->xcr0 = 1;
+    c->pkru = 0;
     c->star = c->lstar = c->cstar = c->sfmask = 0;
     c->sysenter_cs = c->sysenter_esp = c->sysenter_eip = 0;
     c->tsc_aux = c->spec_ctrl = c->xss = c->debugctl = c->mcg_status = 0;

@@ -221,6 +221,7 @@ typedef struct X86Cpu {
     bool            wait_sipi;          /* after reset or INIT, not the boot processor */
     uint64_t        pdpte[4];           /* legacy PAE: loaded with CR3 */
     uint64_t        tsc_adjust, mcg_status, debugctl;
+    uint32_t        pkru;
 
     /* Derived: the mode key's part that hangs on CR0, CR4, MXCSR; what the TLB was last told; the page-walk cache. */
     uint32_t        key_control;
@@ -267,6 +268,7 @@ void     x86_mode_changed(X86Cpu *c);
 bool     x86_set_cr(X86Cpu *c, unsigned n, uint64_t v); /* false: exception recorded */
 bool     x86_set_efer(X86Cpu *c, uint64_t v);           /* false: #GP recorded */
 void     x86_set_mxcsr(X86Cpu *c, uint32_t v);
+void     x86_set_pkru(X86Cpu *c, uint32_t v);
 uint32_t x86_mxcsr(X86Cpu *c);
 
 /* seg.c */

@@ -107,27 +107,6 @@ static uint64_t tsc(CpuState *s) { return x86_tsc(x86_cpu(s)); }
 static uint64_t tsc_aux(CpuState *s) { return x86_cpu(s)->tsc_aux; }
 static uint64_t random64(CpuState *s) { return x86_cpu(s)->hooks->random64(s); }
 
-/* XGETBV with ECX 1: components in use, which is all that are enabled (no tracking between instructions). */
-static int xgetbv(CpuState *s)
-{
-    X86Cpu *c = x86_cpu(s);
-    uint32_t n = s->hot[RCX];
-    if (n > 1 || (n == 1 && !x86_has(c, X86F_XGETBV1)))
-        return !x86_fault(c, EXC_GP, 0);
-    s->helper_ret = c->xcr0;
-    return 0;
-}
-
-static int xsetbv(CpuState *s)
-{
-    X86Cpu *c = x86_cpu(s);
-    uint64_t v = s->hot[RDX] << 32 | (uint32_t)s->hot[RAX];
-    if ((uint32_t)s->hot[RCX] || !(v & 1) || (v & ~UINT64_C(3)))
-        return !x86_fault(c, EXC_GP, 0);
-    c->xcr0 = v;
-    return 0;
-}
-
 /* --- TLB */
 
 static uint32_t pcid(const X86Cpu *c) { return c->cr4 & CR4_PCIDE ? c->cr3 & 0xfff : 0; }
@@ -306,233 +285,6 @@ static int io_check(CpuState *s, uint32_t port, uint32_t size)
     return bits >> port % 8 & ((1u << size) - 1) ? !x86_fault(c, EXC_GP, 0) : 0;
 }
 
-/* --- FXSAVE, XSAVE.  The image is made, or read, in one piece on the stack. */
-
-enum { FX_LEN = 512, XS_HEADER = 512, XS_LEN = 576, XMM_AT = 160, ST_AT = 32 };
-
-static void put16(uint8_t *p, uint16_t v) { memcpy(p, &v, 2); }
-static void put32(uint8_t *p, uint32_t v) { memcpy(p, &v, 4); }
-static void put64(uint8_t *p, uint64_t v) { memcpy(p, &v, 8); }
-static uint16_t get16(const uint8_t *p) { uint16_t v; memcpy(&v, p, 2); return v; }
-static uint32_t get32(const uint8_t *p) { uint32_t v; memcpy(&v, p, 4); return v; }
-static uint64_t get64(const uint8_t *p) { uint64_t v; memcpy(&v, p, 8); return v; }
-
-/* Parts of the area that an instruction touches. */
-typedef struct Part { uint16_t at, len; } Part;
-
-static bool write_parts(X86Cpu *c, uint64_t va, const uint8_t *image, const Part *part, unsigned n)
-{
-    uint8_t *p = c->hooks->host(&c->s, va, XS_LEN, ACC_WRITE, -1);
-    if (p) {
-        for (unsigned i = 0; i < n; i++)
-            memcpy(p + part[i].at, image + part[i].at, part[i].len);
-        return true;
-    }
-    for (unsigned i = 0; i < n; i++)
-        if (!c->hooks->probe(&c->s, va + part[i].at, part[i].len, ACC_WRITE, -1))
-            return false;
-    for (unsigned i = 0; i < n; i++)
-        for (unsigned k = 0; k < part[i].len; k += 8)
-            if (!c->hooks->store(&c->s, va + part[i].at + k, 8, -1, get64(image + part[i].at + k)))
-                return false;
-    return true;
-}
-
-static bool read_area(X86Cpu *c, uint64_t va, uint8_t *image, unsigned len)
-{
-    const uint8_t *p = c->hooks->host(&c->s, va, len, ACC_READ, -1);
-    if (p) {
-        memcpy(image, p, len);
-        return true;
-    }
-    for (unsigned k = 0; k < len; k += 8) {
-        uint64_t v;
-        if (!c->hooks->load(&c->s, va + k, 8, -1, &v))
-            return false;
-        put64(image + k, v);
-    }
-    return true;
-}
-
-static void x87_to_image(const X86Cpu *c, uint8_t *b, bool wide)
-{
-    put16(b, c->fcw);
-    put16(b + 2, x87_fsw(c));
-    b[4] = ~c->fpu_empty;               /* one bit per register: not empty */
-    b[5] = 0;
-    put16(b + 6, c->fop);
-    put64(b + 8, wide ? c->fip : (c->fip & UINT32_MAX) | (uint64_t)c->fcs << 32);
-    put64(b + 16, wide ? c->fdp : (c->fdp & UINT32_MAX) | (uint64_t)c->fds << 32);
-    for (unsigned i = 0; i < 8; i++) {
-        const X86Fpr *r = &c->fpr[(c->fpu_top + i) & 7];
-        put64(b + ST_AT + 16 * i, r->mant);
-        put64(b + ST_AT + 16 * i + 8, r->exp);
-    }
-}
-
-static void x87_from_image(X86Cpu *c, const uint8_t *b, bool wide)
-{
-    x87_load_words(c, get16(b), get16(b + 2));
-    c->fpu_empty = ~b[4];
-    c->fop = get16(b + 6) & 0x7ff;
-    c->fip = wide ? get64(b + 8) : get32(b + 8);
-    c->fdp = wide ? get64(b + 16) : get32(b + 16);
-    c->fcs = wide ? 0 : get16(b + 12);
-    c->fds = wide ? 0 : get16(b + 20);
-    for (unsigned i = 0; i < 8; i++) {
-        X86Fpr *r = &c->fpr[(c->fpu_top + i) & 7];
-        r->mant = get64(b + ST_AT + 16 * i);
-        r->exp = get16(b + ST_AT + 16 * i + 8);
-    }
-}
-
-static void x87_clear(X86Cpu *c)
-{
-    memset(c->fpr, 0, sizeof c->fpr);
-    c->fcw = 0x37f;
-    c->fsw = c->fop = c->fcs = c->fds = 0;
-    c->fip = c->fdp = 0;
-    c->fpu_top = 0;
-    c->fpu_empty = 0xff;
-}
-
-static bool x87_is_init(const X86Cpu *c)
-{
-    bool zero = true;
-    for (unsigned i = 0; i < 8; i++)
-        zero &= !c->fpr[i].mant && !c->fpr[i].exp;
-    return zero && c->fcw == 0x37f && !c->fsw && !c->fop && !c->fip && !c->fdp && !c->fcs && !c->fds &&
-           !c->fpu_top && c->fpu_empty == 0xff;
-}
-
-/* XMM8 to 15 are outside the reach of code that is not 64-bit. */
-static unsigned n_xmm(const X86Cpu *c) { return x86_code64(c) ? 16 : 8; }
-
-static void xmm_to_image(const X86Cpu *c, uint8_t *b)
-{
-    for (unsigned i = 0; i < n_xmm(c); i++)
-        memcpy(b + XMM_AT + 16 * i, &c->ymm[i].lo, 16);
-}
-
-static void xmm_from_image(X86Cpu *c, const uint8_t *xmm)
-{
-    for (unsigned i = 0; i < n_xmm(c); i++)
-        memcpy(&c->ymm[i].lo, xmm + 16 * i, 16);
-}
-
-static bool sse_is_init(const X86Cpu *c)
-{
-    uint64_t any = 0;
-    for (unsigned i = 0; i < n_xmm(c); i++)
-        any |= c->ymm[i].lo.u64[0] | c->ymm[i].lo.u64[1];
-    return !any;
-}
-
-static int misaligned(X86Cpu *c, uint64_t va, unsigned align)
-{
-    return va & (align - 1) ? !x86_fault(c, EXC_GP, 0) : 0;
-}
-
-static int fxsave(CpuState *s, uint64_t va, uint32_t wide)
-{
-    X86Cpu *c = x86_cpu(s);
-    uint8_t b[XS_LEN] = { 0 };
-    Part part[2] = { { 0, XMM_AT }, { XMM_AT, 0 } };
-    if (misaligned(c, va, 16))
-        return 1;
-    x87_to_image(c, b, wide);
-    bool sse = c->cr4 & CR4_OSFXSR;
-    if (sse) {
-        put32(b + 24, x86_mxcsr(c));
-        put32(b + 28, 0xffff);
-        xmm_to_image(c, b);
-        part[1].len = 16 * n_xmm(c);
-    }
-    return !write_parts(c, va, b, part, sse ? 2 : 1);
-}
-
-static int fxrstor(CpuState *s, uint64_t va, uint32_t wide)
-{
-    X86Cpu *c = x86_cpu(s);
-    uint8_t b[FX_LEN];
-    if (misaligned(c, va, 16) || !read_area(c, va, b, XMM_AT + 16 * n_xmm(c)))
-        return 1;
-    bool sse = c->cr4 & CR4_OSFXSR;
-    if (sse && get32(b + 24) >> 16)
-        return !x86_fault(c, EXC_GP, 0);
-    x87_from_image(c, b, wide);
-    if (sse) {
-        xmm_from_image(c, b + XMM_AT);
-        x86_set_mxcsr(c, get32(b + 24));
-    }
-    return 0;
-}
-
-static uint64_t requested(const X86Cpu *c)
-{
-    return c->xcr0 & (c->s.hot[RDX] << 32 | (uint32_t)c->s.hot[RAX]);
-}
-
-/* opt: XSAVEOPT, which leaves out components in their initial state.  Its other optimisation, components not
- * modified since the last XRSTOR, is optional and not made. */
-static int xsave(CpuState *s, uint64_t va, uint32_t wide, uint32_t opt)
-{
-    X86Cpu *c = x86_cpu(s);
-    uint8_t b[XS_LEN] = { 0 };
-    Part part[6];
-    unsigned n = 0;
-    uint64_t rfbm = requested(c), in_use = (x87_is_init(c) ? 0 : 1) | (sse_is_init(c) ? 0 : 2), old;
-    if (misaligned(c, va, 64) || !c->hooks->load(s, va + XS_HEADER, 8, -1, &old))
-        return 1;
-    uint64_t save = opt ? rfbm & in_use : rfbm;
-    if (save & 1) {
-        x87_to_image(c, b, wide);
-        part[n++] = (Part){ 0, 24 };
-        part[n++] = (Part){ ST_AT, 128 };
-    }
-    if (rfbm & 2) {
-        put32(b + 24, x86_mxcsr(c));
-        put32(b + 28, 0xffff);
-        part[n++] = (Part){ 24, 8 };
-    }
-    if (save & 2) {
-        xmm_to_image(c, b);
-        part[n++] = (Part){ XMM_AT, 16 * n_xmm(c) };
-    }
-    put64(b + XS_HEADER, (old & ~rfbm) | (in_use & rfbm));
-    part[n++] = (Part){ XS_HEADER, 8 };
-    return !write_parts(c, va, b, part, n);
-}
-
-static int xrstor(CpuState *s, uint64_t va, uint32_t wide)
-{
-    X86Cpu *c = x86_cpu(s);
-    static const uint8_t zeros[16 * 16];
-    uint8_t b[XS_LEN];
-    uint64_t rfbm = requested(c);
-    if (misaligned(c, va, 64) || !read_area(c, va, b, XS_LEN))
-        return 1;
-    uint64_t bv = get64(b + XS_HEADER);
-    bool bad = (bv & ~c->xcr0) || get64(b + XS_HEADER + 8) || get64(b + XS_HEADER + 16) ||
-               ((rfbm & 2) && get32(b + 24) >> 16);
-    if (bad)
-        return !x86_fault(c, EXC_GP, 0);
-    if (rfbm & 1) {
-        if (bv & 1)
-            x87_from_image(c, b, wide);
-        else
-            x87_clear(c);
-    }
-    if (rfbm & 2) {
-        if (bv & 2)
-            xmm_from_image(c, b + XMM_AT);
-        else
-            xmm_from_image(c, zeros);
-        x86_set_mxcsr(c, get32(b + 24));
-    }
-    return 0;
-}
-
 /* --- declarations */
 
 #define NONE 0
@@ -540,7 +292,6 @@ static int xrstor(CpuState *s, uint64_t va, uint32_t wide)
 /* All that is not FP, nor the interrupt shadow: an instruction in it that calls such a helper has cleared the slot
  * already, which the helper, that may fail, must not be shown. */
 #define INTS (~(VECTORS | SLOT_BIT(X_SCRATCH) | SLOT_BIT(X_SHADOW)))
-#define FP_STATE ((VECTORS & ~SLOT_BIT(X_XMM_TMP)))
 #define RET SLOT_BIT(X_HELPER_RET)
 #define BITS(s) SLOT_BIT(s)
 #define MODE_READS (SLOTS_FL | SLOTS_BASE | SLOT_BIT(X_SYS))              /* of x86_mode_changed() */
@@ -572,9 +323,6 @@ HELPER(wrmsr,        wrmsr,         T_NONE, 0, HF_FAULTS,
 HELPER(tsc,          tsc,           I64,    0, 0, NONE, NONE);
 HELPER(tsc_aux,      tsc_aux,       I64,    0, 0, NONE, NONE);
 HELPER(random,       random64,      I64,    0, 0, NONE, NONE);
-HELPER(xgetbv,       xgetbv,        T_NONE, 0, HF_FAULTS, BITS(X_RCX) | BITS(X_SYS), RET);
-HELPER(xsetbv, xsetbv, T_NONE, 0, HF_FAULTS, BITS(X_RAX) | BITS(X_RCX) | BITS(X_RDX) | BITS(X_SYS),
-       BITS(X_SYS));
 HELPER(invlpg,       invlpg,        T_NONE, 1, 0, BITS(X_SYS), NONE);
 HELPER(invpcid,      invpcid,       T_NONE, 3, HF_FAULTS, BITS(X_SYS), NONE);
 HELPER(mode_changed, mode_changed,  T_NONE, 0, 0, MODE_READS, NONE);
@@ -597,8 +345,3 @@ HELPER(ltr,          ltr,           T_NONE, 1, HF_FAULTS, BITS(X_SYS), BITS(X_SY
 HELPER(look,         look,          T_NONE, 2, HF_FAULTS, BITS(X_SYS), RET);
 HELPER(get_table,    get_table,     I64,    2, 0, BITS(X_SYS), NONE);
 HELPER(set_table,    set_table,     T_NONE, 3, HF_FAULTS, BITS(X_SYS), BITS(X_SYS));
-HELPER(fxsave,       fxsave,        T_NONE, 2, HF_FAULTS | HF_FP, FP_STATE, BITS(X_MXCSR));
-HELPER(fxrstor,      fxrstor,       T_NONE, 2, HF_FAULTS | HF_FP, FP_STATE | MODE_READS, FP_STATE);
-HELPER(xsave, xsave, T_NONE, 3, HF_FAULTS | HF_FP, FP_STATE | BITS(X_RAX) | BITS(X_RDX), BITS(X_MXCSR));
-HELPER(xrstor, xrstor, T_NONE, 2, HF_FAULTS | HF_FP, FP_STATE | MODE_READS | BITS(X_RAX) | BITS(X_RDX),
-       FP_STATE);

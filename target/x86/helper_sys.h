@@ -41,6 +41,7 @@ extern const IrHelper
     x86_helper_set_table,       /* F 1: IDT, base, limit */
     x86_helper_fxsave, x86_helper_fxrstor,      /* F address, 1: 64-bit pointers */
     x86_helper_xsave,           /* F address, 1: 64-bit pointers, 1: XSAVEOPT */
-    x86_helper_xrstor;          /* F address, 1: 64-bit pointers */
+    x86_helper_xsavec, x86_helper_xrstor,       /* F address, 1: 64-bit pointers, 1: XSAVES, XRSTORS */
+    x86_helper_rdpkru, x86_helper_wrpkru;       /* F */
 
 #endif

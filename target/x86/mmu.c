@@ -11,12 +11,13 @@
 
 enum {
     PTE_P = 1, PTE_W = 2, PTE_U = 4, PTE_A = 0x20, PTE_D = 0x40, PTE_PS = 0x80, PTE_G = 0x100,
-    PF_P = 1, PF_W = 2, PF_U = 4, PF_RSVD = 8, PF_ID = 16,
+    PF_P = 1, PF_W = 2, PF_U = 4, PF_RSVD = 8, PF_ID = 16, PF_PK = 32,
 };
 #define PTE_NX (UINT64_C(1) << 63)
 
-/* rights: PTE_W and PTE_U as gathered, and these; for a large page also PTE_D, PTE_G and its size in bits. */
-enum { RIGHT_NX = 1, RIGHT_LEAF = 0x200, RIGHT_SHIFT_POS = 24 };
+/* rights: PTE_W and PTE_U as gathered, and these; once the leaf is known its protection key; for a large page also PTE_D,
+ * PTE_G and its size in bits. */
+enum { RIGHT_NX = 1, RIGHT_LEAF = 0x200, RIGHT_KEY_POS = 16, RIGHT_KEY = 15 << RIGHT_KEY_POS, RIGHT_SHIFT_POS = 24 };
 
 typedef struct Entry { uint64_t at, value; } Entry;
 
@@ -83,6 +84,8 @@ static bool step(Walk *w, uint32_t *why)
         w->leaf = e;
         w->shift = shift;
         w->level = 0;
+        if (w->pae)
+            w->rights |= (uint32_t)(e >> 59 & 15) << RIGHT_KEY_POS;
     } else {
         w->table = e & (w->pae ? 0x000ffffffffff000 : 0xfffff000);
         w->level--;
@@ -98,13 +101,23 @@ static uint64_t leaf_base(const Walk *w)
     return base;
 }
 
+/* Protection keys hold for data in user pages, whoever asks (SDM vol. 3, 4.6.2): bit 0 of the key's two in PKRU denies all,
+ * bit 1 writes where a page may be read-only. */
+static bool key_allows(const X86Cpu *c, uint32_t rights, unsigned view, bool write)
+{
+    if (!(c->cr4 & CR4_PKE) || !(rights & PTE_U) || !x86_long(c))
+        return true;
+    uint32_t deny = c->pkru >> 2 * ((rights & RIGHT_KEY) >> RIGHT_KEY_POS) & 3;
+    return !(deny & 1) && !(write && (deny & 2) && (view == VIEW_USER || (c->cr0 & CR0_WP)));
+}
+
 static bool may_write(const X86Cpu *c, uint32_t rights, unsigned view)
 {
-    return (rights & PTE_W) || (view != VIEW_USER && !(c->cr0 & CR0_WP));
+    return ((rights & PTE_W) || (view != VIEW_USER && !(c->cr0 & CR0_WP))) && key_allows(c, rights, view, true);
 }
-static bool may_read(uint32_t rights, unsigned view)
+static bool may_read(const X86Cpu *c, uint32_t rights, unsigned view)
 {
-    return rights & PTE_U ? view != VIEW_SMAP : view != VIEW_USER;
+    return (rights & PTE_U ? view != VIEW_SMAP : view != VIEW_USER) && key_allows(c, rights, view, false);
 }
 static bool may_exec(const X86Cpu *c, uint32_t rights, unsigned view)
 {
@@ -115,8 +128,8 @@ static bool may_exec(const X86Cpu *c, uint32_t rights, unsigned view)
 static bool allowed(const X86Cpu *c, uint32_t rights, unsigned view, MmuAccess acc)
 {
     switch (acc) {
-    case ACC_READ: return may_read(rights, view);
-    case ACC_WRITE: return may_read(rights, view) && may_write(c, rights, view);
+    case ACC_READ: return may_read(c, rights, view);
+    case ACC_WRITE: return may_read(c, rights, view) && may_write(c, rights, view);
     case ACC_EXEC: return may_exec(c, rights, view);
     }
     return false;
@@ -128,7 +141,7 @@ static void fill(const X86Cpu *c, uint64_t va, uint64_t base, unsigned shift, ui
     uint64_t len = UINT64_C(1) << shift;
     out->pa = x86_a20(c, base | (va & (len - 1)));
     out->page_len = len;
-    out->readable = may_read(rights, view);
+    out->readable = may_read(c, rights, view);
     out->writable = dirty && out->readable && may_write(c, rights, view);
     out->executable = may_exec(c, rights, view);
     out->global = global && (c->cr4 & CR4_PGE);
@@ -221,8 +234,10 @@ static bool walk_full(X86Cpu *c, uint64_t va, MmuAccess acc, unsigned view, MmuR
             if (!step(&w, &why))
                 return page_fault(&w, acc, view, why);
         }
-        if (!allowed(c, w.rights, view, acc))
-            return page_fault(&w, acc, view, PF_P);
+        if (!allowed(c, w.rights, view, acc)) {
+            bool key = acc != ACC_EXEC && !key_allows(c, w.rights, view, acc == ACC_WRITE);
+            return page_fault(&w, acc, view, PF_P | (key ? PF_PK : 0));
+        }
         if (mark(&w, acc == ACC_WRITE) || tries == 100) {
             uint32_t rights = w.rights;
             if (w.shift == 12)

@@ -192,6 +192,7 @@ static uint64_t cr4_allowed(const X86Cpu *c)
         { CR4_OSXSAVE, X86F_XSAVE },
         { CR4_SMEP, X86F_SMEP },
         { CR4_SMAP, X86F_SMAP },
+        { CR4_PKE, X86F_PKU },
     };
     uint64_t allowed = 0;
     for (unsigned i = 0; i < G_N_ELEMENTS(row); i++)
@@ -213,7 +214,7 @@ static bool set_cr4(X86Cpu *c, uint64_t v)
         !x86_load_pdptes(c, c->cr3))
         return false;
     c->cr4 = v;
-    if ((diff & (CR4_PGE | CR4_PAE | CR4_PSE | CR4_SMEP)) || (old & diff & CR4_PCIDE))
+    if ((diff & (CR4_PGE | CR4_PAE | CR4_PSE | CR4_SMEP | CR4_PKE)) || (old & diff & CR4_PCIDE))
         x86_tlb_forget(c);
     if (diff & CR4_DE)
         x86_debug_changed(c);
@@ -249,6 +250,7 @@ bool x86_set_efer(X86Cpu *c, uint64_t v)
     allowed |= x86_has(c, X86F_SYSCALL) ? EFER_SCE : 0;
     allowed |= x86_has(c, X86F_LM) ? EFER_LME : 0;
     allowed |= x86_has(c, X86F_NX) ? EFER_NXE : 0;
+    allowed |= x86_has(c, X86F_FXSR_OPT) ? EFER_FFXSR : 0;
     allowed |= x86_has(c, X86F_AUTO_IBRS) ? EFER_AIBRSE : 0;
     uint64_t diff = v ^ c->efer;
     if ((v & ~allowed) || ((diff & EFER_LME) && (c->cr0 & CR0_PG)))
@@ -257,6 +259,16 @@ bool x86_set_efer(X86Cpu *c, uint64_t v)
     if (diff & EFER_NXE)
         x86_tlb_forget(c);
     return true;
+}
+
+/* The TLB has what the keys allowed.  Kernels write PKRU when it changes, which is rare: one flush is cheaper than a context
+ * for each value. */
+void x86_set_pkru(X86Cpu *c, uint32_t v)
+{
+    bool changed = v != c->pkru;
+    c->pkru = v;
+    if (changed && (c->cr4 & CR4_PKE))
+        x86_tlb_forget(c);
 }
 
 /* Sticky flags of generated code gather in fp_control, which is what the host's MXCSR holds while it runs. */

@@ -47,6 +47,7 @@ static const MsrRow rows[] = {
     { 0x000002ff, 0x000002ff, MSR_SPECIAL, X86F_MTRR },
     { 0x000006e0, 0x000006e0, MSR_INTC, X86F_TSC_DEADLINE },
     { 0x00000800, 0x000008ff, MSR_INTC, X86F_X2APIC },
+    { 0x00000da0, 0x00000da0, MSR_PLAIN, X86F_XSAVES, AT(xss), 0 },             /* XSS: no supervisor components */
     { 0xc0000080, 0xc0000080, MSR_SPECIAL },                                    /* EFER */
     { 0xc0000081, 0xc0000081, MSR_PLAIN, X86F_SYSCALL, AT(star), UINT64_MAX },
     { 0xc0000082, 0xc0000082, MSR_ADDRESS, X86F_LM, AT(lstar) },

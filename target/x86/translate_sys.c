@@ -698,7 +698,7 @@ static bool tr_xsetbv(X86Trans *t, X86Args *a)
     return true;
 }
 
-enum { FX_SAVE, FX_RSTOR, X_SAVE, X_SAVEOPT, X_RSTOR };
+enum { FX_SAVE, FX_RSTOR, X_SAVE, X_SAVEOPT, X_SAVEC, X_SAVES, X_RSTOR, X_RSTORS };
 
 static bool tr_state(X86Trans *t, X86Args *a)
 {
@@ -710,8 +710,18 @@ static bool tr_state(X86Trans *t, X86Args *a)
     case FX_RSTOR: ir_call(t->b, &x86_helper_fxrstor, a->addr, wide); break;
     case X_SAVE: ir_call(t->b, &x86_helper_xsave, a->addr, wide, i32(t, 0)); break;
     case X_SAVEOPT: ir_call(t->b, &x86_helper_xsave, a->addr, wide, i32(t, 1)); break;
-    default: ir_call(t->b, &x86_helper_xrstor, a->addr, wide); break;
+    case X_SAVEC: ir_call(t->b, &x86_helper_xsavec, a->addr, wide, i32(t, 0)); break;
+    case X_SAVES: ir_call(t->b, &x86_helper_xsavec, a->addr, wide, i32(t, 1)); break;
+    case X_RSTOR: ir_call(t->b, &x86_helper_xrstor, a->addr, wide, i32(t, 0)); break;
+    default: ir_call(t->b, &x86_helper_xrstor, a->addr, wide, i32(t, 1)); break;
     }
+    return true;
+}
+
+static bool tr_pkru(X86Trans *t, X86Args *a)            /* arg: 1 WRPKRU */
+{
+    unless_cr4(t, CR4_PKE, EXC_UD);
+    ir_call(t->b, a->row->arg ? &x86_helper_wrpkru : &x86_helper_rdpkru);
     return true;
 }
 
@@ -759,6 +769,9 @@ const X86Row x86_rows_sys[] = {
     { "NP 0F 01 CB",  "",       tr_ac,           1,          R_ENDS, X86F_SMAP },
     { "NP 0F 01 D0",  "",       tr_xgetbv,       0,          0, X86F_XSAVE },
     { "NP 0F 01 D1",  "",       tr_xsetbv,       0,          R_ENDS, X86F_XSAVE },
+    { "NP 0F 01 E8",  "",       tr_nothing,      0,          R_ENDS, X86F_SERIALIZE },
+    { "NP 0F 01 EE",  "",       tr_pkru,         0,          0, X86F_PKU },
+    { "NP 0F 01 EF",  "",       tr_pkru,         1,          R_ENDS, X86F_PKU },
     { "0F 01 F8",     "",       tr_swapgs,       0,          R_ONLY64 | R_CPL0 },
     { "0F 01 F9",     "",       tr_rdtsc,        1,          0, X86F_RDTSCP },
     { "0F 01 /0",     "M",      tr_store_table,  0,          R_KEEP },
@@ -808,6 +821,9 @@ const X86Row x86_rows_sys[] = {
     { "0F B2 /r",     "M",      tr_load_far,     SS,         R_KEEP },
     { "0F B4 /r",     "M",      tr_load_far,     FS,         R_KEEP },
     { "0F B5 /r",     "M",      tr_load_far,     GS,         R_KEEP },
+    { "NP 0F C7 /3",  "M",      tr_state,        X_RSTORS,   R_KEEP | R_FPU | R_CPL0 | R_ENDS, X86F_XSAVES },
+    { "NP 0F C7 /4",  "M",      tr_state,        X_SAVEC,    R_KEEP | R_FPU, X86F_XSAVEC },
+    { "NP 0F C7 /5",  "M",      tr_state,        X_SAVES,    R_KEEP | R_FPU | R_CPL0, X86F_XSAVES },
     { "F3 0F C7 /7",  "Rd",     tr_rdpid,        0,          R_KEEP, X86F_RDPID },
     { "0F C7 /6",     "Rd",     tr_random,       0,          R_KEEP, X86F_RDRAND },
     { "0F C7 /7",     "Rd",     tr_random,       0,          R_KEEP, X86F_RDSEED },

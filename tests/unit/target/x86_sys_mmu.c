@@ -6,7 +6,9 @@
 
 enum { P = 1, W = 2, U = 4, A = 0x20, D = 0x40, PS = 0x80, G = 0x100 };
 #define NX (1ull << 63)
-enum { E_P = 1, E_W = 2, E_U = 4, E_RSVD = 8, E_ID = 16 };
+enum { E_P = 1, E_W = 2, E_U = 4, E_RSVD = 8, E_ID = 16, E_PK = 32 };
+#define KEY3 (3ull << 59)
+enum { AD3 = 1 << 6, WD3 = 2 << 6 };        /* of PKRU */
 
 static const uint64_t va = 0x00007f8040201123;      /* PML4 255, PDPT 1, PD 1, PT 1 */
 static const uint64_t page = 0x00500000;
@@ -21,6 +23,7 @@ typedef struct Case {
     uint8_t     writable, executable, global;
     uint64_t    len;                    /* 0: 4 KiB */
     uint64_t    pde_addr;               /* of a large page: instead of the table */
+    uint32_t    pkru;
 } Case;
 
 #define FULL P | W | U
@@ -61,6 +64,18 @@ static const Case cases[] = {
     { "2 MiB page",              FULL, FULL, FULL | PS, 0, ACC_READ, VIEW_USER, .error = -1, .executable = 1, .len = 1 << 21, .pde_addr = 0x600000 },
     { "2 MiB write",             FULL, FULL, FULL | PS, 0, ACC_WRITE, VIEW_USER, .error = -1, .writable = 1, .executable = 1, .len = 1 << 21, .pde_addr = 0x600000 },
     { "2 MiB PAT bit",           FULL, FULL, FULL | PS | 1 << 12, 0, ACC_READ, VIEW_USER, .error = -1, .executable = 1, .len = 1 << 21, .pde_addr = 0x600000 },
+    { "key allows",              FULL, FULL, FULL, FULL | KEY3, ACC_WRITE, VIEW_USER, CR4_PKE, .error = -1, .writable = 1, .executable = 1, .pkru = ~(3u << 6) },
+    { "key denies all",          FULL, FULL, FULL, FULL | KEY3, ACC_READ, VIEW_USER, CR4_PKE, .error = E_P | E_U | E_PK, .pkru = AD3 },
+    { "key denies all, kernel",  FULL, FULL, FULL, FULL | KEY3, ACC_READ, VIEW_KERNEL, CR4_PKE, .error = E_P | E_PK, .pkru = AD3 },
+    { "key without PKE",         FULL, FULL, FULL, FULL | KEY3, ACC_READ, VIEW_USER, .error = -1, .executable = 1, .pkru = AD3 },
+    { "key denies writing",      FULL, FULL, FULL, FULL | KEY3, ACC_WRITE, VIEW_USER, CR4_PKE, .error = E_P | E_W | E_U | E_PK, .pkru = WD3 },
+    { "key lets read",           FULL, FULL, FULL, FULL | KEY3 | D, ACC_READ, VIEW_USER, CR4_PKE, .error = -1, .executable = 1, .pkru = WD3 },
+    { "key, kernel without WP",  FULL, FULL, FULL, FULL | KEY3, ACC_WRITE, VIEW_KERNEL, CR4_PKE, .cr0_off = CR0_WP, .error = -1, .writable = 1, .executable = 1, .pkru = WD3 },
+    { "key, kernel with WP",     FULL, FULL, FULL, FULL | KEY3, ACC_WRITE, VIEW_KERNEL, CR4_PKE, .error = E_P | E_W | E_PK, .pkru = WD3 },
+    { "key, kernel's page",      FULL, FULL, FULL, P | W | KEY3, ACC_WRITE, VIEW_KERNEL, CR4_PKE, .error = -1, .writable = 1, .executable = 1, .pkru = AD3 },
+    { "key, read-only as well",  FULL, FULL, FULL, P | U | KEY3, ACC_WRITE, VIEW_USER, CR4_PKE, .error = E_P | E_W | E_U | E_PK, .pkru = WD3 },
+    { "key, other",              FULL, FULL, FULL, FULL | KEY3, ACC_READ, VIEW_USER, CR4_PKE, .error = -1, .executable = 1, .pkru = AD3 << 2 },
+    { "key, large page",         FULL, FULL, FULL | PS | KEY3, 0, ACC_WRITE, VIEW_USER, CR4_PKE, .error = E_P | E_W | E_U | E_PK, .pde_addr = 0x600000, .pkru = WD3 },
     { "2 MiB reserved bit",      FULL, FULL, FULL | PS | 1 << 13, 0, ACC_READ, VIEW_USER, .error = E_P | E_U | E_RSVD, .pde_addr = 0x600000 },
 };
 
@@ -75,6 +90,7 @@ static void set_up(Fake *f, const Case *k)
     c->cr0 &= ~k->cr0_off;
     c->efer &= ~k->efer_off;
     c->cr4 |= k->cr4;
+    c->pkru = k->pkru;
     c->walk_gen++;
     x86_mode_changed(c);
 }

@@ -282,7 +282,7 @@ static void control_errors(void)
         { 0, CR0_NW | CR0_CD, 0, true }, { 0, CR0_TS, 0, true }, { 0, 1 << 6, 0, true },
         { 3, 1ull << 40, 0, false }, { 3, 1ull << 63, 0, false }, { 3, 0x18, 0, true },
         { 4, 0, CR4_PAE, false }, { 4, CR4_VME | CR4_PVI, 0, true }, { 4, 1 << 13, 0, false },
-        { 4, CR4_PKE, 0, false },
+        { 4, CR4_PKE, 0, true }, { 4, 1 << 23, 0, false },
         { 4, CR4_PCIDE, 0, true }, { 4, CR4_SMEP | CR4_SMAP | CR4_FSGSBASE | CR4_OSXSAVE | CR4_PGE, 0, true },
         { 4, 1ull << 32, 0, false }, { 8, 15, 0, true }, { 8, 16, 0, false }, { 1, 0, 0, false },
     };

@@ -119,6 +119,7 @@ static bool phys_cas(CpuState *s, uint64_t pa, unsigned size, uint64_t old, uint
     return true;
 }
 static void triple_fault(CpuState *s) { fake_of(s)->triple++; }
+static void smm(CpuState *s, bool on) { fake_of(s)->smm = on; }
 static bool single_insn(const CpuState *s) { (void)s; return false; }
 
 static const CpuHooks hooks = {
@@ -138,6 +139,7 @@ static const CpuHooks hooks = {
     .phys_load = phys_load,
     .phys_cas = phys_cas,
     .triple_fault = triple_fault,
+    .smm = smm,
     .single_insn = single_insn,
 };
 

@@ -50,7 +50,7 @@ typedef struct Fake {
     uint32_t asid, view;
     unsigned selects, flushes, page_flushes, attentions, after, triple, phys_loads;
     int32_t  flush_asid;
-    bool     flush_globals, no_host, racing;
+    bool     flush_globals, no_host, racing, smm;
     uint64_t flush_va;
     int      vector;            /* of the next acknowledge */
     uint16_t port;

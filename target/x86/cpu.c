@@ -79,7 +79,8 @@ const Field x86_state[] = {
     FIELD(X86Cpu, tsc_aux), FIELD(X86Cpu, pat), FIELD(X86Cpu, tsc_offset), FIELD(X86Cpu, spec_ctrl),
     FIELD(X86Cpu, mtrr_def), FIELD(X86Cpu, mtrr_fixed), FIELD(X86Cpu, mtrr_var),
     FIELD(X86Cpu, misc_enable), FIELD(X86Cpu, xss),
-    FIELD(X86Cpu, exc_pending), FIELD(X86Cpu, exc_noncanonical), FIELD(X86Cpu, exc_kept), FIELD(X86Cpu, exc_vector),
+    FIELD(X86Cpu, exc_pending), FIELD(X86Cpu, exc_noncanonical), FIELD(X86Cpu, exc_kept), FIELD(X86Cpu, in_smm),
+    FIELD(X86Cpu, smm_nmi_blocked), FIELD(X86Cpu, smbase), FIELD(X86Cpu, exc_vector),
     FIELD(X86Cpu, exc_error),
     FIELD(X86Cpu, exc_cr2), FIELD(X86Cpu, exc_dr6), FIELD(X86Cpu, trap_dr6), FIELD(X86Cpu, no_break),
     FIELD(X86Cpu, rf_done), FIELD(X86Cpu, wait_sipi), FIELD(X86Cpu, pdpte),
@@ -98,6 +99,8 @@ void x86_restored(X86Cpu *c)
     c->xss = 0;
     c->cur_view = ~0u;
     c->delivering = false;
+    if (c->hooks->smm)
+        c->hooks->smm(&c->s, c->in_smm);
     c->shadow &= SHADOW_STI | SHADOW_SS;
     c->trap_dr6 &= 0xe00f;
     x86_debug_changed(c);
@@ -123,6 +126,7 @@ static void reset_segments(X86Cpu *c)
 
 void x86_init_reset(X86Cpu *c)
 {
+    x86_leave_smm(c);
     memset(c->s.hot, 0, sizeof c->s.hot);
     reset_segments(c);
     uint32_t sig[4];
@@ -170,6 +174,7 @@ void x86_reset(X86Cpu *c)
     memset(c->mtrr_fixed, 0, sizeof c->mtrr_fixed);
     memset(c->mtrr_var, 0, sizeof c->mtrr_var);
     c->a20_off = atomic_load(&c->port.lines) & LINE_A20M;
+    x86_smm_reset(c);
     c->misc_enable = 1;                 /* fast strings */
     c->tsc_adjust = 0;
     c->tsc_offset = -c->hooks->now_ns(&c->s);

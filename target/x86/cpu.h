@@ -218,6 +218,8 @@ typedef struct X86Cpu {
     bool            no_break, rf_done;
     bool            delivering;         /* an event is being delivered: errors carry exc_ext */
     uint8_t         exc_ext;            /* EXT bit of error codes: 1 while the event is not an INT n */
+    bool            in_smm, smm_nmi_blocked;        /* the latter: nmi_blocked before the SMI */
+    uint64_t        smbase;
     bool            wait_sipi;          /* after reset or INIT, not the boot processor */
     uint64_t        pdpte[4];           /* legacy PAE: loaded with CR3 */
     uint64_t        tsc_adjust, mcg_status, debugctl;

@@ -190,6 +190,7 @@ static int debug_insn(CpuState *s, uint64_t pc)
 }
 
 static int iret(CpuState *s, uint32_t opsize, uint64_t next) { return !x86_iret(x86_cpu(s), opsize, next); }
+static int rsm(CpuState *s) { return !x86_rsm(x86_cpu(s)); }
 static int syscall_(CpuState *s, uint64_t next) { return !x86_syscall(x86_cpu(s), next); }
 static int sysret_(CpuState *s, uint32_t opsize) { return !x86_sysret(x86_cpu(s), opsize); }
 static int sysenter(CpuState *s) { return !x86_sysenter(x86_cpu(s)); }
@@ -331,6 +332,7 @@ HELPER(virtual_if,   virtual_if,    T_NONE, 1, HF_FAULTS, BITS(X_EFLAGS) | BITS(
 HELPER(vme_popf,     vme_popf,      T_NONE, 1, HF_FAULTS, MODE_READS | BITS(X_CR4), SLOTS_FL);
 HELPER(halt,         halt,          T_NONE, 0, 0, NONE, NONE);
 HELPER(iret,         iret,          T_NONE, 2, HF_FAULTS, INTS, INTS);
+HELPER(rsm,          rsm,           T_NONE, 0, HF_FAULTS, INTS, INTS);
 HELPER(syscall,      syscall_,      T_NONE, 1, HF_FAULTS, INTS, INTS);
 HELPER(sysret,       sysret_,       T_NONE, 1, HF_FAULTS, INTS, INTS);
 HELPER(sysenter,     sysenter,      T_NONE, 0, HF_FAULTS, INTS, INTS);

@@ -26,6 +26,7 @@ extern const IrHelper
     x86_helper_vme_popf,        /* F image */
     x86_helper_halt,
     x86_helper_iret,            /* F operand size, pc after it */
+    x86_helper_rsm,             /* F */
     x86_helper_syscall,         /* F pc after it */
     x86_helper_sysret,          /* F operand size */
     x86_helper_sysenter,        /* F */

@@ -172,7 +172,7 @@ static bool set_cr3(X86Cpu *c, uint64_t v)
     return true;
 }
 
-static uint64_t cr4_allowed(const X86Cpu *c)
+uint64_t x86_cr4_allowed(const X86Cpu *c)
 {
     static const struct { uint32_t bit; uint8_t feature; } row[] = {
         { CR4_VME, X86F_VME },
@@ -204,7 +204,7 @@ static uint64_t cr4_allowed(const X86Cpu *c)
 static bool set_cr4(X86Cpu *c, uint64_t v)
 {
     uint64_t old = c->cr4, diff = v ^ old;
-    if (v & ~cr4_allowed(c))
+    if (v & ~x86_cr4_allowed(c))
         return x86_fault(c, EXC_GP, 0);
     if ((diff & CR4_PAE) && x86_long(c))
         return x86_fault(c, EXC_GP, 0);
@@ -244,7 +244,7 @@ bool x86_set_cr(X86Cpu *c, unsigned n, uint64_t v)
     return ok;
 }
 
-bool x86_set_efer(X86Cpu *c, uint64_t v)
+uint64_t x86_efer_allowed(const X86Cpu *c)
 {
     uint64_t allowed = EFER_LMA;
     allowed |= x86_has(c, X86F_SYSCALL) ? EFER_SCE : 0;
@@ -252,6 +252,12 @@ bool x86_set_efer(X86Cpu *c, uint64_t v)
     allowed |= x86_has(c, X86F_NX) ? EFER_NXE : 0;
     allowed |= x86_has(c, X86F_FXSR_OPT) ? EFER_FFXSR : 0;
     allowed |= x86_has(c, X86F_AUTO_IBRS) ? EFER_AIBRSE : 0;
+    return allowed;
+}
+
+bool x86_set_efer(X86Cpu *c, uint64_t v)
+{
+    uint64_t allowed = x86_efer_allowed(c);
     uint64_t diff = v ^ c->efer;
     if ((v & ~allowed) || ((diff & EFER_LME) && (c->cr0 & CR0_PG)))
         return x86_fault(c, EXC_GP, 0);

@@ -65,7 +65,7 @@ static const MsrRow rows[] = {
     { 0xc001001d, 0xc001001d, MSR_CONST, 0, 0, UINT64_MAX, 0 },                 /* TOP_MEM2 */
     { 0xc001001f, 0xc001001f, MSR_CONST, 0, 0, UINT64_MAX, 0 },                 /* NB_CFG */
     { 0xc0010055, 0xc0010055, MSR_CONST, 0, 0, UINT64_MAX, 0 }, /* interrupt pending message: no C1E */
-    { 0xc0010111, 0xc0010111, MSR_CONST, 0, 0, 0, 0 },                          /* SMM base */
+    { 0xc0010111, 0xc0010111, MSR_PLAIN, 0, AT(smbase), UINT32_MAX },           /* SMM base */
     { 0xc0010114, 0xc0010114, MSR_CONST, 0, 0, UINT64_MAX, 0x10 },              /* VM_CR: SVM disabled */
     { 0xc0011020, 0xc0011023, MSR_CONST, 0, 0, UINT64_MAX, 0 }, /* LS_CFG IC_CFG DC_CFG BU_CFG */
     { 0xc0011029, 0xc0011029, MSR_CONST, 0, 0, UINT64_MAX, 2 },                 /* DE_CFG: LFENCE waits */

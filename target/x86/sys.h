@@ -162,7 +162,15 @@ bool x86_sysret(X86Cpu *c, unsigned opsize);
 bool x86_sysenter(X86Cpu *c);
 bool x86_sysexit(X86Cpu *c, unsigned opsize);
 
+/* smm.c */
+void x86_enter_smm(X86Cpu *c);
+void x86_leave_smm(X86Cpu *c);          /* at INIT and reset: no state is loaded */
+void x86_smm_reset(X86Cpu *c);
+bool x86_rsm(X86Cpu *c);
+
 /* mode.c */
+uint64_t x86_cr4_allowed(const X86Cpu *c);
+uint64_t x86_efer_allowed(const X86Cpu *c);             /* LMA included */
 void x86_privilege_changed(X86Cpu *c);  /* x86_mode_changed() when only flags, segments and CPL are others */
 void x86_lines_changed(X86Cpu *c);      /* PORT_LINES is set: takes A20 over */
 void x86_new_cpl(X86Cpu *c, unsigned cpl);

@@ -214,10 +214,8 @@ static bool enter(X86Cpu *c, const Task *t, const uint32_t *error)
             return false;
         x86_stack_commit(c, &st);
     }
-    if (t->trap) {
-        c->exc_dr6 |= 0x8000;           /* BT */
-        return x86_fault(c, EXC_DB, 0);
-    }
+    if (t->trap)
+        x86_debug_task_trap(c);
     return true;
 }
 
@@ -238,7 +236,7 @@ static void commit(X86Cpu *c, const Task *t, X86TaskWhy why)
         x86_set_seg_null(c, i, t->seg[i]);
     c->seg[CS].attr = c->cpl << SEG_DPL_SHIFT;
     c->dr[7] &= ~UINT64_C(0x155);       /* local breakpoints (SDM vol. 3, 17.2.4) */
-    c->shadow = false;
+    c->shadow = 0;
 }
 
 bool x86_task_switch(X86Cpu *c, uint16_t sel, X86TaskWhy why, uint64_t ret, uint32_t rf, const uint32_t *error)
@@ -271,6 +269,7 @@ bool x86_task_switch(X86Cpu *c, uint16_t sel, X86TaskWhy why, uint64_t ret, uint
         c->exc_kept = true;
         c->hooks->attention(&c->s);
     }
+    x86_debug_changed(c);
     x86_mode_changed(c);
     return true;
 }

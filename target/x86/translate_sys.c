@@ -163,6 +163,14 @@ static bool tr_iret(X86Trans *t, X86Args *a)
     return true;
 }
 
+static bool tr_rsm(X86Trans *t, X86Args *a)
+{
+    (void)a;
+    ir_call(t->b, &x86_helper_rsm);
+    x86_exit_mode(t);
+    return true;
+}
+
 static bool tr_syscall(X86Trans *t, X86Args *a)
 {
     (void)a;
@@ -802,6 +810,7 @@ const X86Row x86_rows_sys[] = {
     { "0F A1",        "",       tr_pop_seg,      FS,         R_DEF64 },
     { "0F A2",        "",       tr_cpuid,        0,          0 },
     { "0F A8",        "",       tr_push_seg,     GS,         R_DEF64 },
+    { "0F AA",        "",       tr_rsm,          0,          0 },
     { "0F A9",        "",       tr_pop_seg,      GS,         R_DEF64 },
     { "F3 0F AE /0",  "Rd",     tr_rd_base,      X_FS_BASE,  R_KEEP | R_ONLY64, X86F_FSGSBASE },
     { "F3 0F AE /1",  "Rd",     tr_rd_base,      X_GS_BASE,  R_KEEP | R_ONLY64, X86F_FSGSBASE },

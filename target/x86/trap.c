@@ -424,7 +424,7 @@ bool x86_take_startup(X86Cpu *c)
         x86_reset(c);
         return true;
     }
-    if (pending & PORT_INIT) {
+    if ((pending & PORT_INIT) && !c->in_smm) {         /* SMM latches it (SDM vol. 3, 34.3.1) */
         port_clear(&c->port, PORT_INIT);
         x86_init_reset(c);
         return true;
@@ -450,8 +450,11 @@ static bool take_event(X86Cpu *c)
         return false;
     if (pending & PORT_LINES)
         x86_lines_changed(c);
-    if (pending & PORT_SMI)
-        port_clear(&c->port, PORT_SMI);         /* there is no SMM */
+    if ((pending & PORT_SMI) && !c->in_smm && !c->wait_sipi && !c->shadow) {
+        port_clear(&c->port, PORT_SMI);
+        x86_enter_smm(c);
+        return true;
+    }
     if (x86_take_startup(c))
         return true;
     if (c->wait_sipi)

@@ -271,7 +271,7 @@ static const Option options[] = {
     { "kernel", "FILE", opt_kernel, "Linux bzImage, or an ELF image with a PVH entry" },
     { "M", "NAME[,prop=...]", opt_machine, "the same as -machine" },
     { "m", "SIZE", opt_memory, "RAM in MiB, or with a suffix (default: 128)" },
-    { "machine", "NAME[,accel=A[:B]]", opt_machine, "machine type; 'help' lists them" },
+    { "machine", "NAME[,accel=A[:B]][,kernel-irqchip=on|split|off]", opt_machine, "machine type; 'help' lists them" },
     { "monitor", "none", opt_monitor, "there is no monitor yet" },
     { "name", "TEXT", opt_name, "name of the guest" },
     { "no-reboot", NULL, opt_no_reboot, "exit instead of rebooting" },
@@ -325,7 +325,9 @@ static bool parse_machine(Config *c, GError **err)
     Options *o = options_parse("-machine", c->machine ? c->machine : "pc", "type", err);
     if (!o)
         return false;
-    const char *type = options_get(o, "type"), *accel = options_get(o, "accel");
+    const char *type = options_get(o, "type"), *accel = options_get(o, "accel"), *chips = options_get(o, "kernel-irqchip");
+    const char *old = options_get(o, "kernel_irqchip");     /* QEMU's older spelling */
+    chips = chips ? chips : old;
     bool ok = !type || strcmp(type, "pc") == 0 || strcmp(type, "pc-1.0") == 0 ||
               fail(err, "-machine: unknown machine '%s'; -machine help lists them", type);
     ok = ok && options_done(o, err);
@@ -334,6 +336,14 @@ static bool parse_machine(Config *c, GError **err)
         for (unsigned i = 0; list[i]; i++)
             g_ptr_array_add(c->accel, g_strdup(list[i]));
         g_strfreev(list);
+    }
+    for (unsigned i = 0; ok && chips && i < c->accel->len; i++) {
+        char **spec = (char **)&c->accel->pdata[i];
+        if ((g_str_equal(*spec, "kvm") || g_str_has_prefix(*spec, "kvm,")) && !strstr(*spec, "kernel-irqchip")) {
+            char *with = g_strdup_printf("%s,kernel-irqchip=%s", *spec, chips);
+            g_free(*spec);
+            *spec = with;
+        }
     }
     options_free(o);
     return ok;
@@ -544,7 +554,7 @@ static bool start(Run *r, GError **err)
     Config *c = r->c;
     AccelMachine am = { .target = &x86_target, .clock = r->m->clock, .mem = r->m->mem, .io = r->m->io, .ram = r->m->ram, .self = r,
                         .cpu_dead = cpu_dead, .cpu_failed = cpu_failed,
-                        .perfmap = c->perfmap };
+                        .perfmap = c->perfmap, .chips = true };
     r->m->no_reboot = c->no_reboot;
     r->m->no_shutdown = c->no_shutdown;
     r->accel = accel_open((const char *const *)c->accel->pdata, c->accel->len, &am, err);

@@ -233,12 +233,21 @@ Vcpu *accel_add_vcpu(Accel *a, const Target *t, CpuState *cpu, CpuPort *port, GE
     return v;
 }
 
+void accel_add_chip(Accel *a, Chip *c)
+{
+    g_assert(!a->running);
+    if (a->type->add_chip)
+        a->type->add_chip(a, c);
+}
+
 void accel_resume(Accel *a)
 {
     if (a->running)
         return;
     a->running = true;
     install_handler();
+    if (a->type->resume)
+        a->type->resume(a);
     for (unsigned i = 0; i < a->vcpus->len; i++) {
         Vcpu *v = a->vcpus->pdata[i];
         v->debug.stop.why = DEBUG_NONE;
@@ -284,6 +293,8 @@ void accel_pause(Accel *a)
     }
     if (online)
         qsr_online();
+    if (a->type->paused)
+        a->type->paused(a);
 }
 
 void accel_reset(Accel *a)

@@ -10,6 +10,7 @@
 #include "target/port.h"
 #include "target/target.h"
 #include "util/clock.h"
+#include "util/irqchip.h"
 
 typedef struct Accel Accel;
 typedef struct Vcpu Vcpu;
@@ -53,6 +54,7 @@ typedef struct AccelMachine {
     /* A vCPU has hit a breakpoint or the like and stopped itself (accel/debug.h): the machine pauses the others. */
     void   (*cpu_stopped)(void *self, unsigned cpu_index);
     bool    perfmap;                    /* -perfmap: write /tmp/perf-PID.map */
+    bool    chips;                      /* the board will offer its interrupt hardware: accel_add_chip() */
 } AccelMachine;
 
 /* Tries the specs ("tcg,tb-size=64") in order; n 0 stands for "tcg".  What was refused before one that works is told
@@ -72,6 +74,9 @@ const void *accel_host_cpu(Accel *a);
 /* Gives a CPU to the accelerator, which must be paused, as all are at first.  port may be NULL (tests).  The CPU's
  * model must be reset after this and before it runs, so that it selects its TLB context. */
 Vcpu  *accel_add_vcpu(Accel *a, const Target *t, CpuState *cpu, CpuPort *port, GError **err);
+/* Offers a chip to work while the machine runs (util/irqchip.h): all before the first resume, local APICs with the index of
+ * their vCPU. */
+void   accel_add_chip(Accel *a, Chip *c);
 void   accel_resume(Accel *a);          /* vCPUs run (their threads are made at the first call) */
 void   accel_pause(Accel *a);           /* returns when every vCPU stands outside guest code */
 /* Between pause and resume, after the CPU models have been reset: forgets what was cached of their state. */
@@ -94,6 +99,10 @@ typedef struct AccelType {
     Vcpu  *(*vcpu_new)(Accel *a, const Target *t, CpuState *cpu, GError **err);
     void   (*vcpu_free)(Vcpu *v);
     void   (*vcpu_reset)(Vcpu *v);
+    /* Optional.  On the loop's thread: before the vCPUs are let go, and when all of them stand. */
+    void   (*resume)(Accel *a);
+    void   (*paused)(Accel *a);
+    void   (*add_chip)(Accel *a, Chip *c);
     /* Runs guest code on the vCPU's thread until a request (vcpu_requested) other than a kick comes in. */
     void   (*vcpu_run)(Vcpu *v);
     /* In the kick signal's handler, or on the vCPU's thread itself: make generated code leave at its next head. */

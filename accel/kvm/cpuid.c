@@ -24,9 +24,10 @@ static uint32_t supported(const Kvm *k, uint32_t leaf, uint32_t sub, unsigned re
 }
 
 /* Not for guests, whatever the host has: virtualisation inside the guest, waiting on memory, state that X86Cpu does not
- * hold, what the operating system sets; and what only an interrupt controller inside the kernel gives. */
-static const uint8_t never[] = { X86F_VMX, X86F_SVM, X86F_MONITOR, X86F_PKU, X86F_XSAVEC, X86F_XSAVES, X86F_OSXSAVE,
-                                 X86F_X2APIC, X86F_TSC_DEADLINE };
+ * hold, what the operating system sets. */
+static const uint8_t never[] = { X86F_VMX, X86F_SVM, X86F_MONITOR, X86F_PKU, X86F_XSAVEC, X86F_XSAVES, X86F_OSXSAVE };
+/* What only a local APIC inside the kernel gives; it does not always list the latter. */
+static const uint8_t with_lapic[] = { X86F_X2APIC, X86F_TSC_DEADLINE };
 /* The kernel does these whether it lists them or not. */
 static const uint8_t always[] = { X86F_HYPERVISOR, X86F_INVTSC, X86F_APIC };
 
@@ -72,6 +73,8 @@ static void host_model(Kvm *k)
         host_feature(k, never[i], false);
     for (unsigned i = 0; i < sizeof always; i++)
         host_feature(k, always[i], true);
+    for (unsigned i = 0; i < sizeof with_lapic; i++)
+        host_feature(k, with_lapic[i], k->chips != KVM_CHIPS_OFF);
 }
 
 bool kvm_cpuid_open(Kvm *k, GError **err)
@@ -111,12 +114,17 @@ static void add_range(KvmVcpu *v, struct kvm_cpuid2 *to, uint32_t first, uint32_
 }
 
 /* The kernel's own leaves (Documentation/virt/kvm/x86/cpuid.rst): the paravirtual clock, its stability, and that port
- * accesses need no delay after them. */
+ * accesses need no delay after them; with local APICs of the kernel, interrupts that need fewer exits, and what tells of
+ * vCPUs that wait. */
 static void add_paravirtual(KvmVcpu *v, struct kvm_cpuid2 *to)
 {
     enum { CLOCKSOURCE = 1 << 0, NOP_IO_DELAY = 1 << 1, CLOCKSOURCE2 = 1 << 3, CLOCKSOURCE_STABLE = 1 << 24 };
-    uint32_t features = supported(v->kvm, 0x40000001, 0, 0) &
-                        (CLOCKSOURCE | NOP_IO_DELAY | CLOCKSOURCE2 | CLOCKSOURCE_STABLE);
+    enum { STEAL_TIME = 1 << 5, PV_EOI = 1 << 6, UNHALT = 1 << 7, TLB_FLUSH = 1 << 9, SEND_IPI = 1 << 11,
+           SCHED_YIELD = 1 << 13 };
+    uint32_t allowed = CLOCKSOURCE | NOP_IO_DELAY | CLOCKSOURCE2 | CLOCKSOURCE_STABLE;
+    if (v->kvm->chips != KVM_CHIPS_OFF)
+        allowed |= STEAL_TIME | PV_EOI | UNHALT | TLB_FLUSH | SEND_IPI | SCHED_YIELD;
+    uint32_t features = supported(v->kvm, 0x40000001, 0, 0) & allowed;
     uint32_t name[4] = { 0x40000010 }, what[4] = { features }, hz[4] = { v->tsc_khz, 1000000 };
     memcpy(name + 1, "KVMKVMKVM\0\0\0", 12);
     add(to, 0x40000000, 0, 0, name);

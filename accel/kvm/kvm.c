@@ -112,15 +112,16 @@ static bool open_vm(Kvm *k, GError **err)
 
 /* --- options */
 
-static bool take_options(Options *o, const char **device, GError **err)
+static bool take_options(Kvm *k, Options *o, const char **device, GError **err)
 {
     options_get(o, "accel");
-    const char *chip = options_get(o, "kernel-irqchip"), *path = options_get(o, "device");
+    const char *path = options_get(o, "device"), *policy = options_get(o, "kvm-pit.lost_tick_policy");
     if (path)
         *device = path;
-    if (chip && strcmp(chip, "off"))
-        return fail(err, "kernel-irqchip=%s: it can be 'off', the interrupt controllers are in this process", chip);
-    return options_done(o, err);
+    if (policy && strcmp(policy, "discard") && strcmp(policy, "delay"))
+        return fail(err, "kvm-pit.lost_tick_policy=%s: it can be 'delay' or 'discard'", policy);
+    k->pit_discard = policy && !strcmp(policy, "discard");
+    return kvm_chips_parse(k, options_get(o, "kernel-irqchip"), err) && options_done(o, err);
 }
 
 /* --- guest memory: one slot for each piece of RAM or ROM of the flat view.  What is not mapped, or no whole page, is
@@ -196,6 +197,16 @@ static void kvm_close(Accel *a)
         close(k->vm_fd);
     if (k->dev_fd >= 0)
         close(k->dev_fd);
+    Chip *const chips[] = { k->pic[0], k->pic[1], k->ioapic, k->pit };
+    for (unsigned i = 0; i < G_N_ELEMENTS(chips); i++)
+        if (chips[i])
+            chips[i]->host = NULL;
+    for (unsigned i = 0; i < k->lapics->len; i++)
+        if (k->lapics->pdata[i])
+            ((Chip *)k->lapics->pdata[i])->host = NULL;
+    g_ptr_array_free(k->lapics, TRUE);
+    g_array_free(k->messages, TRUE);
+    pthread_mutex_destroy(&k->routes_lock);
     g_array_free(k->slots, TRUE);
     g_free(k->supported);
     g_free(k);
@@ -213,8 +224,12 @@ static Accel *kvm_open(const char *spec, const AccelMachine *m, GError **err)
         return NULL;
     Kvm *k = g_new0(Kvm, 1);
     k->dev_fd = k->vm_fd = -1;
+    k->a.m = *m;
     k->slots = g_array_new(FALSE, TRUE, sizeof(KvmSlot));
-    bool ok = take_options(o, &device, err) && open_device(k, device, err) && open_vm(k, err) && kvm_cpuid_open(k, err);
+    k->lapics = g_ptr_array_new();
+    k->messages = g_array_new(FALSE, TRUE, sizeof(KvmMessage));
+    pthread_mutex_init(&k->routes_lock, NULL);
+    bool ok = take_options(k, o, &device, err) && open_device(k, device, err) && open_vm(k, err) && kvm_chips_create(k, err) && kvm_cpuid_open(k, err);
     options_free(o);
     if (ok)
         return &k->a;
@@ -294,6 +309,41 @@ static Vcpu *kvm_vcpu_new(Accel *a, const Target *t, CpuState *cpu, GError **err
     return &v->v;
 }
 
+static void chips_failed(Kvm *k, const char *verb, int e)
+{
+    log_error(NULL, "kvm: cannot %s the interrupt controllers: %s", verb, g_strerror(-e));
+    if (k->a.m.cpu_failed)
+        k->a.m.cpu_failed(k->a.m.self, 0);
+}
+
+/* What changes guest state while vCPUs stand happens on the loop's thread: all clocks are set within a moment. */
+static void kvm_resume(Accel *a)
+{
+    Kvm *k = (Kvm *)a;
+    kvm_chips_lend_lapics(k);
+    for (unsigned i = 0; i < a->vcpus->len; i++) {
+        KvmVcpu *v = a->vcpus->pdata[i];
+        if (!v->dead && kvm_state_put(v) < 0)
+            kvm_vcpu_failed(v, "the host kernel does not take its registers");
+    }
+    int e = kvm_chips_lend(k);
+    if (e < 0)
+        chips_failed(k, "set", e);
+}
+
+static void kvm_paused(Accel *a)
+{
+    Kvm *k = (Kvm *)a;
+    for (unsigned i = 0; i < a->vcpus->len; i++) {
+        KvmVcpu *v = a->vcpus->pdata[i];
+        if (v->in_kernel && kvm_state_get(v) < 0)
+            v->dead = true;
+    }
+    int e = kvm_chips_take(k);
+    if (e < 0)
+        chips_failed(k, "read", e);
+}
+
 static void kvm_vcpu_reset(Vcpu *vc) { kvm_state_reset((KvmVcpu *)vc); }
 
 /* --- what the CPU model asks for while it holds the registers.  There is no TLB of ours to keep right. */
@@ -324,12 +374,15 @@ const CpuHooks kvm_hooks = {
 
 const AccelType accel_kvm = {
     .name = "kvm",
-    .help = "runs the guest on the host's own processor: kernel-irqchip=off device=PATH",
+    .help = "runs the guest on the host's own processor: kernel-irqchip=on|split|off device=PATH",
     .open = kvm_open,
     .close = kvm_close,
     .vcpu_new = kvm_vcpu_new,
     .vcpu_free = kvm_vcpu_free,
     .vcpu_reset = kvm_vcpu_reset,
+    .resume = kvm_resume,
+    .paused = kvm_paused,
+    .add_chip = kvm_chips_add,
     .vcpu_run = kvm_vcpu_run,
     .vcpu_interrupt = kvm_vcpu_interrupt,
     .stats = kvm_stats,

@@ -9,6 +9,11 @@
 #include <linux/kvm.h>
 #include "target/x86/cpu.h"
 
+typedef enum KvmChips { KVM_CHIPS_OFF, KVM_CHIPS_SPLIT, KVM_CHIPS_ON } KvmChips;   /* kernel-irqchip= */
+
+/* A route of a message-signalled interrupt that file descriptors raise. */
+typedef struct KvmMessage { uint64_t addr; uint32_t data; bool used; } KvmMessage;
+
 typedef struct KvmSlot { uint64_t pa, len; } KvmSlot;          /* len 0: free */
 
 typedef struct Kvm {
@@ -22,6 +27,17 @@ typedef struct Kvm {
     X86Model  host;                     /* what -cpu host is, and the most that any model can have */
     char      vendor[13], brand[49];
     bool      has_readonly, has_clock, has_xcrs;
+    /* irqchip.c */
+    KvmChips  chips;
+    bool      chips_asked;              /* by the user, so that there is no going on without */
+    bool      pit_discard;              /* lost ticks of the timer are not made up for */
+    bool      wide_ids;                 /* the kernel takes APIC ids of 32 bits */
+    int       max_gsi;
+    Chip     *pic[2], *ioapic, *pit;
+    GPtrArray *lapics;                  /* Chip, by CPU */
+    pthread_mutex_t routes_lock;
+    GArray   *messages;                 /* KvmMessage */
+    uint64_t  rte[CHIP_IOAPIC_PINS];    /* split: as the kernel was told last */
 } Kvm;
 
 typedef struct KvmMsr { uint32_t index; uint16_t at; } KvmMsr;
@@ -41,6 +57,8 @@ typedef struct KvmVcpu {
     /* What X86Cpu has no place for stays here from one pause to the next resume. */
     _Alignas(64) uint8_t xsave[sizeof(struct kvm_xsave)];       /* it may end in a flexible array */
     struct kvm_vcpu_events events;
+    Chip     *lapic;                    /* what it lent, while the machine runs; NULL: none */
+    LapicRegs lapic_regs;
     uint64_t  exits[64];
 } KvmVcpu;
 
@@ -59,8 +77,20 @@ int  kvm_state_put(KvmVcpu *v);
 int  kvm_state_get(KvmVcpu *v);
 void kvm_state_reset(KvmVcpu *v);                               /* X86Cpu has been reset: forget the rest */
 
+/* irqchip.c: 0 or -errno */
+bool kvm_chips_parse(Kvm *k, const char *text, GError **err);   /* NULL: the default */
+bool kvm_chips_create(Kvm *k, GError **err);
+void kvm_chips_add(Accel *a, Chip *c);
+void kvm_chips_eoi(Kvm *k, uint8_t vector);                     /* split: the I/O APIC's */
+void kvm_chips_lend_lapics(Kvm *k);
+int  kvm_chips_lend(Kvm *k);
+int  kvm_chips_take(Kvm *k);
+int  kvm_lapic_put(KvmVcpu *v);
+int  kvm_lapic_get(KvmVcpu *v);
+
 /* run.c */
 void kvm_vcpu_run(Vcpu *vc);
 void kvm_vcpu_interrupt(Vcpu *vc);
+void kvm_vcpu_failed(KvmVcpu *v, const char *why);              /* dumps the registers; tells the machine */
 
 #endif

@@ -33,7 +33,7 @@ static void dump(KvmVcpu *v, GString *s)
     v->in_kernel = true;                /* it still has them */
 }
 
-static void failed(KvmVcpu *v, const char *why)
+void kvm_vcpu_failed(KvmVcpu *v, const char *why)
 {
     GString *s = g_string_new(NULL);
     dump(v, s);
@@ -86,7 +86,7 @@ static void internal_error(KvmVcpu *v)
     for (unsigned i = 0; i < MIN(r->internal.ndata, G_N_ELEMENTS(r->internal.data)); i++)
         g_string_append_printf(s, ", %#" G_GINT64_MODIFIER "x", (guint64)r->internal.data[i]);
     g_string_append_c(s, ')');
-    failed(v, s->str);
+    kvm_vcpu_failed(v, s->str);
     g_string_free(s, TRUE);
 }
 
@@ -98,7 +98,7 @@ static void unknown_exit(KvmVcpu *v)
             ? g_strdup_printf("the hardware refuses to enter the guest, reason %#" G_GINT64_MODIFIER "x",
                               (guint64)r->fail_entry.hardware_entry_failure_reason)
             : g_strdup_printf("exit for reason %u, which this program does not know", r->exit_reason);
-    failed(v, why);
+    kvm_vcpu_failed(v, why);
 }
 
 static void system_event(KvmVcpu *v)
@@ -125,6 +125,9 @@ static void handle_exit(KvmVcpu *v)
     case KVM_EXIT_SET_TPR:
     case KVM_EXIT_INTR:
         break;
+    case KVM_EXIT_IOAPIC_EOI:
+        kvm_chips_eoi(v->kvm, v->run->eoi.vector);
+        break;
     case KVM_EXIT_SHUTDOWN:
         trace(LOG_INT | LOG_RESET, "cpu%u: triple fault\n", v->v.index);
         die(v);
@@ -145,8 +148,6 @@ static void handle_exit(KvmVcpu *v)
 static void to_controller(KvmVcpu *v, unsigned cr8)
 {
     const CpuIntc *intc = v->cpu->port.intc;
-    if (!intc)
-        return;
     if (v->run->cr8 != cr8)
         intc->set_cr8(v->cpu->port.intc_self, v->run->cr8);
     if (v->run->apic_base != v->apic_base) {
@@ -200,6 +201,9 @@ static bool wakes(KvmVcpu *v)
     return (pending & PORT_NMI) || ((pending & PORT_INTR) && v->if_flag);
 }
 
+/* With the controllers in this process: nothing to run.  Kernel ones wait in the kernel. */
+static bool stands(KvmVcpu *v) { return v->cpu->wait_sipi || (v->cpu->halted && !wakes(v)); }
+
 /* --- the loop */
 
 /* The access that made the last exit ends inside the kernel: only then are the registers those of an instruction's end. */
@@ -213,13 +217,11 @@ static void finish_exit(KvmVcpu *v)
             break;                      /* EINTR: nothing is left to do */
         handle_exit(v);                 /* the next piece of the same access */
     } while (!v->dead);
-    if (kvm_state_get(v) < 0)
-        v->dead = true;
 }
 
 static void enter(KvmVcpu *v)
 {
-    const CpuIntc *intc = v->cpu->port.intc;
+    const CpuIntc *intc = v->lapic ? NULL : v->cpu->port.intc;
     unsigned cr8 = intc ? intc->get_cr8(v->cpu->port.intc_self) : 0;
     v->run->cr8 = cr8;
     qsr_offline();
@@ -227,7 +229,8 @@ static void enter(KvmVcpu *v)
     qsr_online();
     v->if_flag = v->run->if_flag;
     v->can_inject = v->run->ready_for_interrupt_injection;
-    to_controller(v, cr8);
+    if (intc)
+        to_controller(v, cr8);
     if (e == EINTR || e == EAGAIN)
         return;
     if (!e) {
@@ -235,7 +238,7 @@ static void enter(KvmVcpu *v)
         return;
     }
     g_autofree char *why = g_strdup_printf("the host kernel cannot run it: %s", g_strerror(e));
-    failed(v, why);
+    kvm_vcpu_failed(v, why);
 }
 
 void kvm_vcpu_run(Vcpu *vc)
@@ -247,15 +250,15 @@ void kvm_vcpu_run(Vcpu *vc)
         if (atomic_exchange(&vc->requests, 0) & VCPU_STOP)
             break;
         qsr_quiescent();
-        if (!v->dead && !take_startup(v))
+        if (!v->lapic && !v->dead && !take_startup(v))
             v->dead = true;
-        if (v->dead || v->cpu->wait_sipi || (v->cpu->halted && !wakes(v))) {
+        if (v->dead || (!v->lapic && stands(v))) {
             vcpu_sleep(vc);
             continue;
         }
         v->cpu->halted = false;
         if (!v->in_kernel && kvm_state_put(v) < 0) {
-            failed(v, "the host kernel does not take its registers");
+            kvm_vcpu_failed(v, "the host kernel does not take its registers");
             continue;
         }
         take_interrupt(v);

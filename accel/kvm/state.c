@@ -27,6 +27,7 @@ static const struct { uint32_t first, n; uint16_t at; } msr_rows[] = {
     { 0x00000277, 1, AT(pat) },
     { 0x000002ff, 1, AT(mtrr_def) },
     { 0x00000da0, 1, AT(xss) },
+    { 0x4b564d00, 7, AT(pv_msr) },
     { 0xc0000081, 1, AT(star) },
     { 0xc0000082, 1, AT(lstar) },
     { 0xc0000083, 1, AT(cstar) },
@@ -34,11 +35,7 @@ static const struct { uint32_t first, n; uint16_t at; } msr_rows[] = {
     { 0xc0000102, 1, AT(kernel_gs_base) },
     { 0xc0000103, 1, AT(tsc_aux) },
 };
-enum { MSR_TSC = 0x10, MSRS_MAX = 64 };
-
-/* Registers of the kernel's own that hold addresses it writes to: a reset must make it forget them (API, and the
- * kernel's Documentation/virt/kvm/x86/msr.rst). */
-static const uint32_t paravirtual[] = { 0x11, 0x12, 0x4b564d00, 0x4b564d01 };
+enum { MSR_TSC = 0x10, MSR_TSC_DEADLINE = 0x6e0, MSRS_MAX = 72 };
 
 typedef union MsrBatch {
     struct kvm_msrs h;
@@ -163,7 +160,10 @@ static int put_sregs(KvmVcpu *v)
     s.cr4 = c->cr4;
     s.efer = c->efer;
     memset(s.interrupt_bitmap, 0, sizeof s.interrupt_bitmap);
-    if (intc) {
+    if (v->lapic && v->lapic->lent) {
+        s.apic_base = v->lapic_regs.base;
+        s.cr8 = v->lapic_regs.reg[8] >> 4 & 15;     /* of TPR */
+    } else if (intc) {
         uint64_t base;
         s.cr8 = intc->get_cr8(c->port.intc_self);
         if (intc->msr_read(c->port.intc_self, 0x1b, &base))
@@ -200,6 +200,7 @@ static int get_sregs(KvmVcpu *v)
     c->cr3 = s.cr3;
     c->cr4 = s.cr4;
     c->efer = s.efer;
+    v->lapic_regs.base = s.apic_base;
     take_pdptes(v);
     return 0;
 }
@@ -347,6 +348,9 @@ static int put_events(KvmVcpu *v)
     struct kvm_vcpu_events *e = &v->events;
     e->nmi.masked = c->nmi_blocked;
     e->nmi.pending = e->nmi.injected = 0;
+    e->interrupt.injected = c->irq_held;
+    e->interrupt.nr = c->irq_vector;
+    e->interrupt.soft = 0;
     e->interrupt.shadow = c->shadow ? KVM_X86_SHADOW_INT_STI : 0;
     e->flags = KVM_VCPUEVENT_VALID_SHADOW;
     e->exception.injected = c->exc_pending;
@@ -367,6 +371,8 @@ static int get_events(KvmVcpu *v)
         return r;
     c->nmi_blocked = e->nmi.masked;
     c->shadow = e->interrupt.shadow != 0;
+    c->irq_held = e->interrupt.injected && !e->interrupt.soft;
+    c->irq_vector = e->interrupt.nr;
     if (e->nmi.pending || e->nmi.injected)
         port_set(&c->port, PORT_NMI);
     c->exc_pending = e->exception.injected;
@@ -392,23 +398,60 @@ static void put_time(KvmVcpu *v)
 static void get_time(KvmVcpu *v)
 {
     uint64_t tsc;
+    if (v->lapic && v->lapic->lent && !msr_get(v, MSR_TSC_DEADLINE, &v->lapic_regs.deadline))
+        v->lapic_regs.deadline = 0;
     if (msr_get(v, MSR_TSC, &tsc))
         v->cpu->tsc_offset = tsc - clock_now_ns(v->kvm->a.m.clock);
+}
+
+/* --- with local APICs in the kernel it also knows who waits for what.  Reading comes first: the kernel acts upon an INIT
+ * or start-up message then, which changes registers. */
+
+static int put_activity(KvmVcpu *v)
+{
+    struct kvm_mp_state m = { .mp_state = v->cpu->wait_sipi ? KVM_MP_STATE_UNINITIALIZED
+                                        : v->cpu->halted    ? KVM_MP_STATE_HALTED : KVM_MP_STATE_RUNNABLE };
+    return v->lapic ? kvm_ioctl(v->fd, KVM_SET_MP_STATE, &m) : 0;
+}
+
+static int get_activity(KvmVcpu *v)
+{
+    struct kvm_mp_state m;
+    if (!v->lapic)
+        return 0;
+    int e = kvm_ioctl(v->fd, KVM_GET_MP_STATE, &m);
+    if (e < 0)
+        return e;
+    v->cpu->halted = m.mp_state == KVM_MP_STATE_HALTED;
+    v->cpu->wait_sipi = m.mp_state == KVM_MP_STATE_UNINITIALIZED || m.mp_state == KVM_MP_STATE_INIT_RECEIVED;
+    return 0;
+}
+
+static int put_msrs_time(KvmVcpu *v)
+{
+    put_msrs(v);
+    put_time(v);
+    if (v->lapic)
+        msr_set(v, MSR_TSC_DEADLINE, v->lapic_regs.deadline);
+    return 0;
 }
 
 /* --- all of it */
 
 typedef struct StatePart { const char *what; int (*put)(KvmVcpu *v), (*get)(KvmVcpu *v); } StatePart;
 /* In the order of putting: setting the general registers drops a pending exception; control registers decide what MSRs
- * and XCR0 may hold. */
+ * and XCR0 may hold; the local APIC's timer needs its mode before its deadline, and the time. */
 static const StatePart parts[] = {
+    { "activity", NULL, get_activity },
     { "special registers", put_sregs, get_sregs },
     { "general registers", put_regs, get_regs },
     { "XCR0", put_xcrs, get_xcrs },
     { "FPU and vector registers", put_xsave, get_xsave },
     { "debug registers", put_debug, get_debug },
+    { "local APIC", kvm_lapic_put, kvm_lapic_get },
+    { "MSRs", put_msrs_time, get_msrs },
+    { "activity", put_activity, NULL },
     { "events", put_events, get_events },
-    { "MSRs", NULL, get_msrs },
 };
 
 static int failed(KvmVcpu *v, const char *verb, const char *what, int e)
@@ -424,8 +467,6 @@ int kvm_state_put(KvmVcpu *v)
         if (e < 0)
             return failed(v, "set", parts[i].what, e);
     }
-    put_msrs(v);
-    put_time(v);
     v->if_flag = x86_eflags(v->cpu) & FL_IF;
     v->can_inject = false;
     v->in_kernel = true;
@@ -449,7 +490,5 @@ void kvm_state_reset(KvmVcpu *v)
 {
     memset(&v->xsave, 0, sizeof v->xsave);
     memset(&v->events, 0, sizeof v->events);
-    for (unsigned i = 0; i < G_N_ELEMENTS(paravirtual); i++)
-        msr_set(v, paravirtual[i], 0);
     v->in_kernel = v->dead = false;
 }

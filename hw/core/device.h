@@ -9,6 +9,7 @@
 #include "memory/dma.h"
 #include "util/describe.h"
 #include "util/error.h"
+#include "util/irqchip.h"
 #include "util/log.h"
 #include "util/options.h"
 
@@ -32,6 +33,7 @@ struct DeviceType {
     const Field *props, *pins, *state;
     unsigned     version;               /* of the saved state; 0: the highest since of `state` */
     bool         user;                  /* may be named in -device */
+    size_t       chip;                  /* offset of a Chip that an accelerator may borrow; 0: none */
 
     bool (*init)(void *self, GError **err);     /* properties are set; machine, domain, id are valid */
     /* State rows are zero, registers at their reset value; pins are settle's. */

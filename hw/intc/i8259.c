@@ -17,6 +17,7 @@ typedef struct I8259 {
     uint8_t icw_base, init_step, lowest;        /* lowest: pin of the lowest priority */
     uint8_t elcr;
     bool    need_icw4, single, aeoi, rotate_aeoi, read_isr, poll, special_mask, all_level;
+    Chip    chip;
 } I8259;
 
 /* Priority of the first of some pins: 0 the highest; 8: none is set. */
@@ -43,7 +44,8 @@ static int pending(const I8259 *p)
 static void settle(void *self)
 {
     I8259 *p = self;
-    line_set(&p->intr, p->init_step == 0 && pending(p) >= 0);
+    if (!p->chip.lent)
+        line_set(&p->intr, p->init_step == 0 && pending(p) >= 0);
 }
 
 static bool is_level(const I8259 *p, unsigned n) { return p->all_level || p->elcr >> n & 1; }
@@ -52,7 +54,9 @@ static void input(void *self, unsigned n, bool level)
 {
     I8259 *p = self;
     uint8_t bit = 1 << n;
-    if (level && (is_level(p, n) || !(p->level & bit)))
+    if (p->chip.lent)
+        p->chip.host->input(p->chip.host_self, &p->chip, n, level);
+    else if (level && (is_level(p, n) || !(p->level & bit)))
         p->irr |= bit;
     else if (!level)
         p->irr &= ~bit;                 /* edge mode as well: the pin must stay high until INTA */
@@ -160,6 +164,8 @@ static void data(I8259 *p, uint8_t v)
 static uint64_t io_read(void *self, uint64_t off, unsigned size)
 {
     I8259 *p = self;
+    if (p->chip.lent)
+        return 0xff;
     if (p->poll) {                      /* the poll command: the read is the acknowledgement */
         p->poll = false;
         int n = pending(p);
@@ -173,6 +179,8 @@ static uint64_t io_read(void *self, uint64_t off, unsigned size)
 static void io_write(void *self, uint64_t off, uint64_t v, unsigned size)
 {
     I8259 *p = self;
+    if (p->chip.lent)
+        return;
     if (off)
         data(p, v);
     else
@@ -184,11 +192,53 @@ static void elcr_write(void *self, uint64_t off, uint64_t v, unsigned size)
 {
     I8259 *p = self;
     uint8_t changed = p->elcr;
+    if (p->chip.lent)
+        return;
     p->elcr = v & p->elcr_mask;
     changed ^= p->elcr;
     if (!p->all_level)
         p->irr = (p->irr & ~changed) | (p->level & p->elcr);
 }
+
+static void chip_lend(void *self, ChipRegs *to)
+{
+    I8259 *p = self;
+    domain_enter(p->dev.domain);
+    to->pic = (PicRegs){
+        .irr = p->irr, .imr = p->imr, .isr = p->isr, .level = p->level, .base = p->icw_base, .elcr = p->elcr,
+        .lowest = p->lowest, .init_step = p->init_step, .need_icw4 = p->need_icw4, .single = p->single, .aeoi = p->aeoi,
+        .rotate_aeoi = p->rotate_aeoi, .read_isr = p->read_isr, .poll = p->poll, .special_mask = p->special_mask,
+        .all_level = p->all_level };
+    p->chip.lent = true;
+    domain_leave(p->dev.domain);
+}
+
+static void chip_take(void *self, const ChipRegs *from)
+{
+    I8259 *p = self;
+    const PicRegs *r = &from->pic;
+    domain_enter(p->dev.domain);
+    p->chip.lent = false;
+    p->irr = r->irr;
+    p->imr = r->imr;
+    p->isr = r->isr;
+    p->icw_base = r->base;
+    p->elcr = r->elcr & p->elcr_mask;
+    p->lowest = r->lowest & 7;
+    p->init_step = r->init_step;
+    p->need_icw4 = r->need_icw4;
+    p->single = r->single;
+    p->aeoi = r->aeoi;
+    p->rotate_aeoi = r->rotate_aeoi;
+    p->read_isr = r->read_isr;
+    p->poll = r->poll;
+    p->special_mask = r->special_mask;
+    p->all_level = r->all_level;
+    settle(p);
+    domain_leave(p->dev.domain);
+}
+
+static const ChipOps chip_ops = { chip_lend, chip_take };
 
 static const RegionOps ops = { io_read, io_write, .min = 1, .max = 1 };
 static const RegionOps elcr_ops = { elcr_read, elcr_write, .min = 1, .max = 1 };
@@ -218,6 +268,7 @@ static const Field state[] = {
 static bool init(void *self, GError **err)
 {
     I8259 *p = self;
+    p->chip = (Chip){ .kind = CHIP_PIC, .index = p->slave ? 0 : 1, .ops = &chip_ops, .self = p };
     return !p->slave || p->slave->type == &i8259_type || fail(err, "slave: %s is not an 8259", p->slave->id);
 }
 
@@ -234,5 +285,5 @@ const DeviceType i8259_type = {
     .name = "i8259", .help = "interrupt controller", .size = sizeof(I8259),
     .windows = { { .span = 2, .ops = &ops }, { .name = "elcr", .span = 1, .ops = &elcr_ops } },
     .props = props, .pins = pins, .state = state, .init = init,
-    .reset = reset, .settle = settle, .restored = restored,
+    .reset = reset, .settle = settle, .restored = restored, .chip = offsetof(I8259, chip),
 };

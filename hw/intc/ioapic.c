@@ -15,7 +15,9 @@ typedef struct Ioapic {
     uint8_t  select;
     uint32_t level;                     /* of the inputs, active high inside */
     uint64_t rte[IOAPIC_PINS];
+    Chip     chip;
 } Ioapic;
+_Static_assert((int)IOAPIC_PINS == (int)CHIP_IOAPIC_PINS, "IoapicRegs");
 
 /* SMI, NMI, INIT and ExtINT are edges whatever the trigger mode says: nobody would end them. */
 static bool is_level(uint64_t rte)
@@ -38,7 +40,7 @@ static void send(Ioapic *p, unsigned n)
 static void settle(void *self)
 {
     Ioapic *p = self;
-    for (unsigned n = 0; n < IOAPIC_PINS; n++)
+    for (unsigned n = 0; n < IOAPIC_PINS && !p->chip.lent; n++)
         if (p->level >> n & 1 && is_level(p->rte[n]) && !(p->rte[n] & (RTE_MASKED | RTE_REMOTE_IRR)))
             send(p, n);
 }
@@ -49,6 +51,10 @@ static void input(void *self, unsigned n, bool level)
     uint32_t bit = 1u << n;
     bool edge = level && !(p->level & bit);
     p->level = level ? p->level | bit : p->level & ~bit;
+    if (p->chip.lent) {
+        p->chip.host->input(p->chip.host_self, &p->chip, n, level);
+        return;
+    }
     /* An edge while masked is lost: data sheet, "Interrupt Mask". */
     if (edge && !is_level(p->rte[n]) && !(p->rte[n] & RTE_MASKED))
         send(p, n);
@@ -92,24 +98,67 @@ static void write_reg(Ioapic *p, uint32_t v)
             *r = (*r & ~UINT64_C(0xffffffff)) | (*r & ro) | (v & ~ro & 0x1ffff);
         if (!is_level(*r))                 /* an edge pin has none; kernels clear a stuck one this way */
             *r &= ~(uint64_t)RTE_REMOTE_IRR;
+        if (p->chip.host && p->chip.host->entry)
+            p->chip.host->entry(p->chip.host_self, (p->select - REG_REDTBL) / 2, *r);
     }
 }
 
 static uint64_t mmio_read(void *self, uint64_t off, unsigned size)
 {
     Ioapic *p = self;
-    return off == 0 ? p->select : off == 0x10 ? read_reg(p) : 0;
+    return p->chip.lent ? UINT32_MAX : off == 0 ? p->select : off == 0x10 ? read_reg(p) : 0;
 }
 
 static void mmio_write(void *self, uint64_t off, uint64_t v, unsigned size)
 {
     Ioapic *p = self;
+    if (p->chip.lent)
+        return;
     if (off == 0)
         p->select = v;
     else if (off == 0x10)
         write_reg(p, v);
     else if (off == 0x40)
         ioapic_eoi(&p->dev, v);
+}
+
+static void chip_lend(void *self, ChipRegs *to)
+{
+    Ioapic *p = self;
+    domain_enter(p->dev.domain);
+    to->ioapic = (IoapicRegs){ .id = p->id, .level = p->level, .select = p->select };
+    memcpy(to->ioapic.rte, p->rte, sizeof p->rte);
+    p->chip.lent = true;
+    domain_leave(p->dev.domain);
+}
+
+static void chip_take(void *self, const ChipRegs *from)
+{
+    Ioapic *p = self;
+    domain_enter(p->dev.domain);
+    p->chip.lent = false;
+    p->id = from->ioapic.id & 0xf;
+    p->select = from->ioapic.select;
+    memcpy(p->rte, from->ioapic.rte, sizeof p->rte);
+    settle(p);
+    domain_leave(p->dev.domain);
+}
+
+static void chip_eoi(void *self, uint8_t vector)
+{
+    Ioapic *p = self;
+    domain_enter(p->dev.domain);
+    ioapic_eoi(&p->dev, vector);
+    domain_leave(p->dev.domain);
+}
+
+static const ChipOps chip_ops = { chip_lend, chip_take, chip_eoi };
+
+static bool init(void *self, GError **err)
+{
+    Ioapic *p = self;
+    p->chip = (Chip){ .kind = CHIP_IOAPIC, .ops = &chip_ops, .self = p };
+    return true;
 }
 
 static const RegionOps ops = { mmio_read, mmio_write, .min = 4, .max = 4 };
@@ -136,5 +185,6 @@ static bool restored(void *self, GError **err)
 
 const DeviceType ioapic_type = {
     .name = "ioapic", .help = "I/O APIC", .size = sizeof(Ioapic), .span = 0x1000, .ops = &ops,
-    .pins = pins, .state = state, .reset = reset, .settle = settle, .restored = restored,
+    .pins = pins, .state = state, .init = init, .reset = reset, .settle = settle, .restored = restored,
+    .chip = offsetof(Ioapic, chip),
 };

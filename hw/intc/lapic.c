@@ -43,6 +43,7 @@ typedef struct Lapic {
     int64_t   timer_start;              /* guest ns at which the initial count was loaded */
     uint64_t  deadline;                 /* TSC; 0: not armed */
     Timer     timer;
+    Chip      chip;
 } Lapic;
 
 static bool enabled(const Lapic *a) { return a->base & APICBASE_EN; }
@@ -90,7 +91,7 @@ static int due(const Lapic *a)
 static void lapic_settle(void *self)
 {
     Lapic *a = self;
-    if (!a->port)
+    if (!a->port || a->chip.lent)
         return;
     if (extint(a) || due(a) >= 0)
         port_set(a->port, PORT_INTR);
@@ -169,6 +170,10 @@ static void lint_input(void *self, unsigned n, bool level)
     Lapic *a = self;
     bool rise = level && !a->lint[n];
     a->lint[n] = level;
+    if (a->chip.lent) {
+        a->chip.host->input(a->chip.host_self, &a->chip, n, level);
+        return;
+    }
     if (!enabled(a)) {
         if (rise && n == 1)
             signal_cpu(a, PORT_NMI);                /* LINT1 is the NMI pin then, LINT0 is INTR: see extint() */
@@ -294,11 +299,25 @@ extern const DeviceType lapic_type;
 
 static Lapic *lapic_of(Device *d) { return d->type == &lapic_type ? (Lapic *)d : NULL; }
 
+/* The message as a device would send it: SDM vol. 3, "Message Signalled Interrupts".  Identifiers above 255 go where the
+ * kernel's KVM_X2APIC_API and hypervisors with extended destinations expect them: address bits 63..40. */
+static void pass_on(Lapic *a, const ApicMessage *m)
+{
+    bool all = m->dest == 0xffffffff;
+    uint64_t addr = LAPIC_BASE | (m->dest & 0xff) << 12 | m->logical << 2 | (m->mode == DM_LOWEST) << 3 |
+                    (all ? 0 : (uint64_t)(m->dest & 0xffffff00) << 32);
+    a->chip.host->message(a->chip.host_self, addr, m->vector | m->mode << 8 | m->assert << 14 | (uint32_t)m->level << 15);
+}
+
 void lapic_deliver(Machine *m, const ApicMessage *msg)
 {
     Lapic *best = NULL;
     for (unsigned i = 0; i < m->devices->len; i++) {
         Lapic *a = lapic_of(g_ptr_array_index(m->devices, i));
+        if (a && a->chip.lent) {                    /* all are, or none */
+            pass_on(a, msg);
+            return;
+        }
         if (!a || !is_for(a, msg))
             continue;
         if (msg->mode != DM_LOWEST)
@@ -537,7 +556,7 @@ static uint64_t mmio_read(void *self, uint64_t off, unsigned size)
 {
     Lapic *a = window_owner(self);
     uint32_t v = 0;
-    if (!a)
+    if (!a || a->chip.lent)
         return UINT32_MAX;
     if (off & 15 || !reg_read(a, off >> 4, &v)) {
         log_guest_dev(a, "read of reserved register 0x%" PRIx64, off);
@@ -550,7 +569,7 @@ static uint64_t mmio_read(void *self, uint64_t off, unsigned size)
 static void mmio_write(void *self, uint64_t off, uint64_t v, unsigned size)
 {
     Lapic *a = window_owner(self);
-    if (!a)
+    if (!a || a->chip.lent)
         return;
     if (off & 15 || !reg_write(a, off >> 4, v)) {
         log_guest_dev(a, "write of reserved register 0x%" PRIx64, off);
@@ -567,8 +586,8 @@ static int acknowledge(void *self)
 {
     Lapic *a = self;
     domain_enter(a->dev.domain);
-    int v = due(a);
-    if (extint(a) && a->pic) {
+    int v = a->chip.lent ? -1 : due(a);
+    if (a->pic && (a->chip.lent ? a->lint[0] : extint(a))) {
         v = i8259_acknowledge(a->pic);
     } else if (v >= 0) {
         clear_bit(a->irr, v);
@@ -671,13 +690,71 @@ void lapic_attach(Device *d, CpuPort *port)
 {
     Lapic *a = lapic_of(d);
     a->port = port;
+    a->chip.index = port->cpu_index;
     port->intc = &lapic_intc;
     port->intc_self = a;
 }
 
+/* --- worked by the accelerator */
+
+static void chip_lend(void *self, ChipRegs *to)
+{
+    Lapic *a = self;
+    LapicRegs *r = &to->lapic;
+    domain_enter(a->dev.domain);
+    *r = (LapicRegs){ .base = a->base, .deadline = a->deadline, .id = a->id };
+    for (unsigned i = 0; i < 64; i++)
+        reg_read(a, i, &r->reg[i]);
+    r->reg[R_LDR] = a->ldr;
+    r->reg[R_DFR] = a->dfr;
+    r->reg[R_EOI] = 0;
+    timer_cancel(&a->timer);
+    if (a->port)
+        port_clear(a->port, PORT_INTR);
+    a->chip.lent = true;
+    domain_leave(a->dev.domain);
+}
+
+/* A one-shot timer whose count has come to zero fires (once more, maybe): whether the kernel has delivered its interrupt
+ * is not to be seen, and one too many harms nobody. */
+static void chip_take(void *self, const ChipRegs *from)
+{
+    Lapic *a = self;
+    const LapicRegs *r = &from->lapic;
+    domain_enter(a->dev.domain);
+    a->chip.lent = false;
+    bool moved = a->base != r->base;
+    a->base = r->base & (BASE_ADDR | APICBASE_BSP | APICBASE_EN | APICBASE_X2);
+    a->deadline = r->deadline;
+    a->xid = x2(a) ? a->id << 24 : r->reg[R_ID] & 0xff000000;
+    a->tpr = r->reg[R_TPR] & 0xff;
+    a->ldr = x2(a) ? a->ldr : r->reg[R_LDR] & 0xff000000;
+    a->dfr = x2(a) ? a->dfr : r->reg[R_DFR] | 0x0fffffff;
+    a->svr = r->reg[R_SVR] & SVR_BITS;
+    a->esr = r->reg[R_ESR];
+    a->icr = r->reg[R_ICR] & ICR_BITS;
+    a->icr2 = r->reg[R_ICR2];
+    memcpy(a->isr, &r->reg[R_ISR], sizeof a->isr);
+    memcpy(a->tmr, &r->reg[R_TMR], sizeof a->tmr);
+    memcpy(a->irr, &r->reg[R_IRR], sizeof a->irr);
+    for (unsigned i = 0; i < N_LVT; i++)
+        a->lvt[i] = r->reg[R_LVT + i] & (lvt_bits[i] | LVT_REMOTE_IRR);
+    a->dcr = r->reg[R_TIMER_DCR] & DCR_BITS;
+    a->ict = r->reg[R_TIMER_ICT];
+    a->timer_start = clock_now_ns(a->dev.machine->clock) - (int64_t)(a->ict - MIN(r->reg[R_TIMER_CCT], a->ict)) * divide(a);
+    timer_arm(a);
+    if (moved)
+        device_remap(a, lapic_map);
+    lapic_settle(a);
+    domain_leave(a->dev.domain);
+}
+
+static const ChipOps chip_ops = { chip_lend, chip_take };
+
 static bool lapic_init(void *self, GError **err)
 {
     Lapic *a = self;
+    a->chip = (Chip){ .kind = CHIP_LAPIC, .ops = &chip_ops, .self = a };
     device_timer_init(a, &a->timer, timer_fired);
     return !a->pic || a->pic->type == &i8259_type || fail(err, "pic: %s is not an 8259", a->pic->id);
 }
@@ -750,4 +827,5 @@ const DeviceType lapic_type = {
     .name = "lapic", .help = "local APIC", .size = sizeof(Lapic), .span = 0x1000, .ops = &mmio_ops,
     .props = lapic_props, .pins = lapic_pins, .state = lapic_state,
     .init = lapic_init, .reset = lapic_reset, .settle = lapic_settle, .restored = lapic_restored,
+    .chip = offsetof(Lapic, chip),
 };

@@ -26,6 +26,7 @@ typedef struct I8254 {
     Counter ch[3];
     uint8_t port_b;
     Timer   timer;                      /* the next rising edge of counter 0's output */
+    Chip    chip;
 } I8254;
 
 static int64_t now(const I8254 *p) { return clock_now_ns(p->dev.machine->clock); }
@@ -100,7 +101,8 @@ static uint16_t count(I8254 *p, Counter *c)
 static void settle(void *self)
 {
     I8254 *p = self;
-    line_set(&p->out0, p->ch[0].mode != 0 || output(p, &p->ch[0]));
+    if (!p->chip.lent)
+        line_set(&p->out0, p->ch[0].mode != 0 || output(p, &p->ch[0]));
 }
 
 static void arm(I8254 *p)
@@ -235,12 +237,14 @@ static uint8_t read_count(I8254 *p, Counter *c)
 static uint64_t io_read(void *self, uint64_t off, unsigned size)
 {
     I8254 *p = self;
-    return off == 3 ? 0xff : read_count(p, &p->ch[off]);
+    return off == 3 || p->chip.lent ? 0xff : read_count(p, &p->ch[off]);
 }
 
 static void io_write(void *self, uint64_t off, uint64_t v, unsigned size)
 {
     I8254 *p = self;
+    if (p->chip.lent)
+        return;
     if (off == 3)
         control(p, v);
     else
@@ -259,9 +263,52 @@ static uint64_t b_read(void *self, uint64_t off, unsigned size)
 static void b_write(void *self, uint64_t off, uint64_t v, unsigned size)
 {
     I8254 *p = self;
+    if (p->chip.lent)
+        return;
     p->port_b = v & PORT_B_WRITABLE;
     set_gate(p, &p->ch[2], v & PORT_B_GATE2);
 }
+
+static void chip_lend(void *self, ChipRegs *to)
+{
+    I8254 *p = self;
+    domain_enter(p->dev.domain);
+    to->pit.port_b = p->port_b;
+    for (unsigned i = 0; i < 3; i++) {
+        Counter *c = &p->ch[i];
+        uint64_t t = c->running ? elapsed(p, c) : 0;
+        to->pit.ch[i] = (PitChannel){
+            .count = c->active, .latched = c->latched, .mode = c->mode, .access = c->access, .status = c->status,
+            .low = c->low, .latch_left = c->latch_left, .bcd = c->bcd, .gate = c->gate, .status_latched = c->status_latched,
+            .read_high = c->read_high, .write_high = c->write_high, .running = c->running, .elapsed = t };
+    }
+    timer_cancel(&p->timer);
+    p->chip.lent = true;
+    domain_leave(p->dev.domain);
+}
+
+static void chip_take(void *self, const ChipRegs *from)
+{
+    I8254 *p = self;
+    domain_enter(p->dev.domain);
+    p->chip.lent = false;
+    p->port_b = from->pit.port_b & PORT_B_WRITABLE;
+    for (unsigned i = 0; i < 3; i++) {
+        const PitChannel *r = &from->pit.ch[i];
+        uint64_t t = MIN(r->elapsed, tick(p));
+        p->ch[i] = (Counter){
+            .written = r->count, .active = r->count, .latched = r->latched, .mode = MIN(r->mode, 5),
+            .access = CLAMP(r->access, RW_LOW, RW_BOTH), .status = r->status, .low = r->low,
+            .latch_left = MIN(r->latch_left, 2), .bcd = r->bcd, .gate = i < 2 || p->port_b & PORT_B_GATE2,
+            .status_latched = r->status_latched, .read_high = r->read_high, .write_high = r->write_high,
+            .running = r->running, .start = tick(p) - t, .held = t };
+    }
+    arm(p);
+    settle(p);
+    domain_leave(p->dev.domain);
+}
+
+static const ChipOps chip_ops = { chip_lend, chip_take };
 
 static const RegionOps ops = { io_read, io_write, .min = 1, .max = 1 };
 static const RegionOps b_ops = { b_read, b_write, .min = 1, .max = 1 };
@@ -269,6 +316,7 @@ static const RegionOps b_ops = { b_read, b_write, .min = 1, .max = 1 };
 static bool init(void *self, GError **err)
 {
     I8254 *p = self;
+    p->chip = (Chip){ .kind = CHIP_PIT, .ops = &chip_ops, .self = p };
     device_timer_init(p, &p->timer, fired);
     return true;
 }
@@ -311,4 +359,5 @@ const DeviceType i8254_type = {
     .name = "i8254", .help = "interval timer", .size = sizeof(I8254),
     .windows = { { .span = 4, .ops = &ops }, { .name = "port-b", .span = 1, .ops = &b_ops } },
     .pins = pins, .state = state, .init = init, .reset = reset, .settle = settle, .restored = restored,
+    .chip = offsetof(I8254, chip),
 };

@@ -238,6 +238,11 @@ bool pc_add_cpus(Pc *pc, Accel *accel, GError **err)
             return false;
         lapic_attach(machine_find(pc->m, id), &c->port);
     }
+    for (unsigned i = 0; i < pc->m->devices->len; i++) {
+        Device *d = g_ptr_array_index(pc->m->devices, i);
+        if (d->type->chip)
+            accel_add_chip(accel, (Chip *)((char *)d + d->type->chip));
+    }
     pc->m->hooks = &hooks;
     pc->m->hooks_self = pc;
     return true;

@@ -86,6 +86,7 @@ const Field x86_state[] = {
     FIELD(X86Cpu, rf_done), FIELD(X86Cpu, wait_sipi), FIELD(X86Cpu, pdpte),
     FIELD(X86Cpu, tsc_adjust), FIELD(X86Cpu, mcg_status), FIELD(X86Cpu, debugctl),
     FIELD(X86Cpu, pkru),
+    FIELD(X86Cpu, irq_held), FIELD(X86Cpu, irq_vector), FIELD(X86Cpu, pv_msr),
     { 0 }
 };
 
@@ -149,6 +150,7 @@ void x86_init_reset(X86Cpu *c)
     c->exc_dr6 = c->trap_dr6 = 0;
     c->no_break = c->rf_done = false;
     x86_debug_changed(c);
+    c->irq_held = false;
     c->cur_view = ~0u;
     x86_tlb_forget(c);
     x86_mode_changed(c);
@@ -177,6 +179,7 @@ void x86_reset(X86Cpu *c)
     x86_smm_reset(c);
     c->misc_enable = 1;                 /* fast strings */
     c->tsc_adjust = 0;
+    memset(c->pv_msr, 0, sizeof c->pv_msr);
     c->tsc_offset = -c->hooks->now_ns(&c->s);
     x86_set_mxcsr(c, 0x1f80);
     x86_init_reset(c);

@@ -224,6 +224,11 @@ typedef struct X86Cpu {
     uint64_t        pdpte[4];           /* legacy PAE: loaded with CR3 */
     uint64_t        tsc_adjust, mcg_status, debugctl;
     uint32_t        pkru;
+    /* What a hypervisor below leaves when it is taken away: an interrupt that its controller has given and that has not
+     * been delivered; KVM's own MSRs 4b564d00 to 06, which mean nothing without it. */
+    bool            irq_held;
+    uint8_t         irq_vector;
+    uint64_t        pv_msr[7];
 
     /* Derived: the mode key's part that hangs on CR0, CR4, MXCSR; what the TLB was last told; the page-walk cache. */
     uint32_t        key_control;

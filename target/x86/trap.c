@@ -446,6 +446,11 @@ bool x86_take_startup(X86Cpu *c)
 static bool take_event(X86Cpu *c)
 {
     uint32_t pending = atomic_load_explicit(&c->port.pending, memory_order_acquire);
+    if (c->irq_held) {
+        c->irq_held = false;
+        interrupt(c, c->irq_vector);
+        return true;
+    }
     if (!pending)
         return false;
     if (pending & PORT_LINES)

@@ -97,18 +97,44 @@ static void add(struct kvm_cpuid2 *to, uint32_t leaf, uint32_t sub, uint32_t fla
             .function = leaf, .index = sub, .flags = flags, .eax = r[0], .ebx = r[1], .ecx = r[2], .edx = r[3] };
 }
 
-static unsigned subleaves(uint32_t leaf) { return leaf == 0xd ? 3 : leaf == 7 ? 1 : leaf == 0xb ? 3 : 0; }
+/* Leaves that have others below them, and whether this one, which CPUID answers so, is one more or past the last. */
+static bool has_subleaves(uint32_t leaf)
+{
+    return leaf == 4 || leaf == 7 || leaf == 0xb || leaf == 0xd || leaf == 0x1f || leaf == 0x8000001d;
+}
+
+static bool subleaf_is_last(uint32_t leaf, uint32_t sub, const uint32_t r[4], uint32_t first_eax)
+{
+    switch (leaf) {
+    case 4:
+    case 0x8000001d:
+        return !(r[0] & 0x1f);                          /* no more caches */
+    case 7:
+        return sub >= first_eax;
+    case 0xb:
+    case 0x1f:
+        return !(r[2] & 0xff00);                        /* no such level */
+    default:
+        return sub == 31;
+    }
+}
 
 static void add_range(KvmVcpu *v, struct kvm_cpuid2 *to, uint32_t first, uint32_t last)
 {
     for (uint32_t leaf = first; leaf <= last; leaf++) {
-        unsigned n = subleaves(leaf);
-        for (uint32_t sub = 0; sub < MAX(n, 1u); sub++) {
+        bool more = has_subleaves(leaf);
+        uint32_t first_eax = 0;
+        for (uint32_t sub = 0; sub == 0 || more; sub++) {
             uint32_t r[4];
             x86_cpuid(v->cpu, leaf, sub, r);
             if (leaf == 1)              /* the kernel takes this out and puts it in as the APIC goes off and on */
                 r[3] |= 1u << 9;
-            add(to, leaf, sub, n ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0, r);
+            if (sub == 0)
+                first_eax = r[0];
+            bool empty = leaf == 0xd && sub > 1 && !(r[0] | r[1] | r[2] | r[3]);
+            if (!empty)
+                add(to, leaf, sub, more ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0, r);
+            more = more && !subleaf_is_last(leaf, sub, r, first_eax);
         }
     }
 }

@@ -106,6 +106,8 @@ static bool open_vm(Kvm *k, GError **err)
     int slots = kvm_ioctl(k->vm_fd, KVM_CHECK_EXTENSION, (void *)KVM_CAP_NR_MEMSLOTS);
     k->max_slots = slots > 0 ? slots : 32;
     k->has_clock = kvm_ioctl(k->vm_fd, KVM_CHECK_EXTENSION, (void *)KVM_CAP_ADJUST_CLOCK) > 0;
+    int debug = kvm_ioctl(k->vm_fd, KVM_CHECK_EXTENSION, (void *)KVM_CAP_SET_GUEST_DEBUG2);
+    k->debug_flags = debug > 0 ? debug : 0;
     k->has_xcrs = kvm_ioctl(k->vm_fd, KVM_CHECK_EXTENSION, (void *)KVM_CAP_XCRS) > 0;
     return true;
 }
@@ -204,6 +206,7 @@ static void kvm_close(Accel *a)
     for (unsigned i = 0; i < k->lapics->len; i++)
         if (k->lapics->pdata[i])
             ((Chip *)k->lapics->pdata[i])->host = NULL;
+    g_array_free(k->patches, TRUE);
     g_ptr_array_free(k->lapics, TRUE);
     g_array_free(k->messages, TRUE);
     pthread_mutex_destroy(&k->routes_lock);
@@ -226,6 +229,7 @@ static Accel *kvm_open(const char *spec, const AccelMachine *m, GError **err)
     k->dev_fd = k->vm_fd = -1;
     k->a.m = *m;
     k->slots = g_array_new(FALSE, TRUE, sizeof(KvmSlot));
+    k->patches = g_array_new(FALSE, TRUE, sizeof(KvmPatch));
     k->lapics = g_ptr_array_new();
     k->messages = g_array_new(FALSE, TRUE, sizeof(KvmMessage));
     pthread_mutex_init(&k->routes_lock, NULL);
@@ -273,7 +277,9 @@ static void kvm_vcpu_free(Vcpu *vc)
 
 static bool vcpu_open(KvmVcpu *v, unsigned index, GError **err)
 {
-    v->fd = kvm_ioctl(v->kvm->vm_fd, KVM_CREATE_VCPU, (void *)(uintptr_t)index);
+    /* The kernel's local APICs have the number as their id. */
+    uintptr_t id = v->kvm->chips == KVM_CHIPS_OFF ? index : v->cpu->apic_id;
+    v->fd = kvm_ioctl(v->kvm->vm_fd, KVM_CREATE_VCPU, (void *)id);
     if (v->fd < 0)
         return fail_errno(err, -v->fd, "the host kernel makes no vCPU %u", index);
     void *run = mmap(NULL, v->kvm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd, 0);
@@ -323,7 +329,7 @@ static void kvm_resume(Accel *a)
     kvm_chips_lend_lapics(k);
     for (unsigned i = 0; i < a->vcpus->len; i++) {
         KvmVcpu *v = a->vcpus->pdata[i];
-        if (!v->dead && kvm_state_put(v) < 0)
+        if (!v->dead && (kvm_state_put(v) < 0 || kvm_debug_put(v) < 0))
             kvm_vcpu_failed(v, "the host kernel does not take its registers");
     }
     int e = kvm_chips_lend(k);
@@ -387,5 +393,6 @@ const AccelType accel_kvm = {
     .vcpu_interrupt = kvm_vcpu_interrupt,
     .stats = kvm_stats,
     .host_cpu = kvm_host_cpu,
+    .debug = &kvm_debug,
     .hooks = &kvm_hooks,
 };

@@ -14,6 +14,8 @@ typedef enum KvmChips { KVM_CHIPS_OFF, KVM_CHIPS_SPLIT, KVM_CHIPS_ON } KvmChips;
 /* A route of a message-signalled interrupt that file descriptors raise. */
 typedef struct KvmMessage { uint64_t addr; uint32_t data; bool used; } KvmMessage;
 
+typedef struct KvmPatch { uint64_t va, pa; uint8_t byte; } KvmPatch;     /* a software breakpoint's int3, and what it hides */
+
 typedef struct KvmSlot { uint64_t pa, len; } KvmSlot;          /* len 0: free */
 
 typedef struct Kvm {
@@ -27,6 +29,8 @@ typedef struct Kvm {
     X86Model  host;                     /* what -cpu host is, and the most that any model can have */
     char      vendor[13], brand[49];
     bool      has_readonly, has_clock, has_xcrs;
+    GArray   *patches;                  /* debug.c: bytes under software breakpoints */
+    uint32_t  debug_flags;              /* of KVM_SET_GUEST_DEBUG, those that the kernel has */
     /* irqchip.c */
     KvmChips  chips;
     bool      chips_asked;              /* by the user, so that there is no going on without */
@@ -57,6 +61,7 @@ typedef struct KvmVcpu {
     /* What X86Cpu has no place for stays here from one pause to the next resume. */
     _Alignas(64) uint8_t xsave[sizeof(struct kvm_xsave)];       /* it may end in a flexible array */
     struct kvm_vcpu_events events;
+    struct kvm_guest_debug debug;       /* as the kernel was told last */
     Chip     *lapic;                    /* what it lent, while the machine runs; NULL: none */
     LapicRegs lapic_regs;
     uint64_t  exits[64];
@@ -76,6 +81,11 @@ void kvm_msrs_find(KvmVcpu *v);
 int  kvm_state_put(KvmVcpu *v);
 int  kvm_state_get(KvmVcpu *v);
 void kvm_state_reset(KvmVcpu *v);                               /* X86Cpu has been reset: forget the rest */
+
+/* debug.c */
+extern const struct AccelDebug kvm_debug;
+int  kvm_debug_put(KvmVcpu *v);                                 /* 0 or -errno */
+void kvm_debug_exit(KvmVcpu *v);
 
 /* irqchip.c: 0 or -errno */
 bool kvm_chips_parse(Kvm *k, const char *text, GError **err);   /* NULL: the default */

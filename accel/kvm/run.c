@@ -128,6 +128,9 @@ static void handle_exit(KvmVcpu *v)
     case KVM_EXIT_IOAPIC_EOI:
         kvm_chips_eoi(v->kvm, v->run->eoi.vector);
         break;
+    case KVM_EXIT_DEBUG:
+        kvm_debug_exit(v);
+        break;
     case KVM_EXIT_SHUTDOWN:
         trace(LOG_INT | LOG_RESET, "cpu%u: triple fault\n", v->v.index);
         die(v);

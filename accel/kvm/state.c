@@ -351,7 +351,8 @@ static int put_events(KvmVcpu *v)
     e->interrupt.injected = c->irq_held;
     e->interrupt.nr = c->irq_vector;
     e->interrupt.soft = 0;
-    e->interrupt.shadow = c->shadow ? KVM_X86_SHADOW_INT_STI : 0;
+    e->interrupt.shadow = (c->shadow & SHADOW_STI ? KVM_X86_SHADOW_INT_STI : 0) |
+                          (c->shadow & SHADOW_SS ? KVM_X86_SHADOW_INT_MOV_SS : 0);
     e->flags = KVM_VCPUEVENT_VALID_SHADOW;
     e->exception.injected = c->exc_pending;
     if (c->exc_pending) {
@@ -370,7 +371,8 @@ static int get_events(KvmVcpu *v)
     if (r < 0)
         return r;
     c->nmi_blocked = e->nmi.masked;
-    c->shadow = e->interrupt.shadow != 0;
+    c->shadow = (e->interrupt.shadow & KVM_X86_SHADOW_INT_STI ? SHADOW_STI : 0) |
+                (e->interrupt.shadow & KVM_X86_SHADOW_INT_MOV_SS ? SHADOW_SS : 0);
     c->irq_held = e->interrupt.injected && !e->interrupt.soft;
     c->irq_vector = e->interrupt.nr;
     if (e->nmi.pending || e->nmi.injected)

@@ -414,6 +414,21 @@ Val ir_cmpi(Ir *ir, IrCond c, Val a, uint64_t imm)
 
 Val ir_select(Ir *ir, Val p, Val x, Val y) { return ir_op3(ir, IR_SELECT, p, x, y); }
 
+Val ir_concat(Ir *ir, Val low, Val high)
+{
+    g_assert(val_type(ir, low) == V128T && val_type(ir, high) == V128T);
+    return ir_emit(ir, (IrInsn){ .op = IR_CONCAT, .type = V256T, .a = low, .b = high });
+}
+
+static Val half(Ir *ir, IrOp op, Val v)
+{
+    g_assert(val_type(ir, v) == V256T);
+    return ir_emit(ir, (IrInsn){ .op = op, .type = V128T, .a = v });
+}
+
+Val ir_low(Ir *ir, Val v) { return half(ir, IR_LOW, v); }
+Val ir_high(Ir *ir, Val v) { return half(ir, IR_HIGH, v); }
+
 Val ir_host(Ir *ir, IrType t, unsigned row, Val a, Val b, Val c, unsigned imm)
 {
     uint32_t fp = host_rows[row].flags & HOF_FP ? HOSTF_FP : 0;

@@ -42,6 +42,9 @@ Val  ir_deposit(Ir *ir, Val a, Val b, unsigned pos, unsigned len);
 Val  ir_cmp(Ir *ir, IrCond c, Val a, Val b);            /* PRED; constants are PRED consts 0/1 */
 Val  ir_cmpi(Ir *ir, IrCond c, Val a, uint64_t imm);
 Val  ir_select(Ir *ir, Val p, Val x, Val y);
+Val  ir_concat(Ir *ir, Val low, Val high);              /* V256T */
+Val  ir_low(Ir *ir, Val v);                             /* V128T halves of a V256T */
+Val  ir_high(Ir *ir, Val v);
 Val  ir_host(Ir *ir, IrType t, unsigned row, Val a, Val b, Val c, unsigned imm);
 
 Val  ir_load(Ir *ir, IrType t, unsigned memop, Val addr);

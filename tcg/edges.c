@@ -55,19 +55,21 @@ static void decide(Gen *g, const IrEdge *edge, GenBlock *to)
  * spill area. */
 static int32_t transit(Gen *g, unsigned n)
 {
-    unsigned unit = 2 * (SPILL_SLOTS - 1 - n);
-    if (n >= SPILL_SLOTS || g->spill_used[unit] || g->spill_used[unit + 1]) {
+    unsigned unit = 2 * SPILL_SLOTS - 4 * (n + 1);
+    if (n >= SPILL_SLOTS / 2 || g->spill_used[unit] || g->spill_used[unit + 1] || g->spill_used[unit + 2] ||
+        g->spill_used[unit + 3]) {
         g->overflow = true;
         unit = 0;
     }
     return spill_disp(unit);
 }
 
-static void copy_to_memory(Gen *g, uint32_t e, int32_t disp, bool vec)
+static void copy_to_memory(Gen *g, uint32_t e, int32_t disp, unsigned bytes)
 {
+    bool vec = bytes > 8;
     unsigned r = g->ent[e].reg != NO_REG ? g->ent[e].reg : vec ? g->regs->vscratch : g->regs->scratch;
     ra_copy_to(g, r, e);
-    host_store(g, disp, r, vec ? 16 : 8);
+    host_store(g, disp, r, bytes);
 }
 
 void edge_moves(Gen *g, const IrEdge *edge)
@@ -87,14 +89,13 @@ void edge_moves(Gen *g, const IrEdge *edge)
     unsigned in_memory = 0;
     for (uint32_t k = 0; k < edge->n_args; k++)
         if (loc[k].reg == NO_REG) {
-            bool vec = ent_is_vec(g, b->first + k);
             uint32_t e = gen_ent(g, g->ir->edge_args[edge->first_arg + k]);
-            copy_to_memory(g, e, transit(g, in_memory++), vec);
+            copy_to_memory(g, e, transit(g, in_memory++), ent_room(g, b->first + k));
         }
     for (uint32_t k = edge->n_args; k < to->n_loc; k++) {
         uint32_t e = loc[k].ent;
         if (loc[k].reg == NO_REG && !g->ent[e].spill)
-            copy_to_memory(g, e, spill_disp(g->pin[e] - 1), ent_is_vec(g, e));
+            copy_to_memory(g, e, spill_disp(g->pin[e] - 1), ent_room(g, e));
     }
     for (uint32_t k = 0; k < to->n_loc; k++) {
         uint32_t e = k < edge->n_args ? gen_ent(g, g->ir->edge_args[edge->first_arg + k]) : loc[k].ent;
@@ -105,10 +106,10 @@ void edge_moves(Gen *g, const IrEdge *edge)
     in_memory = 0;
     for (uint32_t k = 0; k < edge->n_args; k++)
         if (loc[k].reg == NO_REG) {
-            bool vec = ent_is_vec(g, b->first + k);
-            unsigned r = vec ? g->regs->vscratch : g->regs->scratch;
-            host_load(g, r, transit(g, in_memory++), vec ? 16 : 8);
-            host_store(g, spill_disp(g->pin[b->first + k] - 1), r, vec ? 16 : 8);
+            unsigned bytes = ent_room(g, b->first + k);
+            unsigned r = bytes > 8 ? g->regs->vscratch : g->regs->scratch;
+            host_load(g, r, transit(g, in_memory++), bytes);
+            host_store(g, spill_disp(g->pin[b->first + k] - 1), r, bytes);
         }
 }
 

@@ -566,6 +566,18 @@ static Val fold_host_same(const Fold *f)        /* the zeroing and all-ones idio
     }
 }
 
+/* --- halves ---------------------------------------------------------------------------------------------------- */
+
+static Val fold_low_of_concat(const Fold *f) { return def(f->ir, f->in->a)->a; }
+static Val fold_high_of_concat(const Fold *f) { return def(f->ir, f->in->a)->b; }
+
+static Val fold_concat_halves(const Fold *f)    /* both of one value */
+{
+    const IrInsn *high = def(f->ir, f->in->b);
+    Val v = def(f->ir, f->in->a)->a;
+    return high->op == IR_HIGH && high->a == v ? v : NEXT;
+}
+
 /* --- the table: grouped by op, in the order of ir.def ---------------------------------------------------------- */
 
 #define ROW(op, a, b, c, a_op, fn) { op, a, b, c, a_op, fn, #op " " #fn }
@@ -698,6 +710,9 @@ static const FoldRow folds[] = {
     ROW(IR_SELECT,  V,    V,    X,   0,           fold_b),
     ROW(IR_SELECT,  V,    ONE,  ZERO, 0,          fold_select_bool),
     ROW(IR_HOST,    V,    X,    V,   0,           fold_host_same),
+    ROW(IR_CONCAT,  V,    V,    V,   IR_LOW,      fold_concat_halves),
+    ROW(IR_LOW,     V,    V,    V,   IR_CONCAT,   fold_low_of_concat),
+    ROW(IR_HIGH,    V,    V,    V,   IR_CONCAT,   fold_high_of_concat),
 };
 #undef ROW
 

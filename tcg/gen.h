@@ -25,7 +25,7 @@ enum { NO_REG = 0xff, FIRST_VEC = 16, N_REGS = 32 };
 typedef struct Ent {
     uint32_t next;          /* position of the next use by an operation; NEVER */
     uint32_t last;          /* position of the last use, snapshots included; 0: unused */
-    uint16_t spill;         /* 8-byte unit of CpuState.spill + 1; 0: none.  Vectors have two */
+    uint16_t spill;         /* 8-byte unit of CpuState.spill + 1; 0: none.  Vectors have two, or four */
     uint8_t  reg;           /* NO_REG: none */
     uint8_t  home;          /* slot + 1 whose memory holds the value; 0: none */
 } Ent;
@@ -36,7 +36,8 @@ enum {                      /* how[]: decisions of the backward pass */
     HOW_ADDR   = 4,         /* its address is an ADD of a constant, folded here */
     HOW_SCALE  = 8,         /* its operand b is a SHL by 1..3, folded here into an address computation */
     HOW_SEXT   = 16,        /* a load that sign-extends (to ext type) */
-    HOW_SUM    = 64,        /* an ADD of a constant that only snapshots need: they say "a + constant" */
+    HOW_SUM    = 64,        /* an ADD of a constant, or a HIGH, that only snapshots need: they say "a + constant",
+                             * "upper half of a" */
     HOW_ZXUSED = 32,        /* someone relies on the zero upper bits of this load */
 };
 
@@ -112,6 +113,7 @@ typedef struct Gen {
     HostBase base[MAX_BASES];
     unsigned n_bases;
     uint32_t base_regs;                 /* their registers */
+    bool     wide;              /* there are v256 */
     bool     flags_live;                /* host flags hold something: constants by mov, not xor */
     bool     random;
     bool     exact;                     /* slots are stored only where the IR says: check=on compares also
@@ -163,6 +165,16 @@ static inline bool ent_is_vec(const Gen *g, uint32_t e)
 {
     return type_is_vec(ent_is_const(g, e) ? ent_const(g, e)->type : g->ir->insns[e].type);
 }
+static inline IrType ent_type(const Gen *g, uint32_t e)
+{
+    return ent_is_const(g, e) ? ent_const(g, e)->type : g->ir->insns[e].type;
+}
+/* What it takes in memory. */
+static inline unsigned ent_room(const Gen *g, uint32_t e)
+{
+    IrType t = ent_type(g, e);
+    return t == V256T ? 32 : type_is_vec(t) ? 16 : 8;
+}
 static inline bool reg_is_vec(unsigned reg) { return reg >= FIRST_VEC; }
 /* Nobody needs the entity after the current insn. */
 static inline bool ent_dies(const Gen *g, uint32_t e) { return g->ent[e].last <= g->pos; }
@@ -184,17 +196,20 @@ void gen_analyse(Gen *g);
 /* The entities that insn i uses, at most MAX_USES, after fusing; the count. */
 unsigned gen_uses(const Gen *g, uint32_t i, uint32_t out[MAX_USES]);
 
-/* The entity that stands for a value in snapshots, and what to add to it. */
-static inline uint32_t snap_ent(const Gen *g, Val v, int32_t *plus)
+/* The entity that stands for a value in snapshots, and what to do with it. */
+typedef struct SnapEnt { uint32_t ent; int32_t plus; bool high; } SnapEnt;
+static inline SnapEnt snap_ent(const Gen *g, Val v)
 {
-    uint32_t e = gen_ent(g, v);
-    *plus = 0;
-    while (!ent_is_const(g, e) && g->how[e] & HOW_SUM) {
-        const IrInsn *add = &g->ir->insns[e];
-        *plus += (int32_t)const_lo(g->ir, add->b);
-        e = gen_ent(g, add->a);
+    SnapEnt s = { gen_ent(g, v), 0, false };
+    while (!ent_is_const(g, s.ent) && g->how[s.ent] & HOW_SUM) {
+        const IrInsn *in = &g->ir->insns[s.ent];
+        if (in->op == IR_HIGH)
+            s.high = true;
+        else
+            s.plus += (int32_t)const_lo(g->ir, in->b);
+        s.ent = gen_ent(g, in->a);
     }
-    return e;
+    return s;
 }
 /* Some snapshot may need it here: the committed value of a slot, or what that is computed from. */
 bool ent_is_dirty(const Gen *g, uint32_t e);
@@ -272,7 +287,7 @@ unsigned snap_insns(const uint8_t *rec);
 
 /* --- the host */
 void host_move(Gen *g, unsigned to, unsigned from);     /* both general or both vectors; whole */
-void host_load(Gen *g, unsigned to, int32_t disp, unsigned bytes);      /* from the CPU base; zero-extends */
+void host_load(Gen *g, unsigned to, int32_t disp, unsigned bytes);      /* from the CPU base; zero-extends.  Vectors: to 32 bytes */
 void host_store(Gen *g, int32_t disp, unsigned from, unsigned bytes);
 void host_const(Gen *g, unsigned to, const IrConst *k);
 void host_add_pc(Gen *g, int32_t delta);                                 /* to the pc slot in memory */

@@ -18,8 +18,22 @@ typedef enum HostKind {
     HK_GV,      /* g = op(a)                   pmovmskb, cvttsd2si, pextrw, movd */
     HK_FVV,     /* flags = op(a, b)            ucomisd, ptest: i32, CF PF ZF SF OF at their EFLAGS places */
     HK_VSHI,    /* d = op(a), imm8, /digit     psrldq, psllw imm */
+    HK_FMA,     /* d = op(a, b, c)             vfmadd132ps: a is the destination operand, b in vvvv, c in r/m */
     HK_GGG,     /* g = op(a, g)                crc32; pdep: a in VEX.vvvv */
 } HostKind;
+
+/* How the 256-bit form comes from the portable function, which does 128 bits; n: wide_n. */
+typedef enum HostWide {
+    HW_NONE,    /* there is none */
+    HW_LANES,   /* halves by themselves; the upper one's immediate is imm >> n */
+    HW_COUNT,   /* the same, with a v128 b for both: shifts by a count */
+    HW_UP,      /* v256 from v128: the upper half is made of what lies n bytes up.  pmovzxbw, cvtps2pd */
+    HW_DOWN,    /* v128 from v256: the low 8 bytes of each half's result.  cvtpd2ps */
+    HW_MASK,    /* bits: the upper half's go to bit n and up.  pmovmskb */
+    HW_TEST,    /* flags: ZF and CF want it of both halves.  ptest */
+    HW_BCAST,   /* v256 from v128: the result twice */
+    HW_WHOLE,   /* the function is one of 256 bits: its operands are V256 (b of VVV rows with HOF_IMM too).  vpermd */
+} HostWide;
 
 enum {
     HOF_FP    = 1,      /* reads rounding and masks from MXCSR, sets its sticky flags */
@@ -29,6 +43,8 @@ enum {
     HOF_STORE = 16,     /* r/m is the general destination: the vector is in the reg field (movd, pextrb) */
     HOF_LEGACY = 32,    /* has no VEX form (crc32, sha) */
     HOF_VEX   = 128,    /* has only the VEX form */
+    HOF_W1    = 256,    /* VEX.W is 1 (the VEX form of what REX.W does not choose) */
+    HOF_256   = 512,    /* there is no 128-bit form */
     HOF_BYTE  = 64,     /* the general operand b is a byte register: REX for spl, bpl, sil, dil (crc32b) */
 };
 
@@ -44,8 +60,11 @@ typedef struct HostRow {
     uint8_t     kind;
     uint8_t     prefix;         /* 0, 0x66, 0xf3, 0xf2 */
     uint8_t     map;            /* 1: 0F, 2: 0F38, 3: 0F3A */
-    uint8_t     opcode, digit, flags;
-    uint16_t    needs;          /* HOST_* feature bit */
+    uint8_t     opcode, digit;
+    uint16_t    flags;
+    uint32_t    needs;          /* HOST_* feature bits */
+    uint8_t     wide, wide_n;   /* HostWide */
+    uint32_t    wide_needs;     /* of the 256-bit form, instead of needs */
     HostFn     *fn;
 } HostRow;
 
@@ -53,7 +72,7 @@ typedef struct HostRow {
 enum {
     HOST_SSE3 = 1, HOST_SSSE3 = 2, HOST_SSE41 = 4, HOST_SSE42 = 8, HOST_POPCNT = 16, HOST_AES = 32,
     HOST_PCLMUL = 64, HOST_SHA = 128, HOST_AVX = 256, HOST_AVX2 = 512, HOST_BMI1 = 1024, HOST_BMI2 = 2048,
-    HOST_LZCNT = 4096, HOST_MOVBE = 8192, HOST_FMA = 16384, HOST_F16C = 32768,
+    HOST_LZCNT = 4096, HOST_MOVBE = 8192, HOST_FMA = 16384, HOST_F16C = 32768, HOST_VAES = 65536, HOST_VPCLMUL = 1 << 17,
 };
 unsigned host_features(void);
 
@@ -64,5 +83,9 @@ enum {
     HOST_N_ROWS
 };
 extern const HostRow host_rows[HOST_N_ROWS];
+
+/* The 256-bit form, by the portable function: vector operands as V256 (a v128 in v[0]), the result to d or returned. */
+uint64_t host_run_wide(const HostRow *row, V256 *d, const V256 *a, const V256 *b, const V256 *c, unsigned imm,
+                       uint32_t *mxcsr);
 
 #endif

@@ -301,3 +301,69 @@ HOST_FN(PEXT)
         r |= (uint64_t)!!(a.g & m & -m) << n;
     return r;
 }
+
+/* --- AVX, AVX2.  Those of the rows that say HW_WHOLE get V256s and write two V128s. */
+
+GATHER(VPERMILPS,  u32, 4, va->u32[vb->u32[i] & 3])
+GATHER(VPERMILPD,  u64, 2, va->u64[vb->u64[i] >> 1 & 1])
+GATHER(VPERMILPSI, u32, 4, va->u32[imm >> 2 * i & 3])
+GATHER(VPERMILPDI, u64, 2, va->u64[imm >> i & 1])
+GATHER(VPBLENDD,   u32, 4, (imm >> i & 1 ? vb : va)->u32[i])
+GATHER(VPBROADCASTB, u8, 16, va->u8[0])
+GATHER(VPBROADCASTW, u16, 8, va->u16[0])
+GATHER(VPBROADCASTD, u32, 4, va->u32[0])
+GATHER(VPBROADCASTQ, u64, 2, va->u64[0])
+GATHER(VBROADCASTSS, u32, 4, va->u32[0])
+GATHER(VBROADCASTSD, u64, 2, va->u64[0])
+LANES(VPSRLVD, u32, 4, y < 32 ? x >> y : 0)
+LANES(VPSRLVQ, u64, 2, y < 64 ? x >> y : 0)
+LANES(VPSLLVD, u32, 4, y < 32 ? x << y : 0)
+LANES(VPSLLVQ, u64, 2, y < 64 ? x << y : 0)
+GATHER(VPSRAVD, s32, 4, va->s32[i] >> (vb->u32[i] < 32 ? vb->u32[i] : 31))
+
+/* All signs of a & b (ZF), of ~a & b (CF) are 0. */
+#define TEST_LANES(name, m, n) HOST_FN(name)                                                         \
+{                                                                                               \
+    bool zf = true, cf = true;                                                                  \
+    for (unsigned i = 0; i < n; i++) {                                                          \
+        zf &= (a.v->m[i] & b.v->m[i]) >= 0;                                                     \
+        cf &= (~a.v->m[i] & b.v->m[i]) >= 0;                                                    \
+    }                                                                                           \
+    return zf << 6 | cf;                                                                        \
+}
+TEST_LANES(VTESTPS, s32, 4)
+TEST_LANES(VTESTPD, s64, 2)
+
+static void permute32(V128 *d, const V128 *index, const V128 *from)
+{
+    for (unsigned i = 0; i < 8; i++) {
+        unsigned k = index[i / 4].u32[i % 4] & 7;
+        d[i / 4].u32[i % 4] = from[k / 4].u32[k % 4];
+    }
+}
+
+HOST_FN(VPERMD)  { permute32(d, a.v, b.v); return 0; }
+HOST_FN(VPERMPS) { permute32(d, a.v, b.v); return 0; }
+
+static void permute64(V128 *d, const V128 *from, unsigned imm)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        unsigned k = imm >> 2 * i & 3;
+        d[i / 2].u64[i % 2] = from[k / 2].u64[k % 2];
+    }
+}
+
+HOST_FN(VPERMQ)  { permute64(d, a.v, imm); return 0; }
+HOST_FN(VPERMPD) { permute64(d, a.v, imm); return 0; }
+
+/* Each half: one of the four of a and b, or zero. */
+static void permute128(V128 *d, const V128 *a, const V128 *b, unsigned imm)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        unsigned how = imm >> 4 * i & 15;
+        d[i] = how & 8 ? (V128){ .u64 = { 0, 0 } } : how & 2 ? b[how & 1] : a[how & 1];
+    }
+}
+
+HOST_FN(VPERM2F128) { permute128(d, a.v, b.v, imm); return 0; }
+HOST_FN(VPERM2I128) { permute128(d, a.v, b.v, imm); return 0; }

@@ -98,6 +98,7 @@ typedef struct Slot {
     uint8_t     type;           /* IrType */
     uint32_t    offset;         /* in the CPU struct */
     bool        scratch;        /* means nothing between guest instructions: never committed, may be stored at once */
+    uint8_t     upper;          /* v128: the slot that lies right above it in memory, as the upper half of a v256; 0: none */
 } Slot;
 enum { MAX_SLOTS = 128 };
 typedef struct SlotTable { const Slot *slot; unsigned n; unsigned pc; /* the slot at PC_OFFSET */ } SlotTable;
@@ -190,6 +191,12 @@ static inline IrType val_type(const Ir *ir, Val v)
     return val_is_const(v) ? ir->consts[v & ~VAL_CONST].type : ir->insns[v].type;
 }
 static inline uint64_t const_lo(const Ir *ir, Val v) { return ir->consts[v & ~VAL_CONST].lo; }
+
+/* HOST: the 256-bit form of its row. */
+static inline bool host_is_wide(const Ir *ir, const IrInsn *in)
+{
+    return in->type == V256T || (in->a && val_type(ir, in->a) == V256T);
+}
 
 /* The snapshot of an insn, or -1: it cannot leave the region. */
 static inline int64_t ir_insn_snap(const Ir *ir, const IrInsn *in)

@@ -73,6 +73,8 @@ typedef union V128 {
     double   f64[2];
 } __attribute__((aligned(16))) V128;
 
+typedef struct V256 { V128 v[2]; } __attribute__((aligned(32))) V256;
+
 enum { CPU_BIAS = 128, SPILL_SLOTS = 256 };
 
 /* The head of every target's CPU struct.  Everything a block touches without a helper is here or is a slot. */
@@ -87,11 +89,11 @@ typedef struct CpuState {
     TlbContext *ctx;            /* current one; the pinned register is reloaded from here after mode changes */
     uint64_t    insns;          /* guest instructions retired up to the last refill of countdown */
     uint64_t    helper_ret;     /* value of a helper that also returns a status */
-    uint64_t    scratch[2];     /* for the emitter's thunks */
+    uint64_t    scratch[4];     /* for the emitter's thunks */
     void       *vcpu;           /* the accelerator's; NULL until the CPU has been given to it */
 
     uint64_t    dump_gpr[16];   /* registers at a faulting operation, by host register number, for snapshots */
-    V128        dump_vec[16];
+    V256        dump_vec[16];   /* the lower half of each, if the host has no more */
     V128        spill[SPILL_SLOTS];
 } CpuState;
 

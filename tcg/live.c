@@ -60,10 +60,14 @@ static bool zero_above(const Ir *ir, const IrInsn *in)
 static void find_entities(Gen *g)
 {
     const Ir *ir = g->ir;
+    g->wide = false;
     for (uint32_t i = 1; i < ir->n_insns; i++) {
         const IrInsn *in = &ir->insns[i];
         g->rep[i] = i;
+        g->wide |= in->type == V256T;
         g->zx[i] = zero_above(ir, in);
+        if (in->op == IR_LOW)
+            g->rep[i] = g->rep[in->a];
         if (in->op == IR_ZEXT || in->op == IR_SEXT || in->op == IR_TRUNC) {
             Val a = in->a;
             if (val_is_const(a))
@@ -133,7 +137,7 @@ enum { OPEN_GROUPS = 6, GROUP_SPAN = 256, GROUP_REACH = 80 };
 
 static bool may_share(const IrInsn *in)
 {
-    return !(in->flags & (MO_VIEW | MO_ALIGN)) && mo_bytes(in->flags) <= 16 && !val_is_const(in->a);
+    return !(in->flags & (MO_VIEW | MO_ALIGN)) && mo_bytes(in->flags) <= 32 && !val_is_const(in->a);
 }
 
 /* Base entity and displacement of the address. */
@@ -266,6 +270,8 @@ static void note_use(Gen *g, uint32_t i, uint32_t at)
 static bool only_snapshots(const Gen *g, uint32_t i)
 {
     const IrInsn *in = &g->ir->insns[i];
+    if (in->op == IR_HIGH)
+        return g->ent[i].next == NEVER;
     if (in->op != IR_ADD || in->type != I64 || g->ent[i].next != NEVER || !val_is_const(in->b) ||
         val_is_const(in->a))
         return false;

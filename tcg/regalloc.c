@@ -35,7 +35,15 @@ void ra_start(Gen *g)
 
 /* --- places in memory */
 
-static unsigned spill_units(const Gen *g, uint32_t e) { return ent_is_vec(g, e) ? 2 : 1; }
+static unsigned spill_units(const Gen *g, uint32_t e) { return ent_room(g, e) / 8; }
+
+static bool units_free(const Gen *g, unsigned at, unsigned n)
+{
+    bool any = false;
+    for (unsigned i = 0; i < n; i++)
+        any |= g->spill_used[at + i];
+    return !any;
+}
 
 enum { FREE, USED, PINNED };
 
@@ -47,12 +55,10 @@ static bool spill_new(Gen *g, uint32_t e)
         return true;
     }
     for (unsigned tries = 0; tries < 2; tries++) {
-        for (unsigned i = tries ? 0 : g->spill_hint & ~1u; i + n <= 2 * SPILL_SLOTS; i += n) {
-            if (g->spill_used[i] || (n == 2 && g->spill_used[i + 1]))
+        for (unsigned i = tries ? 0 : g->spill_hint & ~3u; i + n <= 2 * SPILL_SLOTS; i += n) {
+            if (!units_free(g, i, n))
                 continue;
-            g->spill_used[i] = USED;
-            if (n == 2)
-                g->spill_used[i + 1] = USED;
+            memset(g->spill_used + i, USED, n);
             g->ent[e].spill = i + 1;
             g->spill_hint = i + n;
             return true;
@@ -72,9 +78,7 @@ static void spill_free(Gen *g, uint32_t e)
         x->spill = 0;
         return;
     }
-    g->spill_used[x->spill - 1] = FREE;
-    if (spill_units(g, e) == 2)
-        g->spill_used[x->spill] = FREE;
+    memset(g->spill_used + x->spill - 1, FREE, spill_units(g, e));
     if (x->spill - 1u < g->spill_hint)
         g->spill_hint = x->spill - 1;
     x->spill = 0;
@@ -147,7 +151,7 @@ void ra_save(Gen *g, uint32_t e)
     if (ent_is_const(g, e) || x->home || x->spill || write_home(g, e))
         return;
     if (spill_new(g, e))
-        host_store(g, spill_disp(x->spill - 1), x->reg, ent_is_vec(g, e) ? 16 : 8);
+        host_store(g, spill_disp(x->spill - 1), x->reg, ent_room(g, e));
 }
 
 void ra_home_overwrite(Gen *g, unsigned slot, uint32_t e)
@@ -350,7 +354,7 @@ void ra_copy_to(Gen *g, unsigned reg, uint32_t e)
         host_load(g, reg, slot_disp(g, x->home - 1), slot_bytes(g, x->home - 1));
     } else {
         g_assert(x->spill || g->overflow);
-        host_load(g, reg, spill_disp(x->spill - 1), ent_is_vec(g, e) ? 16 : 8);
+        host_load(g, reg, spill_disp(x->spill - 1), ent_room(g, e));
     }
 }
 
@@ -529,9 +533,7 @@ uint16_t ra_pin(Gen *g, uint32_t e)
         } else {
             g->pin[e] = g->ent[e].spill;
         }
-        g->spill_used[g->pin[e] - 1] = PINNED;
-        if (spill_units(g, e) == 2)
-            g->spill_used[g->pin[e]] = PINNED;
+        memset(g->spill_used + g->pin[e] - 1, PINNED, spill_units(g, e));
     }
     return g->pin[e];
 }

@@ -6,7 +6,7 @@
 #include <string.h>
 #include "tcg/gen.h"
 
-enum { LOC_REG, LOC_SPILL, LOC_HOME, LOC_CONST, LOC_CONST128, LOC_PLUS = 0x80 };
+enum { LOC_REG, LOC_REG_HIGH, LOC_SPILL, LOC_HOME, LOC_CONST, LOC_CONST128, LOC_PLUS = 0x80 };
 
 void snap_advance(Gen *g, uint32_t snap)
 {
@@ -27,8 +27,7 @@ bool ent_is_dirty(const Gen *g, uint32_t e)
 {
     for (unsigned w = 0; w < 2; w++)
         for (uint64_t m = g->dirty.w[w]; m; m &= m - 1) {
-            int32_t plus;
-            if (snap_ent(g, g->dirty_val[w * 64 + bits_ctz(m)], &plus) == e)
+            if (snap_ent(g, g->dirty_val[w * 64 + bits_ctz(m)]).ent == e)
                 return true;
         }
     return false;
@@ -59,10 +58,10 @@ static uint8_t *put_loc(uint8_t *p, unsigned slot, unsigned kind, unsigned index
 
 uint32_t snap_record(Gen *g, uint32_t snap)
 {
-    const IrSnap *s = &g->ir->snaps[snap];
+    const IrSnap *sn = &g->ir->snaps[snap];
     uint32_t at = g->n_recs;
-    uint16_t n = 0, insns = s->insn_index;
-    int32_t delta = (int32_t)s->pc_off - g->pc_mem_off;
+    uint16_t n = 0, insns = sn->insn_index;
+    int32_t delta = (int32_t)sn->pc_off - g->pc_mem_off;
     uint8_t *p = record_room(g, bits_count(g->dirty.w[0]) + bits_count(g->dirty.w[1])), *start = p;
 
     g_assert(g->pc_mem_known);
@@ -74,8 +73,9 @@ uint32_t snap_record(Gen *g, uint32_t snap)
             unsigned slot = w * 64 + bits_ctz(m);
             if (g->home_ent[slot] == gen_ent(g, g->dirty_val[slot]) || slot == g->ir->slots->pc)
                 continue;
-            int32_t plus;
-            uint32_t e = snap_ent(g, g->dirty_val[slot], &plus);
+            SnapEnt s = snap_ent(g, g->dirty_val[slot]);
+            uint32_t e = s.ent;
+            int32_t plus = s.plus;
             const Ent *x = &g->ent[e];
             if (plus)
                 slot |= LOC_PLUS << 8;
@@ -87,12 +87,12 @@ uint32_t snap_record(Gen *g, uint32_t snap)
                 if (wide)
                     p = put(p, &k->hi, 8);
             } else if (x->reg != NO_REG) {
-                p = put_loc(p, slot, LOC_REG, x->reg);
+                p = put_loc(p, slot, s.high ? LOC_REG_HIGH : LOC_REG, x->reg);
             } else if (x->home) {
                 p = put_loc(p, slot, LOC_HOME, x->home - 1);
             } else {
                 g_assert(x->spill || g->overflow);
-                p = put_loc(p, slot, LOC_SPILL, x->spill - 1);
+                p = put_loc(p, slot, LOC_SPILL, x->spill - 1 + (s.high ? 2 : 0));
             }
             if (plus)
                 p = put(p, &plus, 4);
@@ -137,9 +137,12 @@ void snap_restore(const uint8_t *rec, const SlotTable *slots, CpuState *cpu)
         switch (w >> 8 & 0x7f) {
         case LOC_REG:
             if (reg_is_vec(index))
-                *v = cpu->dump_vec[index - FIRST_VEC];
+                *v = cpu->dump_vec[index - FIRST_VEC].v[0];
             else
                 v->u64[0] = cpu->dump_gpr[index];
+            break;
+        case LOC_REG_HIGH:
+            *v = cpu->dump_vec[index - FIRST_VEC].v[1];
             break;
         case LOC_SPILL:
             memcpy(v, (uint8_t *)cpu->spill + index * 8, index % 2 ? 8 : 16);

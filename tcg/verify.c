@@ -118,6 +118,8 @@ static bool check_operand(Verifier *v, char kind, Val x, const char *what)
     case 'p': return check_typed(v, x, PRED, what);
     case 'a': return check_typed(v, x, I64, what);
     case 's': return check_typed(v, x, I8, what);
+    case 'v': return check_typed(v, x, V128T, what);
+    case 'w': return check_typed(v, x, V256T, what);
     case 'i':
         return check_value(v, x, what) &&
                (type_is_int(val_type(v->ir, x)) || fail(v, "%s is not an integer", what));
@@ -134,11 +136,13 @@ static bool check_result(Verifier *v)
 
     if (in->type >= IR_N_TYPES)
         return fail(v, "no such type");
-    if (in->type == I128 || in->type == F32 || in->type == F64 || in->type == V256T)
+    if (in->type == I128 || in->type == F32 || in->type == F64)
         return fail(v, "no operation gives %s", ir_type_names[in->type]);
     switch (ir_ops[in->op].sig[0]) {
     case '-': return in->type == T_NONE || fail(v, "this operation has no result");
     case 'P': return in->type == PRED || fail(v, "the result is a predicate");
+    case 'V': return in->type == V128T || fail(v, "the result is v128");
+    case 'W': return in->type == V256T || fail(v, "the result is v256");
     case 'I': return is_number(in->type) || fail(v, "the result is an integer");
     default:  return in->type != T_NONE || in->op == IR_CALL || fail(v, "no result type");
     }
@@ -230,7 +234,7 @@ static bool check_memory(Verifier *v)
         IrType t = val_type(v->ir, in->b);
         if (bytes > type_size(t) || t == PRED)
             return fail(v, "stores more than it has");
-    } else if (is_number(in->type) ? bytes != type_size(in->type) : in->type != V128T || bytes > 16 || bytes < 4) {
+    } else if (is_number(in->type) ? bytes != type_size(in->type) : in->type == V256T ? bytes != 32 : in->type != V128T || bytes > 16 || bytes < 4) {
         return fail(v, "access size and type do not fit");
     }
     if (in->op == IR_ATOMIC) {
@@ -239,7 +243,7 @@ static bool check_memory(Verifier *v)
         if (!in->c != (ATOMIC_OP(in->flags) != AT_CAS))
             return fail(v, "a compare and swap, and only it, has a third operand");
     }
-    if (in->flags & MO_BE && (bytes > 8 || val_type(v->ir, in->op == IR_STORE ? in->b : v->at) == V128T))
+    if (in->flags & MO_BE && (bytes > 8 || val_type(v->ir, in->op == IR_STORE ? in->b : v->at) >= V128T))
         return fail(v, "vectors have no byte order");
     return check_snap(v, in->aux);
 }
@@ -277,18 +281,29 @@ static bool check_host(Verifier *v)
 {
     static const char *const shapes[] = {       /* result, a, b, c: V, or G an i32 or i64 */
         [HK_VV] = "VV--", [HK_VVV] = "VVV-", [HK_VVVV] = "VVVV", [HK_VG] = "VG--", [HK_VVG] = "VVG-",
-        [HK_GV] = "GV--", [HK_FVV] = "GVV-", [HK_VSHI] = "VV--", [HK_GGG] = "GGG-",
+        [HK_GV] = "GV--", [HK_FVV] = "GVV-", [HK_VSHI] = "VV--", [HK_GGG] = "GGG-", [HK_FMA] = "VVVV",
+    };
+    static const char *const wide[] = {         /* the 256-bit form: V v128, W v256 */
+        [HW_LANES] = "WWWW", [HW_COUNT] = "WWV", [HW_UP] = "WV", [HW_DOWN] = "VW", [HW_MASK] = "GW", [HW_TEST] = "GWW",
+        [HW_BCAST] = "WV", [HW_WHOLE] = "WWW",
     };
     const IrInsn *in = &v->ir->insns[v->at];
 
     if (HOST_ROW(in->aux) >= HOST_N_ROWS)
         return fail(v, "no such host row");
     const HostRow *row = &host_rows[HOST_ROW(in->aux)];
-    const char *shape = shapes[row->kind];
+    const char *shape = shapes[row->kind], *form = shape;
+    bool is_wide = host_is_wide(v->ir, in);
+    if (!is_wide && row->flags & HOF_256)
+        return fail(v, "%s has no form of 128 bits", row->name);
+    if (is_wide && row->wide == HW_NONE)
+        return fail(v, "%s has no form of 256 bits", row->name);
+    if (is_wide)
+        form = wide[row->wide];
     const Val x[3] = { in->a, in->b, in->c };
     if (!(row->flags & HOF_FP) != !(in->flags & HOSTF_FP))
         return fail(v, "flags do not say what %s does", row->name);
-    if (shape[0] == 'V' ? in->type != V128T : in->type != I32 && in->type != I64)
+    if (form[0] == 'W' ? in->type != V256T : form[0] == 'V' ? in->type != V128T : in->type != I32 && in->type != I64)
         return fail(v, "%s gives another type", row->name);
     for (unsigned i = 0; i < 3; i++) {
         if (shape[1 + i] == '-') {
@@ -299,7 +314,8 @@ static bool check_host(Verifier *v)
         if (!check_value(v, x[i], "operand"))
             return false;
         IrType t = val_type(v->ir, x[i]);
-        if (shape[1 + i] == 'V' ? t != V128T : t != I32 && t != I64)
+        char want = shape[1 + i] == 'G' ? 'G' : form[1 + i];
+        if (want == 'W' ? t != V256T : want == 'V' ? t != V128T : t != I32 && t != I64)
             return fail(v, "%s wants another type", row->name);
     }
     return true;

@@ -46,6 +46,11 @@ static uint64_t number(Gen *g)
 static Val pick(Gen *g, IrType t)
 {
     bool k = !g->n[t] || chance(g, t == PRED ? 5 : 25);
+    if (t == V256T && (!g->n[t] || chance(g, 30))) {
+        Val lo = pick(g, V128T), hi = chance(g, 30) ? ir_imm128(g->ir, 0, 0) : pick(g, V128T);
+        return ir_concat(g->ir, lo, hi);
+    }
+    k &= t != V256T;
     if (k && t == V128T) {
         uint64_t lo = number(g), hi = number(g);
         return ir_imm128(g->ir, lo, hi);
@@ -170,14 +175,46 @@ static void op_int(Gen *g)
     }
 }
 
+static void op_host_wide(Gen *g, unsigned row, unsigned imm)
+{
+    const HostRow *r = &host_rows[row];
+    bool down = r->wide == HW_DOWN, up = r->wide == HW_UP || r->wide == HW_BCAST;
+    IrType t = down ? V128T : r->kind == HK_GV || r->kind == HK_FVV ? I32 : V256T;
+    Val a = pick(g, up ? V128T : V256T), b = VAL_NONE, c = VAL_NONE;
+    if (r->kind == HK_VVV || r->kind == HK_FVV || r->kind == HK_VVVV || r->kind == HK_FMA)
+        b = chance(g, 10) && r->wide != HW_COUNT ? a : pick(g, r->wide == HW_COUNT ? V128T : V256T);
+    if (r->kind == HK_VVVV || r->kind == HK_FMA)
+        c = pick(g, V256T);
+    add(g, ir_host(g->ir, t, row, a, b, c, imm));
+}
+
+static void op_halves(Gen *g)
+{
+    Val v = pick(g, V256T);
+    unsigned how = rnd(g, 3);
+    if (how == 2) {
+        Val lo = pick(g, V128T), hi = pick(g, V128T);
+        v = ir_concat(g->ir, lo, hi);
+    } else {
+        v = how ? ir_high(g->ir, v) : ir_low(g->ir, v);
+    }
+    add(g, v);
+}
+
 static void op_host(Gen *g)
 {
     unsigned row = rnd(g, HOST_N_ROWS), imm = rnd(g, 256);
     const HostRow *r = &host_rows[row];
     IrType wide = r->flags & HOF_W && chance(g, 50) ? I64 : I32, t = V128T;
+    bool whole = g->flags & IRR_VEX && r->wide != HW_NONE && !(r->wide_needs & ~g->host) &&
+                 (chance(g, 40) || r->flags & HOF_256);
+    if (whole && !(r->flags & HOF_FP && !(g->flags & IRR_FP))) {
+        op_host_wide(g, row, imm);
+        return;
+    }
     Val a = VAL_NONE, b = VAL_NONE, c = VAL_NONE;
 
-    if (r->needs & ~g->host || (r->flags & HOF_VEX && !(g->flags & IRR_VEX)) || (r->flags & HOF_FP && !(g->flags & IRR_FP)))
+    if (r->flags & HOF_256 || r->needs & ~g->host || (r->flags & HOF_VEX && !(g->flags & IRR_VEX)) || (r->flags & HOF_FP && !(g->flags & IRR_FP)))
         return;
     switch ((HostKind)r->kind) {
     case HK_VV: case HK_VSHI:
@@ -186,7 +223,7 @@ static void op_host(Gen *g)
     case HK_VVV:
         a = pick(g, V128T), b = chance(g, 10) ? a : pick(g, V128T);
         break;
-    case HK_VVVV:
+    case HK_VVVV: case HK_FMA:
         a = pick(g, V128T), b = pick(g, V128T), c = pick(g, V128T);
         break;
     case HK_VG:
@@ -212,7 +249,9 @@ static void op_host(Gen *g)
 
 static void op_pure(Gen *g)
 {
-    if (g->flags & IRR_HOST && chance(g, 20))
+    if (g->flags & IRR_HOST && g->flags & IRR_VEX && g->host & HOST_AVX && chance(g, 8))
+        op_halves(g);
+    else if (g->flags & IRR_HOST && chance(g, 20))
         op_host(g);
     else
         op_int(g);
@@ -238,6 +277,15 @@ static void op_put(Gen *g)
     Val v = pick(g, test_slots.slot[s].type);
     ir_put(g->ir, s, v);
     g->pending |= UINT64_C(1) << s;
+    unsigned upper = test_slots.slot[s].upper;
+    if (!upper || !(g->flags & IRR_VEX && g->host & HOST_AVX) || chance(g, 40))
+        return;
+    bool both = chance(g, 70);                  /* halves of one value, or zeros above another */
+    Val whole = pick(g, V256T), zero = ir_imm128(g->ir, 0, 0), low = ir_low(g->ir, whole), high = ir_high(g->ir, whole);
+    if (both)
+        ir_put(g->ir, s, low);
+    ir_put(g->ir, upper, both ? high : zero);
+    g->pending |= UINT64_C(1) << upper;
 }
 
 static Val address(Gen *g)
@@ -262,20 +310,21 @@ static void op_mem(Gen *g)
         return;
     }
     bool vector = chance(g, 25), store = chance(g, 40);
+    bool whole = vector && g->flags & IRR_VEX && g->host & HOST_AVX && chance(g, 40);
     if (vector)
-        mo = MO_32 + rnd(g, 3);
+        mo = whole ? MO_256 : MO_32 + rnd(g, 3);
     if (chance(g, 3))
         mo |= MO_ALIGN;
     if (g->flags & IRR_BE && !vector && size && chance(g, 10))
         mo |= MO_BE;
     if (store) {
-        b = pick(g, vector ? V128T : chance(g, 70) ? I8 + size : (unsigned)int_type(g, I8 + size));
+        b = pick(g, whole ? V256T : vector ? V128T : chance(g, 70) ? I8 + size : (unsigned)int_type(g, I8 + size));
         ir_store(ir, mo, a, b);
         return;
     }
     if (chance(g, 10))
         mo |= MO_RMW;
-    add(g, ir_load(ir, vector ? V128T : I8 + size, mo, a));
+    add(g, ir_load(ir, whole ? V256T : vector ? V128T : I8 + size, mo, a));
 }
 
 static Val rarely(Gen *g)

@@ -13,8 +13,8 @@ static const Slot slots[TS_N] = {
     [TS_PC] = { "pc", I64, PC_OFFSET },
     [TS_W0] = { "w0", I32, HOT(17) }, [TS_W1] = { "w1", I32, HOT(17) + 4 },
     [TS_B0] = { "b0", I8, HOT(18) }, [TS_H0] = { "h0", I16, HOT(18) + 4 },
-    [TS_V0] = { "v0", V128T, offsetof(TestCpu, v[0]) }, [TS_V1] = { "v1", V128T, offsetof(TestCpu, v[1]) },
-    [TS_V2] = { "v2", V128T, offsetof(TestCpu, v[2]) }, [TS_V3] = { "v3", V128T, offsetof(TestCpu, v[3]) },
+    [TS_V0] = { "v0", V128T, offsetof(TestCpu, v[0]), .upper = TS_V1 }, [TS_V1] = { "v1", V128T, offsetof(TestCpu, v[1]) },
+    [TS_V2] = { "v2", V128T, offsetof(TestCpu, v[2]), .upper = TS_V3 }, [TS_V3] = { "v3", V128T, offsetof(TestCpu, v[3]) },
     [TS_HELPER_RET] = { "ret", I64, offsetof(CpuState, helper_ret) },
     [TS_TMP] = { "tmp", I64, offsetof(TestCpu, tmp), .scratch = true },
     [TS_SYS] = { "sys", T_NONE, 0 },
@@ -61,7 +61,7 @@ static int slow_store(CpuState *s, uint64_t va, uint32_t memop)
     TestCpu *cpu = (TestCpu *)s;
     if (refused(cpu, va, memop, true))
         return 1;
-    uint64_t v[2] = { s->scratch[0], s->scratch[1] };
+    uint64_t v[4] = { s->scratch[0], s->scratch[1], s->scratch[2], s->scratch[3] };
     if (memop & MO_BE)
         v[0] = swap_bytes(v[0] & size_mask(mo_bytes(memop)), memop);
     memcpy(cpu->ram + va, v, mo_bytes(memop));

@@ -14,7 +14,7 @@ typedef struct Note {
     int             status;
     uint32_t        memop;
     uint64_t        va;
-    uint64_t        in[2], out[2];
+    uint64_t        in[4], out[4];
     /* CHECK_CALL */
     const IrHelper *helper;
     uint64_t        args[5], ret;
@@ -134,15 +134,17 @@ static Note *next_note(Check *c, unsigned kind)
 static uint64_t sized(uint64_t x, unsigned bytes) { return bytes < 8 ? x & ((UINT64_C(1) << 8 * bytes) - 1) : x; }
 
 /* The operands as far as the access looks at them. */
-static void operands(const CheckAccess *a, uint64_t in[2])
+static void operands(const CheckAccess *a, uint64_t in[4])
 {
     unsigned n = mo_bytes(a->memop);
-    in[0] = in[1] = 0;
+    in[0] = in[1] = in[2] = in[3] = 0;
     if (a->kind == CHECK_LOAD)
         return;
     in[0] = sized(a->cpu->scratch[0], n);
     if (a->kind == CHECK_STORE ? n > 8 : ATOMIC_OP(a->memop) == AT_CAS)
         in[1] = sized(a->cpu->scratch[1], a->kind == CHECK_STORE ? 8 : n);
+    for (unsigned i = 2; i < 4 && a->kind == CHECK_STORE && n == 32; i++)
+        in[i] = a->cpu->scratch[i];
 }
 
 static void note_access(Check *c, CheckAccess *a)
@@ -155,7 +157,8 @@ static void note_access(Check *c, CheckAccess *a)
     default:          n.status = slow_atomic(a->cpu, a->va, a->memop); break;
     }
     n.out[0] = a->kind == CHECK_ATOMIC ? a->cpu->helper_ret : a->cpu->scratch[0];
-    n.out[1] = a->cpu->scratch[1];
+    for (unsigned i = 1; i < 4; i++)
+        n.out[i] = a->cpu->scratch[i];
     a->status = n.status;
     g_array_append_val(c->notes, n);
 }
@@ -163,9 +166,9 @@ static void note_access(Check *c, CheckAccess *a)
 static void replay_access(Check *c, CheckAccess *a)
 {
     Note *n = next_note(c, a->kind);
-    uint64_t in[2];
+    uint64_t in[4];
     operands(a, in);
-    if (a->va != n->va || a->memop != n->memop || in[0] != n->in[0] || in[1] != n->in[1])
+    if (a->va != n->va || a->memop != n->memop || memcmp(in, n->in, sizeof in))
         wrong(c, "access %u differs: interpreter va %016" G_GINT64_MODIFIER "x memop %x values %016" G_GINT64_MODIFIER
               "x %016" G_GINT64_MODIFIER "x, compiled va %016" G_GINT64_MODIFIER "x memop %x values %016"
               G_GINT64_MODIFIER "x %016" G_GINT64_MODIFIER "x", c->next - 1, n->va, n->memop, n->in[0], n->in[1],
@@ -174,8 +177,7 @@ static void replay_access(Check *c, CheckAccess *a)
     if (a->kind == CHECK_ATOMIC) {
         a->cpu->helper_ret = n->out[0];
     } else if (a->kind == CHECK_LOAD) {
-        a->cpu->scratch[0] = n->out[0];
-        a->cpu->scratch[1] = n->out[1];
+        memcpy(a->cpu->scratch, n->out, sizeof n->out);
     }
 }
 

@@ -4,45 +4,50 @@
 #include "accel/tcg/tcg_int.h"
 
 #include <sys/random.h>
+#include "tcg/hostop.h"
 #include "util/log.h"
 
-/* Calls fn(arg) with all xmm registers and MXCSR as they are kept, under the host's own control word.  Generated code
- * holds 128-bit vectors at most (YMM are two slots), so the upper halves are nobody's. */
+/* Calls fn(arg) with all vector registers and MXCSR as they are kept, under the host's own control word: whole ymm
+ * registers where the host has them, since generated code may hold such and C libraries use what they find. */
 #if defined(__x86_64__)
+#define PAIR(op, n, at, m, at2) "    " op " %" #n ", " #at "(%rsp)\n" "    " op " %" #m ", " #at2 "(%rsp)\n"
+#define BACK(op, n, at, m, at2) "    " op " " #at "(%rsp), %" #n "\n" "    " op " " #at2 "(%rsp), %" #m "\n"
+#define ALL(how, op, r) \
+    how(op, r##0, 0, r##1, 32) how(op, r##2, 64, r##3, 96) how(op, r##4, 128, r##5, 160) how(op, r##6, 192, r##7, 224) \
+    how(op, r##8, 256, r##9, 288) how(op, r##10, 320, r##11, 352) how(op, r##12, 384, r##13, 416) \
+    how(op, r##14, 448, r##15, 480)
+#define SHIELD(name, save, restore, clean) \
+    ".globl " name "\n" \
+    ".type " name ", @function\n" \
+    name ":\n" \
+    "    push %rbp\n" \
+    "    mov %rsp, %rbp\n" \
+    "    sub $544, %rsp\n" \
+    "    and $-32, %rsp\n" \
+    save \
+    "    stmxcsr 512(%rsp)\n" \
+    "    mov %edx, 516(%rsp)\n" \
+    "    ldmxcsr 516(%rsp)\n" \
+    clean \
+    "    mov %rdi, %rax\n" \
+    "    mov %rsi, %rdi\n" \
+    "    call *%rax\n" \
+    "    ldmxcsr 512(%rsp)\n" \
+    restore \
+    "    leave\n" \
+    "    ret\n" \
+    ".size " name ", . - " name "\n"
+typedef void ShieldFn(void (*fn)(void *arg), void *arg, uint32_t mxcsr);
+ShieldFn fp_shield_xmm, fp_shield_ymm;
 asm(".text\n"
-    ".globl fp_shield\n"
-    ".type fp_shield, @function\n"
-    "fp_shield:\n"
-    "    push %rbp\n"
-    "    mov %rsp, %rbp\n"
-    "    sub $272, %rsp\n"
-    "    and $-16, %rsp\n"
-    "    movaps %xmm0, (%rsp)\n"        "    movaps %xmm1, 16(%rsp)\n"
-    "    movaps %xmm2, 32(%rsp)\n"      "    movaps %xmm3, 48(%rsp)\n"
-    "    movaps %xmm4, 64(%rsp)\n"      "    movaps %xmm5, 80(%rsp)\n"
-    "    movaps %xmm6, 96(%rsp)\n"      "    movaps %xmm7, 112(%rsp)\n"
-    "    movaps %xmm8, 128(%rsp)\n"     "    movaps %xmm9, 144(%rsp)\n"
-    "    movaps %xmm10, 160(%rsp)\n"    "    movaps %xmm11, 176(%rsp)\n"
-    "    movaps %xmm12, 192(%rsp)\n"    "    movaps %xmm13, 208(%rsp)\n"
-    "    movaps %xmm14, 224(%rsp)\n"    "    movaps %xmm15, 240(%rsp)\n"
-    "    stmxcsr 256(%rsp)\n"
-    "    mov %edx, 260(%rsp)\n"
-    "    ldmxcsr 260(%rsp)\n"
-    "    mov %rdi, %rax\n"
-    "    mov %rsi, %rdi\n"
-    "    call *%rax\n"
-    "    ldmxcsr 256(%rsp)\n"
-    "    movaps (%rsp), %xmm0\n"        "    movaps 16(%rsp), %xmm1\n"
-    "    movaps 32(%rsp), %xmm2\n"      "    movaps 48(%rsp), %xmm3\n"
-    "    movaps 64(%rsp), %xmm4\n"      "    movaps 80(%rsp), %xmm5\n"
-    "    movaps 96(%rsp), %xmm6\n"      "    movaps 112(%rsp), %xmm7\n"
-    "    movaps 128(%rsp), %xmm8\n"     "    movaps 144(%rsp), %xmm9\n"
-    "    movaps 160(%rsp), %xmm10\n"    "    movaps 176(%rsp), %xmm11\n"
-    "    movaps 192(%rsp), %xmm12\n"    "    movaps 208(%rsp), %xmm13\n"
-    "    movaps 224(%rsp), %xmm14\n"    "    movaps 240(%rsp), %xmm15\n"
-    "    leave\n"
-    "    ret\n"
-    ".size fp_shield, . - fp_shield\n");
+    SHIELD("fp_shield_xmm", ALL(PAIR, "movaps", xmm), ALL(BACK, "movaps", xmm), "")
+    SHIELD("fp_shield_ymm", ALL(PAIR, "vmovaps", ymm), ALL(BACK, "vmovaps", ymm), "    vzeroupper\n"));
+
+/* Vectors are live here as well. */
+__attribute__((target("general-regs-only"))) void fp_shield(void (*fn)(void *arg), void *arg, uint32_t mxcsr)
+{
+    (host_features() & HOST_AVX ? fp_shield_ymm : fp_shield_xmm)(fn, arg, mxcsr);
+}
 #else
 void fp_shield(void (*fn)(void *arg), void *arg, uint32_t mxcsr) { fn(arg); }      /* the interpreter holds none */
 #endif

@@ -259,6 +259,8 @@ static __attribute__((noinline)) bool load_crossing(TcgVcpu *v, Context *c, uint
             return false;
     }
     out[0] = out[1] = 0;
+    if (n == 32)
+        out[2] = out[3] = 0;
     for (unsigned i = 0; i < n; i++) {
         /* looked up anew for each byte: an I/O access may have flushed */
         TlbEntry *e = tlb_get(v, c, va + i, ACC_READ);
@@ -305,10 +307,13 @@ static inline bool load_any(TcgVcpu *v, Context *c, uint64_t va, unsigned n, boo
     out[1] = 0;
     if (n <= 8)
         return load_piece(v, c, e, va, n, out);
-    if (!load_piece(v, c, e, va, 8, out))
-        return false;
-    e = tlb_get(v, c, va, ACC_READ);
-    return e && load_piece(v, c, e, va + 8, 8, out + 1);
+    for (unsigned i = 0; i < n; i += 8) {
+        if (i)
+            e = tlb_get(v, c, va, ACC_READ);
+        if (!e || !load_piece(v, c, e, va + i, 8, out + i / 8))
+            return false;
+    }
+    return true;
 }
 
 static inline bool store_any(TcgVcpu *v, Context *c, uint64_t va, unsigned n, const uint64_t *val)
@@ -320,10 +325,13 @@ static inline bool store_any(TcgVcpu *v, Context *c, uint64_t va, unsigned n, co
         return false;
     if (n <= 8)
         return store_piece(v, c, e, va, n, val[0]);
-    if (!store_piece(v, c, e, va, 8, val[0]))
-        return false;
-    e = tlb_get(v, c, va, ACC_WRITE);
-    return e && store_piece(v, c, e, va + 8, 8, val[1]);
+    for (unsigned i = 0; i < n; i += 8) {
+        if (i)
+            e = tlb_get(v, c, va, ACC_WRITE);
+        if (!e || !store_piece(v, c, e, va + i, 8, val[i / 8]))
+            return false;
+    }
+    return true;
 }
 
 /* --- what generated code calls; 0: done */
@@ -335,7 +343,7 @@ int slow_load(CpuState *cpu, uint64_t va, uint32_t memop)
     v->st.loads++;
     if (!aligned(cpu, va, memop))
         return 1;
-    uint64_t out[2];
+    uint64_t out[4];
     if (!load_any(v, context_of(cpu, memop), va, n, memop & MO_RMW, out))
         return 1;
     if (G_UNLIKELY(memop & MO_BE)) {
@@ -349,6 +357,10 @@ int slow_load(CpuState *cpu, uint64_t va, uint32_t memop)
     }
     cpu->scratch[0] = out[0];
     cpu->scratch[1] = out[1];
+    if (n == 32) {
+        cpu->scratch[2] = out[2];
+        cpu->scratch[3] = out[3];
+    }
     return 0;
 }
 
@@ -359,7 +371,7 @@ int slow_store(CpuState *cpu, uint64_t va, uint32_t memop)
     v->st.stores++;
     if (!aligned(cpu, va, memop))
         return 1;
-    uint64_t val[2] = { cpu->scratch[0], cpu->scratch[1] };
+    uint64_t val[4] = { cpu->scratch[0], cpu->scratch[1], cpu->scratch[2], cpu->scratch[3] };
     if (G_UNLIKELY(memop & MO_BE)) {
         if (n == 16) {
             uint64_t low = val[0];

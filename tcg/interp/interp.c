@@ -9,8 +9,8 @@
 
 struct Interp {
     const SlowOps *ops;
-    V128          *vals;        /* by insn; integers in u64[0], zero-extended */
-    V128          *args;        /* of an edge, while they move */
+    V256          *vals;        /* by insn; integers in v[0].u64[0], zero-extended */
+    V256          *args;        /* of an edge, while they move */
     uint32_t       cap, cap_args;
 };
 
@@ -18,7 +18,7 @@ typedef struct Run {
     Interp   *in;
     CpuState *cpu;
     const Ir *ir;
-    V128     *vals;
+    V256     *vals;
     uint32_t  block;
     CpuExit   out;
 } Run;
@@ -42,15 +42,17 @@ void interp_free(Interp *in)
     g_free(in);
 }
 
-static V128 value(const Run *r, Val v)
+static const V256 v256_zero;
+
+static V256 value(const Run *r, Val v)
 {
     if (!val_is_const(v))
         return r->vals[v];      /* VAL_NONE: insn 0, zero */
     const IrConst *c = &r->ir->consts[v & ~VAL_CONST];
-    return (V128){ .u64 = { c->lo, c->hi } };
+    return (V256){ { { .u64 = { c->lo, c->hi } }, { .u64 = { 0, 0 } } } };
 }
 
-static uint64_t integer(const Run *r, Val v) { return value(r, v).u64[0]; }
+static uint64_t integer(const Run *r, Val v) { return val_is_const(v) ? r->ir->consts[v & ~VAL_CONST].lo : r->vals[v].v[0].u64[0]; }
 
 /* --- slots and snapshots -------------------------------------------------------------------------------------- */
 
@@ -61,7 +63,7 @@ static void *slot_at(const Run *r, uint32_t slot)
 
 static void slot_write(const Run *r, uint32_t slot, Val v)
 {
-    V128 x = value(r, v);
+    V256 x = value(r, v);
     memcpy(slot_at(r, slot), &x, type_size(r->ir->slots->slot[slot].type));
 }
 
@@ -129,7 +131,7 @@ static Step run_load(Run *r, uint32_t at)
     const IrInsn *in = &r->ir->insns[at];
     CpuState *cpu = r->cpu;
     unsigned bytes = mo_bytes(in->flags);
-    V128 v = { .u64 = { 0, 0 } };
+    V256 v = v256_zero;
 
     if (r->in->ops->load(cpu, integer(r, in->a), in->flags))
         return fault(r, in->aux);
@@ -140,7 +142,7 @@ static Step run_load(Run *r, uint32_t at)
 
 static Step run_store(Run *r, const IrInsn *in)
 {
-    V128 v = value(r, in->b);
+    V256 v = value(r, in->b);
     memcpy(r->cpu->scratch, &v, sizeof v);
     return r->in->ops->store(r->cpu, integer(r, in->a), in->flags) ? fault(r, in->aux) : STEP_ON;
 }
@@ -152,7 +154,7 @@ static Step run_atomic(Run *r, uint32_t at)
     r->cpu->scratch[1] = integer(r, in->c);
     if (r->in->ops->atomic(r->cpu, integer(r, in->a), in->flags))
         return fault(r, in->aux);
-    r->vals[at].u64[0] = r->cpu->helper_ret & eval_mask(in->type);
+    r->vals[at].v[0].u64[0] = r->cpu->helper_ret & eval_mask(in->type);
     return STEP_ON;
 }
 
@@ -178,7 +180,7 @@ static Step run_call(Run *r, uint32_t at)
     if (h->flags & HF_FAULTS)
         return (int)v ? fault(r, in->flags) : STEP_ON;
     if (in->type != T_NONE)
-        r->vals[at].u64[0] = v & eval_mask(in->type);
+        r->vals[at].v[0].u64[0] = v & eval_mask(in->type);
     return STEP_ON;
 }
 
@@ -191,16 +193,20 @@ static void run_host(Run *r, uint32_t at)
 {
     const IrInsn *in = &r->ir->insns[at];
     const HostRow *row = &host_rows[HOST_ROW(in->aux)];
-    V128 a = value(r, in->a), b = value(r, in->b), c = value(r, in->c), d = { .u64 = { 0, 0 } };
+    V256 a = value(r, in->a), b = value(r, in->b), c = value(r, in->c), d = v256_zero;
+    uint64_t g;
     bool a_general = row->kind == HK_VG || row->kind == HK_GGG;
     bool b_general = row->kind == HK_VVG || row->kind == HK_GGG;
     bool to_general = row->kind == HK_GV || row->kind == HK_FVV || row->kind == HK_GGG;
     IrType general = to_general ? in->type : val_type(r->ir, a_general ? in->a : in->b);
 
-    uint64_t g = row->fn(&d, host_arg(&a, !a_general), host_arg(&b, !b_general), host_arg(&c, true),
-                         HOST_IMM(in->aux), &r->cpu->fp_control, general == I64 ? 8 : 4);
+    if (host_is_wide(r->ir, in))
+        g = host_run_wide(row, &d, &a, &b, &c, HOST_IMM(in->aux), &r->cpu->fp_control);
+    else
+        g = row->fn(&d.v[0], host_arg(&a.v[0], !a_general), host_arg(&b.v[0], !b_general), host_arg(&c.v[0], true),
+                    HOST_IMM(in->aux), &r->cpu->fp_control, general == I64 ? 8 : 4);
     if (to_general)
-        d.u64[0] = g & eval_mask(in->type);
+        d.v[0].u64[0] = g & eval_mask(in->type);
     r->vals[at] = d;
 }
 
@@ -212,7 +218,7 @@ static Step follow(Run *r, uint32_t edge)
 
     if (e->n_args > r->in->cap_args) {
         r->in->cap_args = e->n_args;
-        r->in->args = g_renew(V128, r->in->args, e->n_args);
+        r->in->args = g_renew(V256, r->in->args, e->n_args);
     }
     for (uint32_t i = 0; i < e->n_args; i++)
         r->in->args[i] = value(r, r->ir->edge_args[e->first_arg + i]);
@@ -231,9 +237,9 @@ static void run_pure(Run *r, uint32_t at)
     /* A division that the table does not define (the translator has excluded it) gives 0. */
     ir_eval(in->op, in->type, in->aux, in->a ? val_type(r->ir, in->a) : T_NONE, integer(r, in->a),
             integer(r, in->b), integer(r, in->c), &out, &second);
-    r->vals[at].u64[0] = out;
+    r->vals[at].v[0].u64[0] = out;
     if (ir_ops[in->op].effects & E_SECOND)
-        r->vals[at + 1].u64[0] = second;
+        r->vals[at + 1].v[0].u64[0] = second;
 }
 
 static Step run_insn(Run *r, uint32_t at)
@@ -244,7 +250,7 @@ static Step run_insn(Run *r, uint32_t at)
     case IR_NOP: case IR_PARAM: case IR_SECOND: case IR_ARGS:
         return STEP_ON;         /* set by whom they belong to */
     case IR_SLOT_GET:
-        r->vals[at] = (V128){ .u64 = { 0, 0 } };
+        r->vals[at] = v256_zero;
         memcpy(&r->vals[at], slot_at(r, in->aux), type_size(in->type));
         return STEP_ON;
     case IR_SLOT_PUT:
@@ -252,6 +258,12 @@ static Step run_insn(Run *r, uint32_t at)
         return STEP_ON;
     case IR_HOST:
         run_host(r, at);
+        return STEP_ON;
+    case IR_CONCAT:
+        r->vals[at] = (V256){ { value(r, in->a).v[0], value(r, in->b).v[0] } };
+        return STEP_ON;
+    case IR_LOW: case IR_HIGH:
+        r->vals[at] = (V256){ { value(r, in->a).v[in->op == IR_HIGH], v256_zero.v[0] } };
         return STEP_ON;
     case IR_LOAD:
         return run_load(r, at);
@@ -289,9 +301,9 @@ CpuExit interp_run(Interp *in, CpuState *cpu, const Ir *ir)
 {
     if (ir->n_insns > in->cap) {
         in->cap = ir->cap_insns;
-        in->vals = g_renew(V128, in->vals, in->cap);
+        in->vals = g_renew(V256, in->vals, in->cap);
     }
-    in->vals[0] = (V128){ .u64 = { 0, 0 } };
+    in->vals[0] = v256_zero;
 
     Run r = { .in = in, .cpu = cpu, .ir = ir, .vals = in->vals };
     for (;;) {

@@ -15,7 +15,7 @@ void host_move(Gen *g, unsigned to, unsigned from)
     if (!reg_is_vec(to))
         x64_mov(g, to, from);
     else if (g->be->avx)
-        x64_vrr(g, 0x28 | O_0F, to & 15, 0, from & 15);
+        x64_vrr(g, 0x28 | O_0F | (g->wide ? O_L : 0), to & 15, 0, from & 15);
     else
         x64_rr(g, 0x28 | O_0F, to & 15, from & 15);
 }
@@ -23,7 +23,7 @@ void host_move(Gen *g, unsigned to, unsigned from)
 void host_load(Gen *g, unsigned to, int32_t disp, unsigned bytes)
 {
     if (reg_is_vec(to)) {
-        uint32_t op = bytes == 16 ? 0x10 | O_0F : bytes == 8 ? 0x7e | O_0F | O_F3 : 0x6e | O_0F | O_66;
+        uint32_t op = bytes == 32 ? 0x10 | O_0F | O_L : bytes == 16 ? 0x10 | O_0F : bytes == 8 ? 0x7e | O_0F | O_F3 : 0x6e | O_0F | O_66;
         if (g->be->avx)
             x64_vrm(g, op, to & 15, 0, RBP, disp);
         else
@@ -37,7 +37,7 @@ void host_load(Gen *g, unsigned to, int32_t disp, unsigned bytes)
 void host_store(Gen *g, int32_t disp, unsigned from, unsigned bytes)
 {
     if (reg_is_vec(from)) {
-        uint32_t op = bytes == 16 ? 0x11 | O_0F : bytes == 8 ? 0xd6 | O_0F | O_66 : 0x7e | O_0F | O_66;
+        uint32_t op = bytes == 32 ? 0x11 | O_0F | O_L : bytes == 16 ? 0x11 | O_0F : bytes == 8 ? 0xd6 | O_0F | O_66 : 0x7e | O_0F | O_66;
         if (g->be->avx)
             x64_vrm(g, op, from & 15, 0, RBP, disp);
         else
@@ -151,6 +151,8 @@ static void emit_insn(Gen *g, uint32_t i)
     case IR_EXIT:   x64_exit(g, i); break;
     case IR_HEAD:   x64_head(g, i); break;
     case IR_HOST:   x64_host(g, i); break;
+    case IR_CONCAT: x64_concat(g, i); break;
+    case IR_HIGH:   x64_high(g, i); break;
     case IR_JUMP:   x64_jump(g, i); break;
     case IR_BRANCH: x64_branch(g, i); break;
     case IR_ADDC: case IR_SUBB:
@@ -289,6 +291,8 @@ bool backend_compile(Backend *be, const Ir *ir, size_t at, size_t room, CodeBloc
     be->slots = ir->slots;
     gen_begin(g, be->mem.rw + start, be->mem.rw + at + room);
     gen_analyse(g);
+    if (g->wide && !be->avx)
+        return false;
     ra_start(g);
     g->blocks[0].known = true;
     for (uint32_t k = 0; k < ir->n_blocks; k++) {

@@ -41,11 +41,30 @@ static void add_to(Gen *g, int32_t disp, bool w, int32_t imm)
         x64_4(g, (uint32_t)imm);
 }
 
-/* Entity, plus a constant, to slot memory through the scratch registers. */
-static void store_ent(Gen *g, unsigned slot, uint32_t e, int32_t plus)
+/* The upper half of a v256 to memory. */
+static void store_high(Gen *g, int32_t to, uint32_t e)
 {
-    int32_t to = slot_disp(g, slot);
+    const Ent *x = &g->ent[e];
+    if (x->reg == NO_REG) {
+        g_assert(x->spill || g->overflow);
+        host_load(g, VTMP, spill_disp(x->spill - 1) + 16, 16);
+        host_store(g, to, VTMP, 16);
+    } else {
+        x64_vrm(g, 0x19 | O_0F3A | O_66 | O_L, x->reg & 15, 0, RBP, to);        /* vextractf128 */
+        x64_1(g, 1);
+    }
+}
+
+/* Entity, plus a constant, to slot memory through the scratch registers. */
+static void store_ent(Gen *g, unsigned slot, SnapEnt s)
+{
+    int32_t to = slot_disp(g, slot), plus = s.plus;
     unsigned bytes = slot_bytes(g, slot);
+    uint32_t e = s.ent;
+    if (s.high) {
+        store_high(g, to, e);
+        return;
+    }
     if (plus) {
         unsigned from = g->ent[e].reg;
         if (from == NO_REG && g->ent[e].home == slot + 1) { /* all others that read this memory have done so */
@@ -68,6 +87,32 @@ static void store_ent(Gen *g, unsigned slot, uint32_t e, int32_t plus)
         ra_copy_to(g, r, e);
     }
     host_store(g, to, r, bytes);
+}
+
+static bool is_zero(const Gen *g, uint32_t e)
+{
+    return ent_is_const(g, e) && !ent_const(g, e)->lo && !ent_const(g, e)->hi;
+}
+
+/* A v256, or a v128 with zeros above, to its two slots at once.  A v128 in a register has zeros above: all that makes
+ * one is encoded with VEX. */
+static bool store_whole(Gen *g, unsigned slot)
+{
+    unsigned upper = g->ir->slots->slot[slot].upper;
+    if (!g->be->avx || !upper || !slotset_has(&g->dirty, upper) ||
+        g->home_ent[upper] == gen_ent(g, g->dirty_val[upper]))
+        return false;
+    SnapEnt low = snap_ent(g, g->dirty_val[slot]), high = snap_ent(g, g->dirty_val[upper]);
+    if (low.high || ent_is_const(g, low.ent))
+        return false;
+    bool v256 = ent_type(g, low.ent) == V256T;
+    if (v256 ? !high.high || high.ent != low.ent : !is_zero(g, high.ent) || g->ent[low.ent].reg == NO_REG)
+        return false;
+    unsigned r = g->ent[low.ent].reg;
+    if (r == NO_REG)
+        ra_copy_to(g, r = VTMP, low.ent);
+    host_store(g, slot_disp(g, slot), r, 32);
+    return true;
 }
 
 /* Memory to memory by way of the stack. */
@@ -112,20 +157,20 @@ static void store_dirty(Gen *g, bool without_pc)
             written.w[w] |= BIT(s % 64);
         }
     for (unsigned k = 0; k < n; k++) {
-        int32_t plus;
-        uint32_t e = snap_ent(g, g->dirty_val[list[k]], &plus);
-        const Ent *x = &g->ent[e];
+        SnapEnt s = snap_ent(g, g->dirty_val[list[k]]);
+        const Ent *x = &g->ent[s.ent];
         if (x->reg == NO_REG && x->home && x->home - 1 != list[k] && slotset_has(&written, x->home - 1)) {
-            push_home(g, x->home - 1, e, plus);
+            push_home(g, x->home - 1, s.ent, s.plus);
             crossed[n_crossed++] = list[k];
             list[k] = 0xff;
         }
     }
     for (unsigned k = 0; k < n; k++)
-        if (list[k] != 0xff) {
-            int32_t plus;
-            uint32_t e = snap_ent(g, g->dirty_val[list[k]], &plus);
-            store_ent(g, list[k], e, plus);
+        if (list[k] != 0xff && slotset_has(&written, list[k])) {
+            if (store_whole(g, list[k]))
+                written.w[g->ir->slots->slot[list[k]].upper / 64] &= ~BIT(g->ir->slots->slot[list[k]].upper % 64);
+            else
+                store_ent(g, list[k], snap_ent(g, g->dirty_val[list[k]]));
         }
     while (n_crossed)
         pop_slot(g, crossed[--n_crossed]);
@@ -379,7 +424,7 @@ void x64_slot_put(Gen *g, uint32_t i)
     ra_home_overwrite(g, slot, 0);
     if (!ent_is_const(g, e))
         ra_use(g, e, ent_is_vec(g, e) ? VECS : GPRS);
-    store_ent(g, slot, e, 0);
+    store_ent(g, slot, (SnapEnt){ .ent = e });
     ra_home_overwrite(g, slot, e);
 }
 
@@ -453,6 +498,8 @@ void x64_call(Gen *g, uint32_t i)
         x64_cpu(g, 0xae | O_0F, 3, FP_CONTROL);
         x64_cpu(g, 0xae | O_0F, 2, FP_HOST);
     }
+    if (g->wide)
+        x64_zero_upper(g);
     x64_rm(g, 0x8d | O_W, RDI, RBP, -CPU_BIAS);
     if (check) {
         x64_mov_i(g, RAX, (uint64_t)(uintptr_t)h);

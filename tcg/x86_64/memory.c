@@ -38,7 +38,7 @@ static Access access_start(Gen *g, uint32_t i, bool write)
         addr = g->ir->insns[addr].a;
     }
     a.base = ra_use(g, gen_ent(g, addr), GPRS);
-    a.fast = !(a.mo & MO_VIEW) && a.bytes <= 16;
+    a.fast = !(a.mo & MO_VIEW) && a.bytes <= 32;
     a.lo = a.disp;
     a.hi = a.disp + (int32_t)a.bytes;
     a.check_write = write;
@@ -148,12 +148,12 @@ static void at_place(Gen *g, uint32_t op, unsigned reg, Place p)
         x64_rx(g, op, reg, p.base, p.index, 0, p.disp);
 }
 
-/* Vector moves to and from memory: 4, 8, 16 bytes. */
+/* Vector moves to and from memory: 4, 8, 16, 32 bytes. */
 static void vec_mem(Gen *g, bool store, unsigned bytes, unsigned reg, Place p)
 {
     uint32_t op;
-    if (bytes == 16)
-        op = (store ? 0x11 : 0x10) | O_0F;                              /* movups */
+    if (bytes >= 16)
+        op = (store ? 0x11 : 0x10) | O_0F | (bytes == 32 ? O_L : 0);                              /* movups */
     else if (bytes == 8)
         op = store ? 0xd6 | O_0F | O_66 : 0x7e | O_0F | O_F3;           /* movq */
     else
@@ -235,7 +235,7 @@ static void slow(Gen *g, const Access *a)
 {
     const Place scratch = { RBP, NO_REG, SCRATCH };
     if (a->store && a->vec) {
-        vec_mem(g, true, 16, a->reg, scratch);
+        vec_mem(g, true, MAX(a->bytes, 16), a->reg, scratch);
     } else if (a->store && a->imm) {
         x64_cpu(g, 0xc7 | O_W, 0, SCRATCH);
         x64_4(g, (uint32_t)a->value);
@@ -246,7 +246,7 @@ static void slow(Gen *g, const Access *a)
     if (a->store)
         return;
     if (a->vec)
-        vec_mem(g, false, a->bytes == 16 ? 16 : 8, a->reg, scratch);
+        vec_mem(g, false, MAX(a->bytes, 8), a->reg, scratch);
     else
         x64_cpu(g, load_op(a->bytes, a->sign_to), a->reg, SCRATCH);
 }

@@ -20,11 +20,12 @@ static void move_gprs(Gen *g, bool save, uint32_t mask)
         x64_cpu(g, (save ? 0x89 : 0x8b) | O_W, r, dump_gpr(r));
     }
 }
-static int32_t dump_vec(unsigned r) { return cpu_disp(offsetof(CpuState, dump_vec) + 16 * r); }
+static int32_t dump_vec(unsigned r) { return cpu_disp(offsetof(CpuState, dump_vec) + sizeof(V256) * r); }
+static unsigned vector_bytes(const Gen *g) { return g->be->avx ? 32 : 16; }
 static void dump_vectors(Gen *g)
 {
     for (unsigned r = 0; r < 16; r++)
-        host_store(g, dump_vec(r), FIRST_VEC + r, 16);
+        host_store(g, dump_vec(r), FIRST_VEC + r, vector_bytes(g));
 }
 
 /* The run-time of a sanitizer, which instrumented code calls wherever it likes, does use vector registers. */
@@ -71,7 +72,7 @@ static uint32_t slow_path(Gen *g, const void *fn)
     x64_rr(g, 0xff, 2, RAX);
     x64_alu_ri(g, true, ALU_ADD, RSP, 8);
     for (unsigned r = 0; KEEP_VECTORS && r < 16; r++)
-        host_load(g, FIRST_VEC + r, dump_vec(r), 16);
+        host_load(g, FIRST_VEC + r, dump_vec(r), vector_bytes(g));
     x64_rr(g, 0x85, RAX, RAX);
     x64_1(g, 0x0f);
     x64_1(g, 0x80 | CC_NE);
@@ -101,6 +102,8 @@ size_t x64_make_thunks(Backend *be, Gen *g)
     t->lookup = at(g);
     x64_mov_i(g, RAX, EXITR_LOOKUP);
     t->exit = hot_at(g);
+    if (be->avx)
+        x64_zero_upper(g);
     x64_cpu(g, 0xae | O_0F, 3, FP_CONTROL);
     x64_cpu(g, 0xae | O_0F, 2, FP_HOST);
     x64_alu_ri(g, true, ALU_ADD, RSP, 8);

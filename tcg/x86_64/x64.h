@@ -19,6 +19,7 @@ enum {
     O_0F = 0x100, O_0F38 = 0x200, O_0F3A = 0x300, O_MAP = 0x300,
     O_66 = 0x1000, O_F3 = 0x2000, O_F2 = 0x4000,
     O_W = 0x8000,               /* REX.W */
+    O_L = 0x40000,              /* VEX.256 */
     O_BREG = 0x10000,           /* the reg field is a byte register: spl bpl sil dil need a REX */
     O_BRM = 0x20000,            /* the same for the r/m field */
 };
@@ -96,19 +97,19 @@ static inline void x64_ro(Gen *g, uint32_t op, unsigned reg, unsigned rm, int32_
         x64_rr(g, op, reg, rm);
 }
 
-/* VEX: vvvv is the first source (0 and ~ handled here), 128 bits. */
+/* VEX: vvvv is the first source (0 and ~ handled here). */
 static inline void x64_vex(Gen *g, uint32_t op, unsigned reg, unsigned vvvv, unsigned index, unsigned rm)
 {
     unsigned pp = op & O_66 ? 1 : op & O_F3 ? 2 : op & O_F2 ? 3 : 0;
-    unsigned map = (op & O_MAP) >> 8;
+    unsigned map = (op & O_MAP) >> 8, l = op & O_L ? 4 : 0;
     unsigned r = ~reg >> 3 & 1, x = ~index >> 3 & 1, b = ~rm >> 3 & 1;
     if (map == 1 && x && b && !(op & O_W)) {
         x64_1(g, 0xc5);
-        x64_1(g, r << 7 | (~vvvv & 15) << 3 | pp);
+        x64_1(g, r << 7 | (~vvvv & 15) << 3 | l | pp);
     } else {
         x64_1(g, 0xc4);
         x64_1(g, r << 7 | x << 6 | b << 5 | map);
-        x64_1(g, (op & O_W ? 0x80 : 0) | (~vvvv & 15) << 3 | pp);
+        x64_1(g, (op & O_W ? 0x80 : 0) | (~vvvv & 15) << 3 | l | pp);
     }
     x64_1(g, op);
 }
@@ -129,6 +130,7 @@ static inline void x64_vrx(Gen *g, uint32_t op, unsigned reg, unsigned base, uns
 }
 
 static inline uint32_t wide(bool w) { return w ? O_W : 0; }
+static inline void x64_zero_upper(Gen *g) { x64_1(g, 0xc5), x64_1(g, 0xf8), x64_1(g, 0x77); }
 
 static inline void x64_mov(Gen *g, unsigned to, unsigned from) { x64_rr(g, 0x89 | O_W, from, to); }
 static inline void x64_mov32(Gen *g, unsigned to, unsigned from) { x64_rr(g, 0x89, from, to); }
@@ -253,5 +255,7 @@ void x64_jump(Gen *g, uint32_t i);
 void x64_branch(Gen *g, uint32_t i);
 /* vector.c */
 void x64_host(Gen *g, uint32_t i);
+void x64_concat(Gen *g, uint32_t i);
+void x64_high(Gen *g, uint32_t i);
 
 #endif

@@ -323,14 +323,17 @@ static void links(void)
 
 /* --- encodings of host operations */
 
-static void encoding(Rig *r, csh cs, unsigned row, const char *prefix, unsigned *seen)
+static void encoding(Rig *r, csh cs, unsigned row, bool wide, const char *prefix, unsigned *seen)
 {
     const HostRow *h = &host_rows[row];
     Ir *ir = r->opt;
     Val a = VAL_NONE, b = VAL_NONE, c = VAL_NONE, v;
-    IrType t = V128T;
+    uint32_t needs = wide ? h->wide_needs : h->needs;
+    bool up = h->wide == HW_UP || h->wide == HW_BCAST;
+    IrType t = wide && h->wide != HW_DOWN ? V256T : V128T;
 
-    if ((h->needs & r->be->features) != h->needs)
+    if ((needs & r->be->features) != needs || (wide ? h->wide == HW_NONE : h->flags & HOF_256) ||
+        needs & (HOST_VAES | HOST_VPCLMUL))     /* which capstone does not know */
         return;
     ir_reset(ir);
     ir_block(ir);
@@ -342,15 +345,21 @@ static void encoding(Rig *r, csh cs, unsigned row, const char *prefix, unsigned 
     a = ga ? g32 : ir_get(ir, TS_V0);
     if (h->kind != HK_VV && h->kind != HK_VG && h->kind != HK_GV && h->kind != HK_VSHI)
         b = gb ? g32 : ir_get(ir, TS_V1);
-    if (h->kind == HK_VVVV)
+    if (h->kind == HK_VVVV || h->kind == HK_FMA)
         c = ir_get(ir, TS_V2);
+    if (wide) {
+        Val v3 = ir_get(ir, TS_V3);
+        a = up ? a : ir_concat(ir, a, v3);
+        b = !b || h->wide == HW_COUNT ? b : ir_concat(ir, b, v3);
+        c = c ? ir_concat(ir, c, v3) : c;
+    }
     if (h->kind == HK_GV || h->kind == HK_FVV || h->kind == HK_GGG)
         t = I32;
     v = ir_host(ir, t, row, a, b, c, 1);
     if (t == I32)
         ir_put(ir, TS_W0, v);
     else
-        ir_put(ir, TS_V3, v);
+        ir_put(ir, TS_V3, t == V256T ? ir_high(ir, v) : v);
     ir_insn_end(ir);
     ir_exit_run(ir, EXITR_HALT, 4);
     ir_finish(ir, 4);
@@ -358,7 +367,7 @@ static void encoding(Rig *r, csh cs, unsigned row, const char *prefix, unsigned 
 
     CodeBlock cb;
     g_assert_true(backend_compile(r->be, ir, r->used, 16384, &cb));
-    g_autofree char *name = g_ascii_strdown(h->name, -1);
+    g_autofree char *name = g_ascii_strdown(h->name + (h->flags & HOF_VEX && h->name[0] == 'V'), -1);
     g_autoptr(GString) all = g_string_new(NULL);
     cs_insn *insn;
     size_t n = cs_disasm(cs, cb.code, cb.code_len, (uintptr_t)cb.code, 0, &insn);
@@ -394,9 +403,10 @@ static void encodings(void)
         unsigned seen = 0;
         rig_open(r, &(BackendOptions){ 0 });
         if (pass || !r->be->avx)
-            rig_limit(r, ~(HOST_AVX | HOST_AVX2 | HOST_FMA | HOST_F16C | HOST_BMI1 | HOST_BMI2));
+            rig_limit(r, ~(HOST_AVX | HOST_AVX2 | HOST_FMA | HOST_F16C | HOST_BMI1 | HOST_BMI2 | HOST_VAES | HOST_VPCLMUL));
         for (unsigned row = 0; row < HOST_N_ROWS; row++)
-            encoding(r, cs, row, r->be->avx ? "v" : "", &seen);
+            for (unsigned wide = 0; wide <= r->be->avx; wide++)
+                encoding(r, cs, row, wide, r->be->avx ? "v" : "", &seen);
         g_test_message("%u rows, %s", seen, r->be->avx ? "VEX" : "legacy");
         rig_close(r);
     }

@@ -132,6 +132,7 @@ const BackEnd back_ends[] = {
     { "stdio", "the terminal, or standard input and output", stdio_open },
     { "pty",   "a new pseudo terminal",                      pty_open   },
     { "file",  "output to a file: file:PATH",                file_open  },
+    { "socket", "a unix or TCP socket: unix:PATH, tcp:HOST:PORT, with ,server=on,wait=off", socket_open },
     { "null",  "nothing: output is dropped",                 null_open  },
     { NULL }
 };
@@ -149,7 +150,7 @@ static Stream *open_options(Loop *loop, Options *o, bool mux, GError **err)
     while (b->name && (!name || strcmp(b->name, name)))
         b++;
     if (!b->name) {
-        fail(err, "'%s' is not a character device (stdio, pty, file:PATH, null)", name ? name : "");
+        fail(err, "'%s' is not a character device (stdio, pty, file:PATH, unix:PATH, tcp:HOST:PORT, null)", name ? name : "");
         return NULL;
     }
     if (!options_bool(o, "mux", &mux, err))
@@ -179,9 +180,12 @@ Stream *stream_open_chardev(Loop *loop, const char *opts, GError **err)
 }
 
 /* "file:PATH" is "file,path=PATH" with the commas of PATH doubled. */
-static char *from_colon(const char *spec)
+static char *from_colon(const char *spec, GError **err)
 {
+    char *socket = socket_from_colon(spec, err);
     const char *colon = strchr(spec, ':');
+    if (socket || *err)
+        return socket;
     if (!colon)
         return g_strdup(spec);
     GString *out = g_string_new_len(spec, colon - spec);
@@ -194,8 +198,11 @@ static char *from_colon(const char *spec)
 Stream *stream_open(Loop *loop, const char *spec, GError **err)
 {
     bool mux = g_str_has_prefix(spec, "mon:");
-    g_autofree char *opts = from_colon(mux ? spec + 4 : spec);
-    Options *o = options_parse("-serial", opts, "backend", err);
+    GError *e = NULL;
+    g_autofree char *opts = from_colon(mux ? spec + 4 : spec, &e);
+    Options *o = e ? NULL : options_parse("-serial", opts, "backend", &e);
+    if (e)
+        g_propagate_error(err, e);
     if (!o)
         return NULL;
     Stream *s = open_options(loop, o, mux, err);

@@ -41,6 +41,14 @@ static void toggle_stamps(Stream *s)
     pthread_mutex_unlock(&s->out_lock);
 }
 
+static void change_over(Stream *s)
+{
+    if (!s->child)
+        return;
+    s->child_focus = !s->child_focus;
+    stream_event(s->child, s->child_focus ? STREAM_FOCUS : STREAM_UNFOCUS);
+}
+
 static void help(Stream *s);
 
 static const Escape escapes[] = {
@@ -49,6 +57,7 @@ static const Escape escapes[] = {
     { 's',    "s",   "write disk data back",            save          },
     { 't',    "t",   "timestamps before lines, on/off", toggle_stamps },
     { 'b',    "b",   "send a break (magic SysRq)",      send_break    },
+    { 'c',    "c",   "switch between console and monitor", change_over },
     { CTRL_A, "C-a", "send a C-a",                      NULL          },
 };
 
@@ -56,7 +65,7 @@ static void help(Stream *s)
 {
     GString *text = g_string_new("\r\n");
     for (unsigned i = 0; i < G_N_ELEMENTS(escapes); i++)
-        if (escapes[i].fn != save || (s->control && s->control->save))
+        if ((escapes[i].fn != save || (s->control && s->control->save)) && (escapes[i].fn != change_over || s->child))
             g_string_append_printf(text, "C-a %-4s %s\r\n", escapes[i].shown, escapes[i].help);
     pthread_mutex_lock(&s->out_lock);
     stream_append(s, (const uint8_t *)text->str, text->len);
@@ -77,6 +86,10 @@ size_t mux_filter(Stream *s, uint8_t *bytes, size_t len)
             for (unsigned e = 0; e < G_N_ELEMENTS(escapes); e++) {
                 if (escapes[e].key != (char)bytes[i])
                     continue;
+                if (escapes[e].fn == change_over && left) {
+                    stream_input(s, bytes, left);
+                    left = 0;
+                }
                 if (escapes[e].fn)
                     escapes[e].fn(s);
                 else

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-core-y += chardev/stream.o chardev/mux.o chardev/host.o
+core-y += chardev/stream.o chardev/mux.o chardev/host.o chardev/socket.o

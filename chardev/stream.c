@@ -43,11 +43,11 @@ static bool drain(Stream *s)
     while (s->out_used) {
         size_t piece = MIN(s->out_used, OUT_CAP - s->out_head);
         ssize_t n = try_write(s, s->out + s->out_head, piece);
-        if (n == 0) {
+        if (n == 0 && s->out_watch) {
             watch_set_events(s->out_watch, LOOP_WRITE);
             return false;
         }
-        if (n < 0) {
+        if (n <= 0) {
             s->out_used = 0;            /* nobody will ever read this */
             break;
         }
@@ -85,6 +85,12 @@ void stream_append(Stream *s, const uint8_t *bytes, size_t len)
 {
     if (s->sink)
         g_byte_array_append(s->sink, bytes, (guint)len);
+    if (s->parent) {
+        pthread_mutex_lock(&s->parent->out_lock);
+        stream_append(s->parent, bytes, len);
+        pthread_mutex_unlock(&s->parent->out_lock);
+        return;
+    }
     if (s->out_fd < 0)
         return;
     bool line = memchr(bytes, '\n', len);
@@ -122,10 +128,13 @@ void stream_put(Stream *s, uint8_t byte) { stream_write(s, &byte, 1); }
 
 void stream_flush(Stream *s)
 {
+    if (s && s->parent)
+        s = s->parent;
     if (!s || s->out_fd < 0)
         return;
     pthread_mutex_lock(&s->out_lock);
-    drain(s);
+    if (s->out_fd >= 0)
+        drain(s);
     pthread_mutex_unlock(&s->out_lock);
 }
 
@@ -137,7 +146,8 @@ static void on_flush_timer(void *self, unsigned events)
         return;
     pthread_mutex_lock(&s->out_lock);
     s->flush_armed = false;
-    drain(s);
+    if (s->out_fd >= 0)
+        drain(s);
     pthread_mutex_unlock(&s->out_lock);
 }
 
@@ -194,6 +204,8 @@ static void deliver_locked(Stream *s)
 
 void stream_input(Stream *s, const uint8_t *bytes, size_t len)
 {
+    if (s->child && s->child_focus)
+        s = s->child;
     len = MIN(len, IN_CAP - s->in_used);
     if (len)
         memcpy(s->in + s->in_used, bytes, len);
@@ -220,6 +232,8 @@ static void on_readable(void *self, unsigned events)
     if (n <= 0) {  /* the end of a pipe or file, a terminal that hung up: no more input */
         s->in_open = false;
         watch_input(s);
+        if (s->socket)
+            socket_hangup(s);
         stream_event(s, STREAM_CLOSED);
         return;
     }
@@ -309,12 +323,30 @@ void stream_set_mux(Stream *s, bool on)
     watch_input(s);
 }
 
+Stream *stream_mux_add(Stream *s, const char *id, GError **err)
+{
+    if (s->child || s->parent) {
+        fail(err, "character device '%s' has a monitor already", stream_id(s));
+        return NULL;
+    }
+    Stream *c = stream_alloc(s->loop, id);
+    c->parent = s;
+    c->clock = s->clock;
+    s->child = c;
+    stream_set_mux(s, true);
+    return c;
+}
+
+bool stream_is_terminal(const Stream *s) { return s->parent || s->terminal || s->socket || s->path || s->sink; }
+bool stream_is_open(const Stream *s) { return !s->socket || s->in_fd >= 0; }
+const char *stream_user(const Stream *s) { return s->user; }
+
 Stream *stream_alloc(Loop *loop, const char *id)
 {
     Stream *s = g_new0(Stream, 1);
     s->loop = loop;
     s->id = g_strdup(id);
-    s->in_fd = s->out_fd = s->keep_fd = s->flush_fd = -1;
+    s->in_fd = s->out_fd = s->keep_fd = s->flush_fd = s->listen_fd = -1;
     pthread_mutex_init(&s->out_lock, NULL);
     bh_init(&s->room_bh, loop, deliver, s, NULL);
     return s;
@@ -327,12 +359,16 @@ void stream_attach(Stream *s)
         s->in_watch = loop_watch(s->loop, s->in_fd, 0, on_readable, s);
         watch_input(s);
     }
-    if (s->out_fd >= 0) {
+    if ((s->out_fd >= 0 || s->socket) && !s->out) {
         s->out = g_malloc(OUT_CAP);
-        s->out_watch = loop_watch(s->loop, s->out_fd, 0, on_writable, s);
         s->flush_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
         g_assert(s->flush_fd >= 0);
         s->flush_watch = loop_watch(s->loop, s->flush_fd, LOOP_READ, on_flush_timer, s);
+    }
+    if (s->out_fd >= 0) {
+        pthread_mutex_lock(&s->out_lock);
+        s->out_watch = loop_watch(s->loop, s->out_fd, 0, on_writable, s);
+        pthread_mutex_unlock(&s->out_lock);
     }
 }
 
@@ -347,6 +383,10 @@ void stream_free(Stream *s)
     if (!s)
         return;
     stream_release(s);
+    if (s->parent)
+        s->parent->child = NULL;
+    if (s->child)
+        s->child->parent = NULL;
     if (s->out_fd >= 0) {
         for (int i = 0; i < 10 && s->out_used && !s->stalled; i++) {
             struct pollfd fd = { .fd = s->out_fd, .events = POLLOUT };
@@ -358,6 +398,7 @@ void stream_free(Stream *s)
     watch_free(s->in_watch);
     watch_free(s->out_watch);
     watch_free(s->flush_watch);
+    watch_free(s->listen_watch);
     bh_destroy(&s->room_bh);
     if (s->terminal)
         terminal_restore();
@@ -366,6 +407,10 @@ void stream_free(Stream *s)
     close_fd(s->in_fd);
     close_fd(s->keep_fd);
     close_fd(s->flush_fd);
+    close_fd(s->listen_fd);
+    if (s->unlink_path)
+        unlink(s->unlink_path);
+    g_free(s->unlink_path);
     if (s->sink)
         g_byte_array_free(s->sink, TRUE);
     pthread_mutex_destroy(&s->out_lock);

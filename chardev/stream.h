@@ -9,7 +9,8 @@
 
 typedef struct Stream Stream;
 
-typedef enum StreamEvent { STREAM_OPENED, STREAM_CLOSED, STREAM_BREAK } StreamEvent;
+/* FOCUS, UNFOCUS: of the second user of a mux, with C-a c. */
+typedef enum StreamEvent { STREAM_OPENED, STREAM_CLOSED, STREAM_BREAK, STREAM_FOCUS, STREAM_UNFOCUS } StreamEvent;
 
 /* What the escapes ask of the program; any may be NULL.  On the loop's thread, no lock held. */
 typedef struct StreamControl {
@@ -17,7 +18,7 @@ typedef struct StreamControl {
     void (*save)(void *self);           /* C-a s: write disk data back */
 } StreamControl;
 
-/* spec as after -serial: stdio, mon:stdio, null, pty, file:PATH; or as after -chardev: "stdio,id=c,mux=on",
+/* spec as after -serial: stdio, mon:stdio, null, pty, file:PATH, unix:PATH,server=on,wait=off, tcp:HOST:PORT; or as after -chardev: "stdio,id=c,mux=on",
  * "file,path=p".  "help" is the caller's.  The -chardev id is stream_id().  NULL on error. */
 Stream *stream_open(Loop *loop, const char *spec, GError **err);
 Stream *stream_open_chardev(Loop *loop, const char *opts, GError **err);
@@ -30,6 +31,11 @@ void    stream_help(GString *out);      /* names of the back ends */
 const char *stream_path(const Stream *s);   /* of a pty: the terminal to connect to; else NULL */
 /* The Ctrl-A escapes on or off; "mon:" and mux=on turn them on. */
 void    stream_set_mux(Stream *s, bool on);
+/* A second user of what is connected to s, which becomes a mux: C-a c changes over.  NULL: it has one already. */
+Stream *stream_mux_add(Stream *s, const char *id, GError **err);
+bool    stream_is_terminal(const Stream *s);    /* people may be at its other end, as far as can be told */
+bool    stream_is_open(const Stream *s);        /* not a socket that nobody is connected to */
+const char *stream_user(const Stream *s);       /* who has claimed it, or NULL */
 void    stream_set_control(Stream *s, const StreamControl *c, void *self);
 /* Timestamps of C-a t. */
 void    stream_set_clock(Stream *s, Clock *clock);

@@ -27,6 +27,14 @@ struct Stream {
 
     /* The back end: descriptors, or -1.  sink: output is kept (memory) or, without it and out_fd, dropped. */
     int             in_fd, out_fd, keep_fd;
+    int             listen_fd;      /* of a server, whose connection in_fd and out_fd are */
+    bool            socket;
+    Watch          *listen_watch;
+    char           *unlink_path;
+    /* Two users of one mux: the one made by stream_mux_add() has the first as its parent.  Output of both goes out, input
+     * goes to one of them. */
+    Stream         *parent, *child;
+    bool            child_focus;
     bool            may_block;      /* out_fd could not be made non-blocking */
     bool            terminal;       /* in_fd's terminal was put into raw mode */
     GByteArray     *sink;
@@ -63,6 +71,11 @@ typedef struct BackEnd {
 } BackEnd;
 extern const BackEnd back_ends[];
 
+/* socket.c */
+bool socket_open(Stream *s, Options *o, GError **err);
+void socket_hangup(Stream *s);                  /* the connection is gone */
+char *socket_from_colon(const char *spec, GError **err);
+
 Stream *stream_alloc(Loop *loop, const char *id);
 void stream_attach(Stream *s);                  /* descriptors are there: watch them */
 void stream_event(Stream *s, StreamEvent ev);
@@ -70,7 +83,7 @@ void stream_event(Stream *s, StreamEvent ev);
 void stream_input(Stream *s, const uint8_t *bytes, size_t len);
 void stream_append(Stream *s, const uint8_t *bytes, size_t len);    /* out_lock held */
 
-/* Takes escapes out of input, in place; returns what is left. */
+/* Takes escapes out of input, in place; returns what is left.  What comes before a change of focus is passed on. */
 size_t mux_filter(Stream *s, uint8_t *bytes, size_t len);
 /* Output with timestamps; out_lock held. */
 void mux_output(Stream *s, const uint8_t *bytes, size_t len);

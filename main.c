@@ -16,16 +16,19 @@
 #include "config.h"
 #include "hw/core/machine.h"
 #include "hw/x86/pc.h"
+#include "monitor/monitor.h"
 #include "util/bits.h"
 #include "util/error.h"
 #include "util/log.h"
 #include "util/options.h"
 
 typedef struct Config {
-    GPtrArray  *accel, *serial, *chardev, *device;      /* const char * */
-    const char *cpu, *machine, *pidfile, *debugcon, *display, *monitor, *log_file, *log_categories;
+    GPtrArray  *accel, *serial, *chardev, *device, *monitor, *mon, *gdb;        /* const char * */
+    const char *cpu, *machine, *pidfile, *debugcon, *display, *log_file, *log_categories, *uuid;
     char       *name, *process;
     PcConfig    pc;
+    bool        stopped;            /* -S */
+    bool        default_monitor;    /* one shares the terminal with the serial port */
     bool        nographic, no_reboot, no_shutdown, daemonize, perfmap, no_defaults;
     bool        done;               /* the option has said all there is to say (-version, help) */
 } Config;
@@ -172,9 +175,43 @@ static bool opt_display(Config *c, const char *v, GError **err)
 
 static bool opt_monitor(Config *c, const char *v, GError **err)
 {
-    if (strcmp(v, "none") != 0)
-        return fail(err, "-monitor: '%s': there is no monitor yet, only -monitor none", v);
-    c->monitor = v;
+    if (is_help(v))
+        return opt_chardev(c, v, err);
+    g_ptr_array_add(c->monitor, (gpointer)v);
+    return true;
+}
+
+static bool opt_mon(Config *c, const char *v, GError **err)
+{
+    Options *o = options_parse("-mon", v, "chardev", err);
+    if (!o)
+        return false;
+    const char *id = options_get(o, "chardev"), *mode = options_get(o, "mode");
+    bool pretty;
+    bool ok = id || fail(err, "-mon: needs a chardev=ID");
+    if (ok && mode && strcmp(mode, "readline") != 0)
+        ok = fail(err, "-mon: mode '%s': 'readline' is the only one", mode);
+    ok = ok && options_bool(o, "pretty", &pretty, err) && options_done(o, err);
+    if (ok)
+        g_ptr_array_add(c->mon, g_strdup(id));
+    options_free(o);
+    return ok;
+}
+
+static bool opt_gdb(Config *c, const char *v, GError **err)
+{
+    g_ptr_array_set_size(c->gdb, 0);
+    g_ptr_array_add(c->gdb, (gpointer)v);
+    return true;
+}
+
+static bool opt_gdb_default(Config *c, const char *v, GError **err) { return opt_gdb(c, "tcp::1234", err); }
+
+static bool opt_uuid(Config *c, const char *v, GError **err)
+{
+    if (!g_uuid_string_is_valid(v))
+        return fail(err, "-uuid: '%s' is not a UUID (xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx)", v);
+    c->uuid = v;
     return true;
 }
 
@@ -222,6 +259,7 @@ TEXT_OPTION(opt_bios, pc.bios)
 TEXT_OPTION(opt_pidfile, pidfile)
 TEXT_OPTION(opt_debugcon, debugcon)
 TEXT_OPTION(opt_log_file, log_file)
+FLAG_OPTION(opt_stopped, stopped)
 FLAG_OPTION(opt_nographic, nographic)
 FLAG_OPTION(opt_no_reboot, no_reboot)
 FLAG_OPTION(opt_no_shutdown, no_shutdown)
@@ -265,6 +303,7 @@ static const Option options[] = {
     { "device", "TYPE[,prop=...]", opt_device, "add a device; 'help' lists them" },
     { "display", "TYPE", opt_display, "'none' is the only one" },
     { "enable-kvm", NULL, opt_enable_kvm, "the same as -accel kvm" },
+    { "gdb", "DEV", opt_gdb, "gdb stub on tcp:HOST:PORT, unix:PATH or another back end; 'none'" },
     { "h", NULL, opt_help, "this text" },
     { "help", NULL, opt_help, "this text" },
     { "initrd", "FILE", opt_initrd, "initial RAM disk" },
@@ -272,7 +311,8 @@ static const Option options[] = {
     { "M", "NAME[,prop=...]", opt_machine, "the same as -machine" },
     { "m", "SIZE", opt_memory, "RAM in MiB, or with a suffix (default: 128)" },
     { "machine", "NAME[,accel=A[:B]][,kernel-irqchip=on|split|off]", opt_machine, "machine type; 'help' lists them" },
-    { "monitor", "none", opt_monitor, "there is no monitor yet" },
+    { "mon", "chardev=ID", opt_mon, "monitor on a -chardev" },
+    { "monitor", "DEV", opt_monitor, "monitor on stdio, unix:PATH,server=on,wait=off, tcp:HOST:PORT,...; 'none'" },
     { "name", "TEXT", opt_name, "name of the guest" },
     { "no-reboot", NULL, opt_no_reboot, "exit instead of rebooting" },
     { "no-shutdown", NULL, opt_no_shutdown, "stop instead of exiting when the guest powers off" },
@@ -281,9 +321,12 @@ static const Option options[] = {
     { "perfmap", NULL, opt_perfmap, "write /tmp/perf-PID.map for perf" },
     { "pidfile", "FILE", opt_pidfile, "write the process id there" },
     { "rtc", "base=utc|localtime|DATE", opt_rtc, "real-time clock" },
+    { "S", NULL, opt_stopped, "do not start the CPUs; 'cont' in the monitor or gdb does" },
+    { "s", NULL, opt_gdb_default, "the same as -gdb tcp::1234" },
     { "serial", "DEV", opt_serial, "serial port to stdio, mon:stdio, file:PATH, pty, null, none; up to four" },
     { "smp", "[cpus=]N[,maxcpus=N][,sockets=N][,dies=N][,cores=N][,threads=N]", opt_smp,
       "number of vCPUs (1 to 64; default: 1) and their topology" },
+    { "uuid", "UUID", opt_uuid, "the machine's UUID" },
     { "version", NULL, opt_version, "version" },
 };
 
@@ -360,6 +403,15 @@ static const char *find_firmware(void)
     return NULL;
 }
 
+/* Some serial port is on the terminal. */
+static bool has_console(const Config *c)
+{
+    for (unsigned i = 0; i < c->serial->len; i++)
+        if (strstr(c->serial->pdata[i], "stdio") || g_str_has_prefix(c->serial->pdata[i], "chardev:"))
+            return true;
+    return false;
+}
+
 static bool check_config(Config *c, GError **err)
 {
     if (!parse_machine(c, err))
@@ -372,9 +424,18 @@ static bool check_config(Config *c, GError **err)
         return fail(err, "-nographic and -daemonize exclude each other");
     if (!c->pc.kernel && !c->pc.bios && !(c->pc.bios = find_firmware()))
         return fail(err, "nothing to run: no -kernel, no -bios, and bios-256k.bin not found (Debian package seabios)");
-    /* Without a screen, the serial port is what there is to see. */
-    if (c->serial->len == 0 && !c->no_defaults && !c->daemonize && (c->nographic || !c->display))
-        g_ptr_array_add(c->serial, "mon:stdio");
+    /* Without a screen, the serial port is what there is to see, and the monitor behind it. */
+    bool terminal = c->nographic || !c->display, monitor = c->monitor->len || c->mon->len;
+    c->default_monitor = !monitor;
+    if (c->serial->len == 0 && !c->no_defaults && !c->daemonize && terminal) {
+        bool taken = monitor && c->monitor->len && strcmp(c->monitor->pdata[0], "stdio") == 0;
+        if (taken && c->nographic)
+            g_ptr_array_set_size(c->monitor, 0);
+        g_ptr_array_add(c->serial, taken && !c->nographic ? "null" : "mon:stdio");
+        c->default_monitor |= taken && c->nographic;
+    } else if (c->nographic && !monitor && !c->no_defaults && c->serial->len && !has_console(c)) {
+        g_ptr_array_add(c->monitor, "stdio");   /* the terminal is free for it */
+    }
     return true;
 }
 
@@ -444,6 +505,7 @@ typedef struct Run {
     Machine   *m;
     Accel     *accel;
     Pc        *pc;
+    Monitor   *monitor;
     GPtrArray *sources;
 } Run;
 
@@ -455,6 +517,12 @@ static void cpu_dead(void *self, unsigned cpu_index)
     Run *r = self;
     trace(LOG_RESET | LOG_INT, "cpu%u: triple fault", cpu_index);
     machine_request_reset(r->m, CAUSE_GUEST_PANIC);
+}
+
+static void cpu_stopped(void *self, unsigned cpu_index)
+{
+    Run *r = self;
+    machine_request_debug_pause(r->m);
 }
 
 static gboolean terminated(gpointer self)
@@ -549,11 +617,55 @@ static bool add_user_devices(Run *r, GError **err)
     return true;
 }
 
+/* On a stream, or beside the user that it has. */
+static bool add_monitor(Run *r, Stream *s, GError **err)
+{
+    if (!stream_user(s))
+        return monitor_open(r->monitor, s, err);
+    g_autofree char *id = g_strdup_printf("%s-monitor", stream_id(s));
+    Stream *second = stream_mux_add(s, id, err);
+    if (!second)
+        return false;
+    machine_add_stream(r->m, second);
+    return monitor_open(r->monitor, second, err);
+}
+
+static bool add_monitors(Run *r, GError **err)
+{
+    Config *c = r->c;
+    MonitorEnv env = { r->m, r->accel, RHEA_VERSION, c->name, c->uuid };
+    r->monitor = monitor_new(&env);
+    for (unsigned i = 0; i < c->monitor->len; i++) {
+        const char *spec = c->monitor->pdata[i];
+        if (strcmp(spec, "none") == 0 || strcmp(spec, "vc") == 0)
+            continue;
+        g_autofree char *id = g_strdup_printf("compat_monitor%u", i);
+        const char *name = add_stream(r, spec, id, err);
+        if (!name || !add_monitor(r, machine_stream(r->m, name), err))
+            return fail_prefix(err, "-monitor: ");
+    }
+    for (unsigned i = 0; i < c->mon->len; i++) {
+        Stream *s = machine_stream(r->m, c->mon->pdata[i]);
+        if (!s)
+            return fail(err, "-mon: there is no -chardev with id=%s", (const char *)c->mon->pdata[i]);
+        if (!add_monitor(r, s, err))
+            return fail_prefix(err, "-mon: ");
+    }
+    for (unsigned i = 0, n = 0; c->default_monitor && i < c->serial->len; i++) {
+        const char *spec = c->serial->pdata[i];
+        g_autofree char *id = g_strdup_printf("serial%u", n);
+        n += strcmp(spec, "none") != 0;
+        if (g_str_has_prefix(spec, "mon:"))
+            return add_monitor(r, machine_stream(r->m, id), err);
+    }
+    return true;
+}
+
 static bool start(Run *r, GError **err)
 {
     Config *c = r->c;
     AccelMachine am = { .target = &x86_target, .clock = r->m->clock, .mem = r->m->mem, .io = r->m->io, .ram = r->m->ram, .self = r,
-                        .cpu_dead = cpu_dead, .cpu_failed = cpu_failed,
+                        .cpu_dead = cpu_dead, .cpu_failed = cpu_failed, .cpu_stopped = cpu_stopped,
                         .perfmap = c->perfmap, .chips = true };
     r->m->no_reboot = c->no_reboot;
     r->m->no_shutdown = c->no_shutdown;
@@ -562,7 +674,9 @@ static bool start(Run *r, GError **err)
         return false;
     if (!add_streams(r, err) || !(r->pc = pc_new(r->m, &c->pc, err)) || !add_user_devices(r, err))
         return false;
-    return pc_add_cpus(r->pc, r->accel, err) && pc_power_on(r->pc, err);
+    if (!pc_add_cpus(r->pc, r->accel, err) || !pc_power_on(r->pc, err) || !add_monitors(r, err))
+        return false;
+    return !c->gdb->len || monitor_gdb(r->monitor, c->gdb->pdata[0], err) || fail_prefix(err, "-gdb: ");
 }
 
 static int run(Config *c)
@@ -579,7 +693,8 @@ static int run(Config *c)
               (ready < 0 || daemon_ready(ready, &err));
     if (ok) {
         add_signals(&r);
-        machine_start(r.m);
+        if (!c->stopped)
+            machine_start(r.m);
         status = machine_run(r.m);
         if (log_on(LOG_STATS)) {
             GString *s = g_string_new(NULL);
@@ -596,6 +711,7 @@ static int run(Config *c)
         g_source_unref(g_ptr_array_index(r.sources, i));
     }
     g_ptr_array_free(r.sources, TRUE);
+    monitor_free(r.monitor);
     if (r.accel)
         accel_close(r.accel);
     if (r.pc)
@@ -609,7 +725,7 @@ static int run(Config *c)
 
 static void config_free(Config *c)
 {
-    GPtrArray *const lists[] = { c->accel, c->serial, c->chardev, c->device };
+    GPtrArray *const lists[] = { c->accel, c->serial, c->chardev, c->device, c->monitor, c->mon, c->gdb };
     for (unsigned i = 0; i < ARRAY_LEN(lists); i++)
         g_ptr_array_free(lists[i], TRUE);
     if (c->pc.model)
@@ -622,7 +738,8 @@ static void config_free(Config *c)
 int main(int argc, char **argv)
 {
     Config c = { .accel = g_ptr_array_new_with_free_func(g_free), .serial = g_ptr_array_new(),
-                 .chardev = g_ptr_array_new(), .device = g_ptr_array_new(), .pc = { .ram = 128 << 20, .n_cpus = 1 } };
+                 .chardev = g_ptr_array_new(), .device = g_ptr_array_new(), .monitor = g_ptr_array_new(),
+                 .mon = g_ptr_array_new_with_free_func(g_free), .gdb = g_ptr_array_new(), .pc = { .ram = 128 << 20, .n_cpus = 1 } };
     GError *err = NULL;
     int status = 0;
     char *program = g_path_get_basename(argv[0]);

@@ -93,6 +93,8 @@ const CpuHooks *accel_hooks(const Accel *a) { return a->type->hooks; }
 const void *accel_host_cpu(Accel *a) { return a->type->host_cpu ? a->type->host_cpu(a) : NULL; }
 void accel_stats(Accel *a, GString *out) { a->type->stats(a, out); }
 CpuState *vcpu_cpu(Vcpu *v) { return v->cpu; }
+CpuPort *vcpu_port(Vcpu *v) { return v->port; }
+int vcpu_tid(const Vcpu *v) { return v->tid; }
 const Target *vcpu_target(Vcpu *v) { return v->target; }
 
 /* --- kicks.  A request is a bit in the futex word; whoever sets the first bit wakes the thread or signals it.  The
@@ -160,6 +162,7 @@ static void *vcpu_thread(void *self)
     stack_t ss = { .ss_sp = v->sigstack, .ss_size = SIGSTKSZ };
     sigaltstack(&ss, NULL);
     this_vcpu = v;
+    v->tid = syscall(SYS_gettid);
     port_current = v->port;
     sigset_t set;
     sigemptyset(&set);
@@ -240,7 +243,7 @@ void accel_add_chip(Accel *a, Chip *c)
         a->type->add_chip(a, c);
 }
 
-void accel_resume(Accel *a)
+static void resume(Accel *a, bool all)
 {
     if (a->running)
         return;
@@ -250,8 +253,9 @@ void accel_resume(Accel *a)
         a->type->resume(a);
     for (unsigned i = 0; i < a->vcpus->len; i++) {
         Vcpu *v = a->vcpus->pdata[i];
-        v->debug.stop.why = DEBUG_NONE;
-        if (v->debug.hold)
+        if (all)
+            v->debug.stop.why = DEBUG_NONE;
+        if (v->debug.hold || v->debug.stop.why != DEBUG_NONE)
             continue;
         pthread_mutex_lock(&v->lock);
         v->want_run = true;
@@ -261,6 +265,21 @@ void accel_resume(Accel *a)
         if (!v->started)
             vcpu_start(v);
     }
+}
+
+void accel_resume(Accel *a) { resume(a, true); }
+
+bool accel_freeze(Accel *a)
+{
+    bool ran = a->running;
+    accel_pause(a);
+    return ran;
+}
+
+void accel_thaw(Accel *a, bool ran)
+{
+    if (ran)
+        resume(a, false);
 }
 
 static void ask_stop(Vcpu *v, bool quit)

@@ -79,6 +79,9 @@ Vcpu  *accel_add_vcpu(Accel *a, const Target *t, CpuState *cpu, CpuPort *port, G
 void   accel_add_chip(Accel *a, Chip *c);
 void   accel_resume(Accel *a);          /* vCPUs run (their threads are made at the first call) */
 void   accel_pause(Accel *a);           /* returns when every vCPU stands outside guest code */
+/* A look at the CPUs in between: pauses if they run; accel_thaw() lets those run on that have not stopped themselves. */
+bool   accel_freeze(Accel *a);          /* whether they ran */
+void   accel_thaw(Accel *a, bool ran);
 /* Between pause and resume, after the CPU models have been reset: forgets what was cached of their state. */
 void   accel_reset(Accel *a);
 
@@ -87,7 +90,9 @@ void   accel_stats(Accel *a, GString *out);
 
 /* Any thread.  The vCPU leaves guest code soon, or wakes up, and looks at its port. */
 void   vcpu_kick(Vcpu *v);
+int vcpu_tid(const Vcpu *v);            /* thread id on the host; 0: it has none yet */
 CpuState *vcpu_cpu(Vcpu *v);
+CpuPort *vcpu_port(Vcpu *v);            /* may be NULL */
 const Target *vcpu_target(Vcpu *v);
 
 /* --- for accelerators */
@@ -134,6 +139,7 @@ struct Vcpu {
     CpuPort         *port;
     unsigned         index;
     pthread_t        thread;
+    _Atomic int      tid;               /* the kernel's number of it; 0 before it runs */
     bool             started;
     void            *sigstack;
     /* Futex word.  Kickers set bits, the vCPU thread takes them. */
@@ -145,6 +151,7 @@ struct Vcpu {
     struct {                            /* accel/debug.h */
         bool      step;                 /* run one instruction, then vcpu_debug_stop(v, DEBUG_STEPPED, ...) */
         bool      hold;
+        bool      told;                 /* somebody has been told of the stop */
         DebugStop stop;
     } debug;
 };

@@ -131,6 +131,8 @@ unsigned vcpu_index(const Vcpu *v) { return v->index; }
 void vcpu_debug_step(Vcpu *v, bool on) { v->debug.step = on; }
 void vcpu_debug_hold(Vcpu *v, bool on) { v->debug.hold = on; }
 bool vcpu_debug_held(const Vcpu *v) { return v->debug.hold; }
+void vcpu_debug_tell(Vcpu *v) { v->debug.told = true; }
+bool vcpu_debug_told(const Vcpu *v) { return v->debug.told; }
 DebugStop vcpu_debug_stopped(Vcpu *v) { return v->debug.stop; }
 
 void vcpu_debug_stop(Vcpu *v, DebugWhy why, const DebugPoint *p, uint64_t va)
@@ -141,6 +143,7 @@ void vcpu_debug_stop(Vcpu *v, DebugWhy why, const DebugPoint *p, uint64_t va)
         if (p)
             v->debug.stop.point = *p;
         v->debug.stop.why = why;
+        v->debug.told = false;
     }
     pthread_mutex_lock(&v->lock);
     v->want_run = false;

@@ -26,8 +26,11 @@ void vcpu_debug_step(Vcpu *v, bool on);
 void vcpu_debug_hold(Vcpu *v, bool on);
 bool vcpu_debug_held(const Vcpu *v);
 
-/* Why it stopped itself since the last resume; DEBUG_NONE: it has not. */
+/* Why it stopped itself since the last resume; DEBUG_NONE: it has not.  vcpu_debug_tell(): the user has been told, so that
+ * a breakpoint at which it still stands does not stop it again; what nobody was told of stops it once more. */
 DebugStop vcpu_debug_stopped(Vcpu *v);
+void vcpu_debug_tell(Vcpu *v);
+bool vcpu_debug_told(const Vcpu *v);
 
 unsigned accel_n_vcpus(const Accel *a);
 Vcpu *accel_vcpu(const Accel *a, unsigned index);       /* NULL beyond the last */

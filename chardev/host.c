@@ -161,6 +161,8 @@ static Stream *open_options(Loop *loop, Options *o, bool mux, GError **err)
         stream_free(s);
         return NULL;
     }
+    if (!s->name)
+        s->name = s->path ? g_strdup_printf("%s:%s", name, s->path) : g_strdup(name);
     stream_attach(s);
     return s;
 }

@@ -134,6 +134,7 @@ bool socket_open(Stream *s, Options *o, GError **err)
         return false;
     signal(SIGPIPE, SIG_IGN);
     s->socket = true;
+    s->name = g_strdup_printf("%s%s", name, server ? ",server=on" : "");
     if (!server) {
         connected(s, fd);
         return true;

@@ -28,6 +28,7 @@ void    stream_free(Stream *s);         /* flushes; restores the terminal */
 const char *stream_id(const Stream *s);
 void    stream_set_id(Stream *s, const char *id);
 void    stream_help(GString *out);      /* names of the back ends */
+const char *stream_name(const Stream *s);       /* "stdio", "unix:PATH": what it was opened as */
 const char *stream_path(const Stream *s);   /* of a pty: the terminal to connect to; else NULL */
 /* The Ctrl-A escapes on or off; "mon:" and mux=on turn them on. */
 void    stream_set_mux(Stream *s, bool on);

@@ -19,7 +19,7 @@ typedef struct Mux {
 
 struct Stream {
     Loop           *loop;
-    char           *id, *path;
+    char           *id, *path, *name;
     const StreamControl *control;
     void           *control_self;
     Clock          *clock;

@@ -161,6 +161,29 @@ void space_show(Space *s, GString *out)
     }
 }
 
+static void show_region(const Region *r, uint64_t at, unsigned digits, unsigned depth, GString *out)
+{
+    static const char *const kinds[] = { "container", "ram", "rom", "i/o", "alias" };
+    g_string_append_printf(out, "%*s%0*" PRIx64 "-%0*" PRIx64 " (prio %d, %s): ", (int)(2 * depth), "", (int)digits, at,
+                           (int)digits, at + region_last(r), r->priority, kinds[r->kind]);
+    if (r->kind == REGION_ALIAS)
+        g_string_append_printf(out, "%s @%s %0*" PRIx64 "-%0*" PRIx64, r->name, r->target->name, (int)digits, r->target_at,
+                               (int)digits, r->target_at + region_last(r));
+    else
+        g_string_append(out, r->name);
+    g_string_append(out, r->disabled ? " [disabled]\n" : "\n");
+    for (unsigned i = 0; r->children && i < r->children->len; i++) {
+        const Region *child = r->children->pdata[i];
+        show_region(child, at + child->at, digits, depth + 1, out);
+    }
+}
+
+void space_show_tree(Space *s, GString *out)
+{
+    g_string_append_printf(out, "address-space: %s\n", s->name);
+    show_region(space_root(s), 0, s->bits <= 16 ? 4 : 16, 1, out);
+}
+
 /* --- I/O --- */
 
 static unsigned ops_min(const RegionOps *o) { return o->min ? o->min : 1; }

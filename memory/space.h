@@ -54,7 +54,8 @@ typedef struct MemoryListener {
 } MemoryListener;
 void space_add_listener(Space *s, const MemoryListener *l, void *self);
 void space_remove_listener(Space *s, const MemoryListener *l, void *self);
-/* The view as text: "info mtree". */
+/* The view as text: "info mtree -f"; and the tree of regions that it was made from: "info mtree". */
 void space_show(Space *s, GString *out);
+void space_show_tree(Space *s, GString *out);
 
 #endif

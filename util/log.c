@@ -34,6 +34,11 @@ bool log_set_categories(const char *list, GError **err)
     uint32_t mask = 0;
     char **names = g_strsplit(list, ",", -1);
     bool ok = true;
+    if (!strcmp(list, "none")) {
+        g_strfreev(names);
+        __atomic_store_n(&log_mask, 0, __ATOMIC_RELAXED);
+        return true;
+    }
     for (char **n = names; *n && ok; n++) {
         uint32_t bit = 0;
         if (!strcmp(*n, "all"))
@@ -49,6 +54,14 @@ bool log_set_categories(const char *list, GError **err)
     if (ok)
         __atomic_or_fetch(&log_mask, mask, __ATOMIC_RELAXED);
     return ok;
+}
+
+const char *log_category(unsigned i, const char **help)
+{
+    if (i >= G_N_ELEMENTS(categories))
+        return NULL;
+    *help = categories[i].help;
+    return categories[i].name;
 }
 
 void log_help(FILE *to)

@@ -221,8 +221,9 @@ bool debug_hook_precise(CpuState *cpu)
 void debug_resumed(TcgVcpu *v)
 {
     v->pass_va = pc_va(v);
-    v->pass = v->tcg->any_checks && v->told_va == v->pass_va;
+    v->pass = v->tcg->any_checks && v->told_va == v->pass_va && v->v.debug.told;
     v->told_va = ~v->pass_va;
+    v->v.debug.told = false;
 }
 
 void debug_again(TcgVcpu *v)

@@ -7,7 +7,7 @@
 #include "hw/core/core_int.h"
 #include "util/endian.h"
 
-enum { REQ_RESET = 1, REQ_SHUTDOWN = 2, REQ_EXIT = 4, REQ_PAUSE = 8, REQ_RESUME = 16 };
+enum { REQ_RESET = 1, REQ_SHUTDOWN = 2, REQ_EXIT = 4, REQ_PAUSE = 8, REQ_RESUME = 16, REQ_DEBUG = 32 };
 
 Machine *machine_new(const char *name, Clock *clock)
 {
@@ -30,6 +30,7 @@ Machine *machine_new(const char *name, Clock *clock)
     m->streams = g_ptr_array_new();
     m->types = g_ptr_array_new();
     m->cpus = g_ptr_array_new();
+    m->listeners = g_array_new(FALSE, FALSE, sizeof(MachineListener));
     return m;
 }
 
@@ -49,6 +50,7 @@ void machine_free(Machine *m)
     g_ptr_array_free(m->streams, TRUE);
     g_ptr_array_free(m->types, TRUE);
     g_ptr_array_free(m->cpus, TRUE);
+    g_array_free(m->listeners, TRUE);
     ram_map_free(m->ram);
     loop_free(m->loop);
     clock_free(m->clock);
@@ -94,6 +96,7 @@ void machine_request_reset(Machine *m, RunCause cause) { request(m, REQ_RESET, c
 void machine_request_shutdown(Machine *m, RunCause cause) { request(m, REQ_SHUTDOWN, cause); }
 void machine_request_pause(Machine *m) { request(m, REQ_PAUSE, CAUSE_NONE); }
 void machine_request_resume(Machine *m) { request(m, REQ_RESUME, CAUSE_NONE); }
+void machine_request_debug_pause(Machine *m) { request(m, REQ_DEBUG, CAUSE_NONE); }
 
 void machine_request_exit(Machine *m, int code)
 {
@@ -101,25 +104,69 @@ void machine_request_exit(Machine *m, int code)
     request(m, REQ_EXIT, CAUSE_GUEST_SHUTDOWN);
 }
 
-void machine_start(Machine *m)
+/* --- listeners */
+
+void machine_add_listener(Machine *m, void (*changed)(void *self), void *self)
 {
-    if (m->state == RUN_RUNNING)
-        return;
-    m->state = RUN_RUNNING;
+    MachineListener l = { changed, self };
+    g_array_append_val(m->listeners, l);
+}
+
+void machine_remove_listener(Machine *m, void *self)
+{
+    for (guint i = m->listeners->len; i-- > 0;)
+        if (g_array_index(m->listeners, MachineListener, i).self == self)
+            g_array_remove_index(m->listeners, i);
+}
+
+static void tell_listeners(Machine *m)
+{
+    for (guint i = 0; i < m->listeners->len; i++) {
+        MachineListener l = g_array_index(m->listeners, MachineListener, i);
+        l.changed(l.self);
+    }
+}
+
+const char *machine_state_name(const Machine *m)
+{
+    static const char *const paused[] = { "paused (prelaunch)", "paused", "paused (debug)", "paused (shutdown)" };
+    return m->state == RUN_RUNNING ? "running" : m->state == RUN_PAUSED ? paused[m->pause_why] : "shutdown";
+}
+
+static void go(Machine *m)
+{
     clock_start(m->clock);
     if (m->hooks && m->hooks->resume)
         m->hooks->resume(m->hooks_self);
 }
 
-void machine_pause(Machine *m)
+static void stand(Machine *m)
 {
-    if (m->state != RUN_RUNNING)
-        return;
     if (m->hooks && m->hooks->pause)
         m->hooks->pause(m->hooks_self);
     clock_stop(m->clock);
-    m->state = RUN_PAUSED;
 }
+
+void machine_start(Machine *m)
+{
+    if (m->state == RUN_RUNNING)
+        return;
+    m->state = RUN_RUNNING;
+    go(m);
+    tell_listeners(m);
+}
+
+static void pause_for(Machine *m, PauseWhy why)
+{
+    if (m->state != RUN_RUNNING)
+        return;
+    stand(m);
+    m->state = RUN_PAUSED;
+    m->pause_why = why;
+    tell_listeners(m);
+}
+
+void machine_pause(Machine *m) { pause_for(m, PAUSE_USER); }
 
 void machine_reset_devices(Machine *m)
 {
@@ -141,8 +188,10 @@ void machine_reset(Machine *m)
 
 static void end(Machine *m)
 {
-    machine_pause(m);
+    if (m->state == RUN_RUNNING)
+        stand(m);
     m->state = RUN_SHUTDOWN;
+    tell_listeners(m);
 }
 
 bool machine_poll(Machine *m)
@@ -151,20 +200,25 @@ bool machine_poll(Machine *m)
     if (req & REQ_RESET && m->no_reboot)
         req |= REQ_SHUTDOWN;
     bool host = m->request_cause == CAUSE_HOST_QUIT || m->request_cause == CAUSE_HOST_SIGNAL;
-    if (req & REQ_SHUTDOWN && m->no_shutdown && !host)
-        req = (req & REQ_EXIT) | REQ_PAUSE;
+    if (req & REQ_SHUTDOWN && m->no_shutdown && !host) {
+        pause_for(m, PAUSE_SHUTDOWN);
+        req &= REQ_EXIT;
+    }
     if (req & (REQ_SHUTDOWN | REQ_EXIT)) {
         end(m);
         return false;
     }
     if (req & REQ_RESET) {
         bool running = m->state == RUN_RUNNING;
-        machine_pause(m);
+        if (running)
+            stand(m);
         machine_reset(m);
         if (running)
-            machine_start(m);
+            go(m);
     }
-    if (req & REQ_PAUSE)
+    if (req & REQ_DEBUG)
+        pause_for(m, PAUSE_DEBUG);
+    else if (req & REQ_PAUSE)
         machine_pause(m);
     else if (req & REQ_RESUME)
         machine_start(m);

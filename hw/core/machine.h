@@ -14,6 +14,12 @@ typedef enum RunCause {
     CAUSE_GUEST_SHUTDOWN, CAUSE_GUEST_RESET, CAUSE_GUEST_PANIC,     /* panic: a triple fault and the like */
 } RunCause;
 
+/* Why it is paused. */
+typedef enum PauseWhy { PAUSE_PRELAUNCH, PAUSE_USER, PAUSE_DEBUG, PAUSE_SHUTDOWN } PauseWhy;
+
+/* Told after each change of the run state, on the loop's thread. */
+typedef struct MachineListener { void (*changed)(void *self); void *self; } MachineListener;
+
 /* Set by the accelerator's glue.  On the loop's thread, no lock held. */
 typedef struct MachineHooks {
     void (*pause)(void *self);          /* returns when every vCPU stands outside guest code */
@@ -41,6 +47,8 @@ struct Machine {
     bool        no_reboot, no_shutdown; /* the options: reset quits; shutdown pauses instead of quitting */
 
     RunState    state;                  /* loop's thread writes */
+    PauseWhy    pause_why;
+    GArray     *listeners;              /* MachineListener */
     unsigned    requests;               /* bits, any thread */
     int         request_cause, exit_code;
 };
@@ -63,12 +71,16 @@ void machine_request_shutdown(Machine *m, RunCause cause);
 void machine_request_exit(Machine *m, int code);  /* shutdown that ends the process with this code, always */
 void machine_request_pause(Machine *m);
 void machine_request_resume(Machine *m);
+void machine_request_debug_pause(Machine *m);   /* a vCPU has stopped itself for a debugger */
 
 /* The rest: on the loop's thread. */
 void machine_reset(Machine *m);         /* every device, in order, then the vCPUs; the machine is paused */
 void machine_reset_devices(Machine *m);
 void machine_start(Machine *m);         /* clock and vCPUs run */
 void machine_pause(Machine *m);
+const char *machine_state_name(const Machine *m);      /* "running", "paused", "paused (debug)" ... */
+void machine_add_listener(Machine *m, void (*changed)(void *self), void *self);
+void machine_remove_listener(Machine *m, void *self);
 /* Acts upon requests.  False: the machine has ended, m->exit_code and m->request_cause say how. */
 bool machine_poll(Machine *m);
 /* Loop until the machine ends; returns the exit code. */

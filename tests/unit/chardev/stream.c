@@ -340,7 +340,7 @@ static void files_and_nothing(void)
     g_assert_cmpstr(stream_id(s), ==, "n");
     stream_free(s);
     static const struct { const char *spec, *message; } bad[] = {
-        { "tape", "'tape' is not a character device (stdio, pty, file:PATH, null)" },
+        { "tape", "'tape' is not a character device (stdio, pty, file:PATH, unix:PATH, tcp:HOST:PORT, null)" },
         { "file:", "file: needs a path" },
         { "file:/nonexistent/x", "/nonexistent/x: No such file or directory" },
         { "null,pth=3", "-serial: unknown parameter 'pth'" },

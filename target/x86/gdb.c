@@ -49,7 +49,7 @@ static const DebugReg core32[] = {
 static const DebugReg sse64[] = { SIXTEEN(XMM), MXCSR };
 static const DebugReg sse32[] = { EIGHT(XMM), MXCSR };
 static const DebugReg segments[] = {
-    { "fs_base", "long", NULL, 64, R_BASE + FS }, { "gs_base", "long", NULL, 64, R_BASE + GS },
+    { "fs_base", "int64", NULL, 64, R_BASE + FS }, { "gs_base", "int64", NULL, 64, R_BASE + GS },
 };
 static const DebugReg system64[] = { SYS64("k_gs_base", R_ONE + ONE_KERNEL_GS), SYSTEM };
 static const DebugReg system32[] = { SYSTEM };

@@ -213,6 +213,17 @@ static inline int64_t ir_insn_snap(const Ir *ir, const IrInsn *in)
     }
 }
 
+/* Guest instructions that the head has counted and that do not run when this exit is taken: given back to countdown.
+ * The head's own exit says by its argument what was subtracted.  Compiled code does so for RAISE, for others if asked. */
+static inline uint32_t ir_not_run(const Ir *ir, const IrExit *x)
+{
+    const IrInsn *head = &ir->insns[ir->blocks[0].first];
+    uint32_t done = ir->snaps[x->snap].insn_index;
+    if (head->op != IR_HEAD || (x->kind == EXIT_RUN && x->aux == EXITR_KICK))
+        return 0;
+    return done < head->flags ? head->flags - done : 0;
+}
+
 Ir  *ir_new(const SlotTable *slots);            /* reused for many regions: ir_reset() keeps the arrays */
 void ir_reset(Ir *ir);
 void ir_free(Ir *ir);

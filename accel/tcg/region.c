@@ -25,7 +25,8 @@ enum { MAX_INSNS = 128, MIN_SEGMENT = 256 << 10, CODE_ALIGN = 16, FETCH_BYTES = 
 #if HOST_X86_64
 static void open_backend(Tcg *t)
 {
-    BackendOptions o = { .check = t->check, .random_registers = t->stress_regalloc, .seed = t->seed };
+    BackendOptions o = { .check = t->check, .random_registers = t->stress_regalloc, .seed = t->seed,
+                         .exact_count = t->stats || t->check, .counter = t->stats ? helper_counter : NULL, .counter_self = t };
     t->backend = backend_new(t->check ? &softmmu_check_ops : &softmmu_ops, &o, t->mem, &t->thunks);
 }
 static void close_backend(Tcg *t) { backend_free(t->backend); }

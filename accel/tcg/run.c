@@ -5,6 +5,7 @@
  * loop refills it with REFILL; a kick subtracts KICK more, so that the count can be told from what is left even then. */
 #include "accel/tcg/tcg_int.h"
 
+#include "config.h"
 #include "target/debug.h"
 #include "util/log.h"
 #include "util/qsr.h"
@@ -37,6 +38,16 @@ static void leave_after(TcgVcpu *v, const Block *b)
 {
     tcg_settle(v);
     v->budget = v->cpu->countdown = b->n_insns;
+}
+
+/* What C code runs under: the thread's own MXCSR, with all exceptions masked. */
+static uint32_t host_fp_control(void)
+{
+#if HOST_X86_64
+    return __builtin_ia32_stmxcsr();
+#else
+    return 0;
+#endif
 }
 
 static void log_entry(TcgVcpu *v, const Block *b)
@@ -186,6 +197,7 @@ void tcg_vcpu_run(Vcpu *vc)
 {
     TcgVcpu *v = (TcgVcpu *)vc;
     debug_resumed(v);
+    v->cpu->fp_host = host_fp_control();
     for (;;) {
         uint32_t req = atomic_exchange(&vc->requests, 0);
         if (req & VCPU_WORK)

@@ -51,9 +51,56 @@ static const char *const reasons[] = {
 
 static double per(uint64_t a, uint64_t b) { return b ? (double)a / b : 0; }
 
+/* --- helpers */
+
+/* Lock held, as it is while code is made. */
+uint64_t *helper_counter(void *tcg, const IrHelper *h)
+{
+    Tcg *t = tcg;
+    uint64_t *n = g_hash_table_lookup(t->counters, h);
+    if (!n) {
+        n = g_new0(uint64_t, 1);
+        g_hash_table_insert(t->counters, (void *)h, n);
+    }
+    return n;
+}
+
+static int by_calls(gconstpointer a, gconstpointer b, gpointer counters)
+{
+    const uint64_t *x = g_hash_table_lookup(counters, a), *y = g_hash_table_lookup(counters, b);
+    return *x < *y ? 1 : *x > *y ? -1 : 0;
+}
+
+/* An instruction that calls two helpers counts twice: the share is an upper bound. */
+static void helper_stats(Tcg *t, GString *out)
+{
+    uint64_t insns = 0, calls = 0;
+    for (unsigned i = 0; i < t->a.vcpus->len; i++) {
+        const TcgVcpu *v = t->a.vcpus->pdata[i];
+        insns += v->cpu->insns;
+    }
+    if (!t->stats || t->use_interp) {
+        g_string_append(out, "helper calls: not counted (-accel tcg,stats=on)\n");
+        return;
+    }
+    GList *all = g_list_sort_with_data(g_hash_table_get_keys(t->counters), by_calls, t->counters);
+    for (const GList *l = all; l; l = l->next)
+        calls += *(const uint64_t *)g_hash_table_lookup(t->counters, l->data);
+    g_string_append_printf(out, "helper calls: %" G_GUINT64_FORMAT ", %.3f %% of guest instructions\n", calls,
+                           100 * per(calls, insns));
+    for (const GList *l = all; l; l = l->next) {
+        const IrHelper *h = l->data;
+        uint64_t n = *(const uint64_t *)g_hash_table_lookup(t->counters, h);
+        if (n)
+            g_string_append_printf(out, "  %-34s %14" G_GUINT64_FORMAT " %8.3f %%\n", h->name, n, 100 * per(n, insns));
+    }
+    g_list_free(all);
+}
+
 static void vcpu_stats(TcgVcpu *v, GString *out)
 {
-    g_string_append_printf(out, "CPU %u: %" G_GUINT64_FORMAT " guest instructions\n", v->v.index, v->cpu->insns);
+    g_string_append_printf(out, "CPU %u: %" G_GUINT64_FORMAT " guest instructions%s\n", v->v.index, v->cpu->insns,
+                           v->tcg->stats || v->tcg->use_interp ? "" : " (blocks left early count in full)");
     for (unsigned i = 0; i < G_N_ELEMENTS(rows); i++)
         g_string_append_printf(out, "  %-34s %14" G_GUINT64_FORMAT "\n", rows[i].name,
                                G_STRUCT_MEMBER(uint64_t, &v->st, rows[i].at));
@@ -99,6 +146,7 @@ void tcg_stats(Accel *a, GString *out)
                            t->st.dma_hits, t->st.page_drops);
     g_string_append_printf(out, "evicted: %" G_GUINT64_FORMAT " segments with %" G_GUINT64_FORMAT " blocks\n",
                            t->st.evictions, t->st.evicted);
+    helper_stats(t, out);
     for (unsigned i = 0; i < a->vcpus->len; i++)
         vcpu_stats(a->vcpus->pdata[i], out);
 }

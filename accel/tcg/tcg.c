@@ -48,7 +48,8 @@ static bool take_options(Tcg *t, Options *o, GError **err)
     options_get(o, "accel");
     if (!take_choice(o, "thread", "single", "multi", &multi, err) ||
         !take_choice(o, "backend", "native", "interp", &t->use_interp, err) ||
-        !options_bool(o, "check", &t->check, err) || !options_bool(o, "one-insn-per-tb", &t->one_insn, err) ||
+        !options_bool(o, "check", &t->check, err) || !options_bool(o, "stats", &t->stats, err) ||
+        !options_bool(o, "one-insn-per-tb", &t->one_insn, err) ||
         !options_u64(o, "tb-size", 1, 1900, &mib, err) || !options_u64(o, "seed", 0, UINT32_MAX, &t->seed, err) ||
         !take_stress(t, options_get(o, "stress"), err) || !options_done(o, err))
         return false;
@@ -97,6 +98,7 @@ static void tcg_close(Accel *a)
         ram->written_self = ram->protect_self = NULL;
     }
     code_cache_free(t);
+    g_hash_table_destroy(t->counters);
     if (t->perfmap)
         fclose(t->perfmap);
     pthread_mutex_destroy(&t->lock);
@@ -111,6 +113,7 @@ static Accel *tcg_open(const char *spec, const AccelMachine *m, GError **err)
     Tcg *t = g_new0(Tcg, 1);
     t->mem_fd = -1;
     t->seed = 1;
+    t->counters = g_hash_table_new_full(NULL, NULL, NULL, g_free);
     t->a.m = *m;
     pthread_mutex_init(&t->lock, NULL);
     bool ok = take_options(t, o, err);
@@ -153,7 +156,7 @@ static Vcpu *tcg_vcpu_new(Accel *a, const Target *target, CpuState *cpu, GError 
     v->io = t->a.m.io;
     v->ram = ram;
     v->code_flags = ram->code_flags;
-    v->log_stats = log_on(LOG_STATS);
+    v->log_stats = log_on(LOG_STATS) || t->stats;
     pthread_mutex_init(&v->work_lock, NULL);
     v->written = g_array_new(FALSE, FALSE, sizeof(Written));
     v->protect = g_array_new(FALSE, FALSE, sizeof(uint64_t));
@@ -197,7 +200,7 @@ static void tcg_vcpu_reset(Vcpu *vc)
 
 const AccelType accel_tcg = {
     .name = "tcg",
-    .help = "translates guest code: thread=single|multi tb-size=MiB one-insn-per-tb=on|off; for testing "
+    .help = "translates guest code: thread=single|multi tb-size=MiB one-insn-per-tb=on|off stats=on|off; for testing "
             "backend=native|interp check=on|off stress=interrupt+regalloc seed=N",
     .open = tcg_open,
     .close = tcg_close,

@@ -60,6 +60,7 @@ enum { FRONT_BITS = 15, HASH_BITS = 17, PAGE_HASH_BITS = 12 };
 struct Tcg {
     Accel          a;                           /* first */
     /* options */
+    bool           stats;                       /* helper calls are counted, translation is timed */
     bool           check, use_interp, stress_interrupt, stress_regalloc, one_insn;
     uint64_t       tb_size;                     /* bytes */
     uint64_t       seed;
@@ -81,6 +82,7 @@ struct Tcg {
      * were begun in. */
     uint64_t       checks[PAGE_SIZE / 64];
     bool           any_checks;
+    GHashTable    *counters;                    /* stats: IrHelper -> uint64_t */
 
     struct {
         uint64_t blocks, one_insn_blocks, guest_insns, guest_bytes, host_bytes, data_bytes, translate_ns, compile_ns,
@@ -368,6 +370,7 @@ uint64_t check_helper(CpuState *cpu, uint64_t a1, uint64_t a2, uint64_t a3, uint
 
 /* stats.c */
 void tcg_stats(Accel *a, GString *out);
+uint64_t *helper_counter(void *tcg, const IrHelper *h);
 /* disas.c */
 void disas_guest(TcgVcpu *v, const Ir *ir, uint64_t pc, const uint8_t *code, unsigned len);
 void disas_host(Tcg *t, const Block *b);

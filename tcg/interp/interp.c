@@ -103,6 +103,7 @@ static Step leave(Run *r, uint32_t exit)
     const IrExit *e = &r->ir->exits[exit];
 
     write_back(r, e->snap);
+    r->cpu->countdown += ir_not_run(r->ir, e);
     switch ((IrExitKind)e->kind) {
     case EXIT_DIRECT:
         add_pc(r, (uint32_t)e->target_off);

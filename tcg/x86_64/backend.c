@@ -354,10 +354,11 @@ CpuExit backend_enter(Backend *be, CpuState *cpu, const void *code)
             aim(be, link, link->owner->code + link->stub_at + CALL_AND_DISPLACEMENT);
             x.arg = (uintptr_t)link;
         } else {
-            uint32_t head[2];
-            memcpy(head, p, 8);
+            uint32_t head[3];           /* see raise_exception() */
+            memcpy(head, p, sizeof head);
             x.arg = head[0] | (uint64_t)head[1] << 32;
-            snap_restore(p + 8, be->slots, cpu);
+            cpu->countdown += (int32_t)head[2];
+            snap_restore(p + sizeof head, be->slots, cpu);
         }
     }
     return x;

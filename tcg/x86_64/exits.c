@@ -267,8 +267,8 @@ static void direct(Gen *g, const IrExit *x)
 
 static void raise_exception(Gen *g, const IrExit *x)
 {
-    uint32_t head[2] = { x->aux, x->aux2 }, at = g->n_recs;
-    for (unsigned k = 0; k < 8; k++)
+    uint32_t head[3] = { x->aux, x->aux2, ir_not_run(g->ir, x) }, at = g->n_recs;
+    for (unsigned k = 0; k < sizeof head; k++)
         GEN_PUSH(g, recs) = head[k / 4] >> 8 * (k % 4) & 0xff;
     snap_record(g, x->snap);
     x64_to_thunk(g, 0xe8, g->be->thunk.raise);
@@ -279,6 +279,9 @@ static void raise_exception(Gen *g, const IrExit *x)
 static void leave(Gen *g, const IrExit *x, uint32_t counted)
 {
     int32_t pc_at = slot_disp(g, g->ir->slots->pc);
+    uint32_t not_run = x->kind == EXIT_RAISE ? 0 : ir_not_run(g->ir, x);
+    if (not_run && g->be->options.exact_count)
+        add_to(g, cpu_disp(offsetof(CpuState, countdown)), false, (int32_t)not_run);
     switch (x->kind) {
     case EXIT_DIRECT:
         direct(g, x);
@@ -501,6 +504,11 @@ void x64_call(Gen *g, uint32_t i)
     if (g->wide)
         x64_zero_upper(g);
     x64_rm(g, 0x8d | O_W, RDI, RBP, -CPU_BIAS);
+    if (g->be->options.counter) {
+        x64_mov_i(g, RAX, (uint64_t)(uintptr_t)g->be->options.counter(g->be->options.counter_self, h));
+        x64_1(g, 0xf0);
+        x64_rm(g, 0xff | O_W, 0, RAX, 0);                               /* lock inc */
+    }
     if (check) {
         x64_mov_i(g, RAX, (uint64_t)(uintptr_t)h);
         x64_cpu(g, 0x89 | O_W, RAX, HELPER_SCRATCH);

@@ -262,6 +262,9 @@ static void simple_region(Ir *ir, unsigned slot, int32_t target)
     ir_pass_dead(ir);
 }
 
+static void h_nothing(CpuState *cpu) { }
+static const IrHelper nothing = { "nothing", h_nothing, T_NONE, 0, 0 };
+
 static void links(void)
 {
     Rig rig = { 0 }, *r = &rig;
@@ -318,6 +321,82 @@ static void links(void)
     cpu->hot[PC_OFFSET / 8] = 0x1000;
     e = backend_enter(r->be, cpu, one.code);
     g_assert_cmpuint(e.reason, ==, EXITR_LINK);
+    rig_close(r);
+}
+
+/* What the head has counted and an exit in the middle leaves out is given back, by compiled code and the interpreter alike. */
+static void counting(void)
+{
+    static const char *const text =
+        "region 8\n"
+        "block 0\n"
+        "    head 9, run 3 @+0 #0\n"
+        "    %2 = i64 slot_get r0\n"
+        "    %3 = p cmp.eq %2, 1i64\n"
+        "    %4 = p cmp.eq %2, 2i64\n"
+        "    %5 = p cmp.eq %2, 3i64\n"
+        "    exit_if %3, direct +16 @+4 #2\n"
+        "    exit_if %4, raise 6 0x0 @+4 #3\n"
+        "    exit_if %5, run 6 @+6 #5\n"
+        "    exit direct +32 @+8 #9\n";
+    static const struct { uint64_t r0; unsigned reason; int ran; } rows[] = {
+        { 1, EXITR_LINK, 2 }, { 2, EXITR_RAISE, 3 }, { 3, EXITR_HALT, 5 }, { 4, EXITR_LINK, 9 },
+    };
+    Rig rig = { 0 }, *r = &rig;
+    rig_open(r, &(BackendOptions){ 0 });
+    rig_fill_tlb(r, false);
+    Interp *interp = interp_new(&(SlowOps){ 0 });
+    CpuState *cpu = &r->b->s;
+    for (unsigned i = 0; i < G_N_ELEMENTS(rows); i++)
+        for (unsigned compiled = 0; compiled < 2; compiled++) {
+            CodeBlock cb;
+            g_autoptr(GError) err = NULL;
+            ir_reset(r->opt);
+            ir_parse(r->opt, text, NULL, 0, &err);
+            g_assert_no_error(err);
+            ir_pass_dead(r->opt);
+            g_assert_true(backend_compile(r->be, r->opt, r->used, 16384, &cb));
+            cpu->ctx = r->ctx;
+            cpu->countdown = 100;
+            cpu->hot[0] = rows[i].r0;
+            cpu->hot[PC_OFFSET / 8] = 0x1000;
+            cpu->fp_control = cpu->fp_host = 0x1f80;
+            CpuExit e = compiled ? backend_enter(r->be, cpu, cb.code) : interp_run(interp, cpu, r->opt);
+            g_assert_cmpuint(e.reason, ==, rows[i].reason);
+            g_assert_cmpint(cpu->countdown, ==, 100 - rows[i].ran);
+        }
+    interp_free(interp);
+    rig_close(r);
+}
+
+static uint64_t *count_here(void *self, const IrHelper *h) { return self; }
+
+/* Calls are counted where that is asked for. */
+static void counted_calls(void)
+{
+    uint64_t calls = 0;
+    Rig rig = { 0 }, *r = &rig;
+    rig_open(r, &(BackendOptions){ .counter = count_here, .counter_self = &calls });
+    rig_fill_tlb(r, false);
+    CpuState *cpu = &r->b->s;
+    CodeBlock cb;
+    ir_block(r->opt);
+    for (unsigned i = 0; i < 3; i++) {
+        ir_insn_start(r->opt, i);
+        ir_call(r->opt, &nothing);
+        ir_insn_end(r->opt);
+    }
+    ir_exit_run(r->opt, EXITR_HALT, 3);
+    ir_finish(r->opt, 3);
+    ir_pass_dead(r->opt);
+    g_assert_true(backend_compile(r->be, r->opt, r->used, 16384, &cb));
+    cpu->ctx = r->ctx;
+    cpu->countdown = 100;
+    cpu->fp_control = cpu->fp_host = 0x1f80;
+    backend_enter(r->be, cpu, cb.code);
+    g_assert_cmpuint(calls, ==, 3);
+    backend_enter(r->be, cpu, cb.code);
+    g_assert_cmpuint(calls, ==, 6);
     rig_close(r);
 }
 
@@ -422,6 +501,8 @@ int main(int argc, char **argv)
     g_test_add_func("/tcg/x64/conversions", conversions);
     g_test_add_func("/tcg/x64/last-rows", last_rows);
     g_test_add_func("/tcg/x64/links", links);
+    g_test_add_func("/tcg/x64/counting", counting);
+    g_test_add_func("/tcg/x64/counted-calls", counted_calls);
     g_test_add_func("/tcg/x64/encodings", encodings);
     return g_test_run();
 }

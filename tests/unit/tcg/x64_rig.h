@@ -51,7 +51,9 @@ static inline void rig_open(Rig *r, const BackendOptions *o)
     r->mem.rw = mmap(NULL, r->mem.size, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     g_assert(r->mem.rw != MAP_FAILED);
     r->mem.rx = r->mem.rw;
-    r->be = backend_new(&rig_slow_ops, o, r->mem, &r->used);
+    BackendOptions exact = *o;
+    exact.exact_count = true;           /* as the interpreter counts, which it is compared with */
+    r->be = backend_new(&rig_slow_ops, &exact, r->mem, &r->used);
     r->ctx = aligned_alloc(4096, (sizeof *r->ctx + 4095) & ~4095ul);
     for (unsigned i = 0; i < JUMP_SIZE; i++)
         r->ctx->jump[i] = (JumpEntry){ jump_empty(i), NULL };

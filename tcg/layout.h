@@ -12,7 +12,7 @@
 enum { PAGE_BITS = 12, PAGE_SIZE = 1 << PAGE_BITS };
 #define PAGE_MASK (~(uint64_t)(PAGE_SIZE - 1))
 
-enum { TLB_BITS = 14, TLB_SIZE = 1 << TLB_BITS, JUMP_BITS = 14, JUMP_SIZE = 1 << JUMP_BITS };
+enum { TLB_BITS = 14, TLB_SIZE = 1 << TLB_BITS, JUMP_BITS = 16, JUMP_SIZE = 1 << JUMP_BITS };
 
 /* read/write: the page's address when a plain access may go straight to host memory at va + addend.  Any low bit set
  * makes every inline compare fail: TLB_SLOW for I/O, ROM writes, pages with code, watchpoints; TLB_EMPTY for none.

@@ -115,7 +115,7 @@ typedef struct Context {
     uint32_t    ram_page[TLB_SIZE];             /* of each entry; RAM_NONE: I/O */
     /* What was filled since the last flush, and what of it a flush that keeps globals leaves. */
     uint64_t    tlb_used[TLB_SIZE / 64], tlb_global[TLB_SIZE / 64];
-    uint64_t    tlb_words[TLB_SIZE / 64 / 64];  /* words of tlb_used that may be non-zero */
+    uint64_t    tlb_words[TLB_SIZE / 64 / 64], jump_words[JUMP_SIZE / 64 / 64];  /* of *_used: words that may be non-zero */
     uint64_t    jump_used[JUMP_SIZE / 64], jump_global[JUMP_SIZE / 64], jump_straddles[JUMP_SIZE / 64];
     FetchEntry  fetch[N_FETCH];
     uint64_t    fetch_used[N_FETCH / 64], fetch_global[N_FETCH / 64];
@@ -267,26 +267,34 @@ Context *context_get(TcgVcpu *v, uint32_t asid, unsigned view);
 void  contexts_free(TcgVcpu *v);
 void  context_flush(Context *c, bool globals);
 void  context_forget_code(Context *c, const uint8_t *lo, const uint8_t *hi);
-/* The next filled entry from i on; TLB_SIZE: none. */
-static inline unsigned tlb_next(const Context *c, unsigned i, bool globals)
+/* The next member of a set from i on that is not in another (NULL: of all); size: none.  words: a bit per word of the
+ * set that may be non-zero. */
+static inline unsigned set_next(const uint64_t *set, const uint64_t *words, const uint64_t *but, unsigned size, unsigned i)
 {
-    unsigned w = i / 64;
-    uint64_t skip = i % 64 ? ~UINT64_C(0) << i % 64 : ~UINT64_C(0);
-    for (; w < TLB_SIZE / 64; w++, skip = ~UINT64_C(0)) {
-        uint64_t words = c->tlb_words[w / 64] >> w % 64;
-        if (!words) {
+    uint64_t from = ~UINT64_C(0) << i % 64;
+    for (unsigned w = i / 64; w < size / 64; w++, from = ~UINT64_C(0)) {
+        uint64_t later = words[w / 64] >> w % 64;
+        if (!later) {
             w |= 63;
             continue;
         }
-        if (!(words & 1)) {
-            w += __builtin_ctzll(words);
-            skip = ~UINT64_C(0);
+        if (!(later & 1)) {
+            w += __builtin_ctzll(later);
+            from = ~UINT64_C(0);
         }
-        uint64_t m = c->tlb_used[w] & ~(globals ? 0 : c->tlb_global[w]) & skip;
+        uint64_t m = set[w] & ~(but ? but[w] : 0) & from;
         if (m)
             return w * 64 + __builtin_ctzll(m);
     }
-    return TLB_SIZE;
+    return size;
+}
+static inline unsigned tlb_next(const Context *c, unsigned i, bool globals)
+{
+    return set_next(c->tlb_used, c->tlb_words, globals ? NULL : c->tlb_global, TLB_SIZE, i);
+}
+static inline unsigned jump_next(const Context *c, unsigned i, bool globals)
+{
+    return set_next(c->jump_used, c->jump_words, globals ? NULL : c->jump_global, JUMP_SIZE, i);
 }
 void  tlb_protect_page(TcgVcpu *v, uint64_t ram_page);  /* writes to it go the slow way from now on */
 void  tlb_remapped(TcgVcpu *v);                         /* physical memory has changed: forget all */

@@ -38,12 +38,13 @@ static void fetch_drop(Context *c, unsigned i)
 
 static void jump_flush(Context *c, bool globals)
 {
-    for (unsigned w = 0; w < JUMP_SIZE / 64; w++)
-        for (uint64_t m = c->jump_used[w] & ~(globals ? 0 : c->jump_global[w]); m; m &= m - 1)
-            jump_drop(c, w * 64 + __builtin_ctzll(m));
+    for (unsigned i = jump_next(c, 0, globals); i < JUMP_SIZE; i = jump_next(c, i + 1, globals))
+        jump_drop(c, i);
     memset(c->jump_pages[0], 0, sizeof c->jump_pages[0]);
-    if (globals)
+    if (globals) {
         memset(c->jump_pages[1], 0, sizeof c->jump_pages[1]);
+        memset(c->jump_words, 0, sizeof c->jump_words);
+    }
 }
 
 void context_flush(Context *c, bool globals)
@@ -65,13 +66,11 @@ void context_flush(Context *c, bool globals)
 
 void context_forget_code(Context *c, const uint8_t *lo, const uint8_t *hi)
 {
-    for (unsigned w = 0; w < JUMP_SIZE / 64; w++)
-        for (uint64_t m = c->jump_used[w]; m; m &= m - 1) {
-            unsigned i = w * 64 + __builtin_ctzll(m);
-            const uint8_t *code = c->hw.jump[i].code;
-            if (code >= lo && code < hi)
-                jump_drop(c, i);
-        }
+    for (unsigned i = jump_next(c, 0, true); i < JUMP_SIZE; i = jump_next(c, i + 1, true)) {
+        const uint8_t *code = c->hw.jump[i].code;
+        if (code >= lo && code < hi)
+            jump_drop(c, i);
+    }
 }
 
 /* --- contexts */
@@ -88,8 +87,7 @@ static Context *context_new(TcgVcpu *v)
         g_assert(tlb_needs_empty(i));
         c->hw.tlb[i].read = c->hw.tlb[i].write = TLB_EMPTY;
     }
-    for (unsigned i = 0; i < JUMP_SIZE; i++)
-        c->hw.jump[i].tag = jump_empty(i);
+    c->hw.jump[0].tag = jump_empty(0);          /* all others are zero */
     for (unsigned i = 0; i < N_FETCH; i++)
         fetch_drop(c, i);
     return c;
@@ -184,16 +182,14 @@ static uint64_t entry_va(const TlbEntry *e) { return (e->read != TLB_EMPTY ? e->
 static void jump_drop_range(Context *c, uint64_t pc, unsigned log, bool only_global)
 {
     /* A tag's mode bits are in its top 16; canonical addresses differ below them. */
-    for (unsigned w = 0; w < JUMP_SIZE / 64; w++)
-        for (uint64_t m = c->jump_used[w] & (only_global ? c->jump_global[w] : ~UINT64_C(0)); m; m &= m - 1) {
-            unsigned i = w * 64 + __builtin_ctzll(m);
-            uint64_t tag = c->hw.jump[i].tag;
-            bool hit = (tag ^ pc) << 16 >> (16 + log) == 0;
-            if (!hit && bit_test(c->jump_straddles, i))
-                hit = ((tag + PAGE_SIZE) ^ pc) << 16 >> (16 + log) == 0;
-            if (hit)
-                jump_drop(c, i);
-        }
+    for (unsigned i = jump_next(c, 0, true); i < JUMP_SIZE; i = jump_next(c, i + 1, true)) {
+        uint64_t tag = c->hw.jump[i].tag;
+        bool hit = (tag ^ pc) << 16 >> (16 + log) == 0;
+        if (!hit && bit_test(c->jump_straddles, i))
+            hit = ((tag + PAGE_SIZE) ^ pc) << 16 >> (16 + log) == 0;
+        if (hit && (!only_global || bit_test(c->jump_global, i)))
+            jump_drop(c, i);
+    }
 }
 
 static bool same_frame(uint64_t a, uint64_t b, unsigned log) { return log > 63 || (a ^ b) >> log == 0; }
@@ -280,6 +276,7 @@ void jump_fill(TcgVcpu *v, uint64_t pc, const Found *f)
     c->hw.jump[i].tag = jump_tag(pc, v->cpu->mode_tag);
     v->st.jump_replaced += bit_test(c->jump_used, i);
     bit_set(c->jump_used, i);
+    bit_set(c->jump_words, i / 64);
     bit_clear(c->jump_global, i);
     bit_clear(c->jump_straddles, i);
     if (global)

@@ -8,6 +8,8 @@
  *   halt            waits for an interrupt that never comes
  *   cpuid           every leaf of CPUID on the first serial port, a line each: leaf, subleaf, EAX, EBX, ECX, EDX; then exit 0
  *   ports SEED [N], mmio SEED [N], msrs SEED [N]    N random reads and writes, then exit 21
+ *   tables SEED [N]     N random descriptor tables, selectors, control registers and far transfers, then exit 21 if it
+ *                   lives that long
  * It is entered by the PVH protocol (Xen's docs/misc/pvh.pandoc): 32-bit, flat, no paging, ebx the start information. */
 __asm__(".pushsection .note.Xen, \"a\", @note\n"
         ".long 4, 4, 18\n"                  /* XEN_ELFNOTE_PHYS32_ENTRY */
@@ -21,7 +23,16 @@ __asm__(".pushsection .note.Xen, \"a\", @note\n"
         /* A fault with an error code (#GP of a refused MSR access): skip the two bytes of the instruction. */
         "fault_with_code: add $4, %esp\n"
         "addl $2, (%esp)\n"
-        "lret $4\n");                       /* no IRET: KVM's instruction emulator has none outside real mode */
+        "lret $4\n"                         /* no IRET: KVM's instruction emulator has none outside real mode */
+        /* Any exception while tables are random: back to the loop, with tables as they should be. */
+        "recover: lgdt own_gdt_pointer\n"
+        "ljmp $8, $1f\n"
+        "1: mov $16, %eax\n"
+        "mov %eax, %ds\n"
+        "mov %eax, %es\n"
+        "mov %eax, %ss\n"
+        "mov recover_esp, %esp\n"
+        "jmp *recover_eip\n");
 
 typedef unsigned long long U64;
 typedef struct StartInfo { unsigned magic, version, flags, modules; U64 module_list, command_line; } StartInfo;
@@ -29,7 +40,7 @@ typedef struct StartInfo { unsigned magic, version, flags, modules; U64 module_l
 static char stack[4096] __attribute__((aligned(16), used));
 __asm__(".set stack_top, stack + 4096");
 
-static struct { unsigned low, high; } idt[32];
+static struct { unsigned low, high; } idt[64];
 static struct __attribute__((packed)) { unsigned short limit; void *base; } idt_pointer = { sizeof idt - 1, idt };
 extern char fault_with_code[];
 
@@ -133,13 +144,18 @@ static void poke_mmio(unsigned seed, unsigned n)
     }
 }
 
+static void set_gate(unsigned n, const char *handler)
+{
+    unsigned short cs;
+    __asm__("mov %%cs, %0" : "=r"(cs));
+    idt[n].low = ((unsigned)handler & 0xffff) | (unsigned)cs << 16;
+    idt[n].high = ((unsigned)handler & 0xffff0000) | 0x8e00;
+}
+
 static void poke_msrs(unsigned seed, unsigned n)
 {
     static const unsigned bases[] = { 0, 0x10, 0x170, 0x1d0, 0x200, 0x2f0, 0x400, 0x800, 0xc0000080, 0xc0000100, 0x40000000 };
-    unsigned short cs;
-    __asm__("mov %%cs, %0" : "=r"(cs));
-    idt[13].low = ((unsigned)fault_with_code & 0xffff) | (unsigned)cs << 16;
-    idt[13].high = ((unsigned)fault_with_code & 0xffff0000) | 0x8e00;
+    set_gate(13, fault_with_code);
     __asm__ volatile("lidt %0" : : "m"(idt_pointer));
     for (unsigned i = 0; i < n; i++) {
         unsigned what = random32(&seed), low = random32(&seed), high = what & 0x1000 ? random32(&seed) : 0;
@@ -188,6 +204,71 @@ static void print_cpuid(unsigned base)
                 print_hex(r[i]);
             print("\n");
         }
+    }
+}
+
+/* The tables are random, the vectors lead to `recover`: what can be survived is, all else is a triple fault. */
+extern char recover[];
+static U64 own_gdt[32] __attribute__((aligned(8), used));
+static struct __attribute__((packed)) { unsigned short limit; void *base; } own_gdt_pointer __attribute__((used)) = { 23, own_gdt };
+static unsigned recover_esp __attribute__((used)), recover_eip __attribute__((used));
+
+static void random_gdt(unsigned *seed)
+{
+    static const unsigned char types[] = { 0x9a, 0x92, 0xfa, 0xf2, 0x82, 0x89, 0x81, 0x8c, 0x84, 0x8e, 0x85, 0x9e, 0x96, 0x00 };
+    own_gdt[1] = 0x00cf9b000000ffffull;
+    own_gdt[2] = 0x00cf93000000ffffull;
+    for (unsigned i = 3; i < 32; i++) {
+        unsigned what = random32(seed);
+        U64 type = what & 0x100 ? what & 0xff : types[what % sizeof types];
+        own_gdt[i] = (U64)(random32(seed) & 0xffff0fffu) << 32 | random32(seed) | type << 40;
+    }
+    own_gdt_pointer.limit = 255;
+}
+
+static void one_of_tables(unsigned *seed)
+{
+    struct __attribute__((packed)) { unsigned short limit; unsigned base; } table = { random32(seed), random32(seed) };
+    struct __attribute__((packed)) { unsigned offset; unsigned short sel; } far = { random32(seed), random32(seed) & 0xff };
+    unsigned what = random32(seed), sel = random32(seed) & (what & 0x100 ? 0xffff : 0xff), v = random32(seed);
+    if (what & 0x1000)
+        table.base = (unsigned)own_gdt;
+    switch (what & 15) {
+    case 0: __asm__ volatile("lgdt %0; mov %1, %%fs" : : "m"(table), "r"(sel)); break;
+    case 1: __asm__ volatile("lidt %0; int $0x20" : : "m"(table)); break;
+    case 2: __asm__ volatile("lldt %w0" : : "r"(sel)); break;
+    case 3: __asm__ volatile("ltr %w0" : : "r"(sel)); break;
+    case 4: __asm__ volatile("mov %0, %%ss" : : "r"(sel)); break;
+    case 5: __asm__ volatile("mov %0, %%gs; mov %%gs:(%1), %0" : "+r"(sel) : "r"(v)); break;
+    case 6: __asm__ volatile("ljmp *%0" : : "m"(far)); break;
+    case 7: __asm__ volatile("lcall *%0" : : "m"(far)); break;
+    case 8: __asm__ volatile("push %0; push %1; push %2; iret" : : "r"(v), "r"(sel), "r"(far.offset)); break;
+    case 9: __asm__ volatile("mov %0, %%cr4" : : "r"(v & 0x7f)); break;
+    case 10: __asm__ volatile("mov %0, %%cr3" : : "r"(v)); break;
+    case 11: __asm__ volatile("mov %0, %%cr0" : : "r"((v & 0x6005003e) | 1)); break;
+    case 12: __asm__ volatile("mov %0, %%dr7; mov %1, %%dr0" : : "r"(v & 0xffff07ff), "r"(far.offset)); break;
+    case 13: __asm__ volatile("push %0; popf; nop" : : "r"(v)); break;
+    case 14: __asm__ volatile("lar %1, %0; lsl %1, %0; verr %w1; verw %w1; sgdt %2" : "+r"(v), "+r"(sel), "=m"(table)); break;
+    default: __asm__ volatile("mov %0, %%ds; mov %0, %%es; pushw %%fs; pop %%fs" : : "r"(sel & 0xfc)); break;
+    }
+}
+
+static void poke_tables(unsigned seed, unsigned n)
+{
+    static volatile unsigned left, state;       /* not in registers: faults come back here */
+    left = n;
+    state = seed;
+    __asm__ volatile("mov %%esp, %0; movl $1f, %1; 1:" : "=m"(recover_esp), "=m"(recover_eip) : : "memory");
+    while (left--) {
+        unsigned s = state;
+        own_gdt_pointer.limit = 255;
+        random_gdt(&s);
+        state = s ^ left << 16;
+        __asm__ volatile("lgdt own_gdt_pointer; ljmp $8, $2f; 2:");
+        for (unsigned v = 0; v < 64; v++)
+            set_gate(v, recover);
+        __asm__ volatile("lidt %0" : : "m"(idt_pointer));
+        one_of_tables(&s);
     }
 }
 
@@ -251,5 +332,7 @@ void __attribute__((used)) run(const StartInfo *info)
         poke_mmio(seed, number(what, 2, 200000));
     if (is("msrs", what))
         poke_msrs(seed, number(what, 2, 100000));
+    if (is("tables", what))
+        poke_tables(seed, number(what, 2, 1000));
     leave(21);
 }

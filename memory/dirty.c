@@ -8,12 +8,16 @@ void dirty_start(RamMap *m, DirtyClient c)
 {
     for (uint64_t p = 0; p < m->n_pages; p++)
         __atomic_or_fetch(&m->dirty_flags[p], c, __ATOMIC_RELAXED);
-    __atomic_or_fetch(&m->dirty_clients, c, __ATOMIC_SEQ_CST);
+    uint8_t before = __atomic_fetch_or(&m->dirty_clients, c, __ATOMIC_SEQ_CST);
+    if (!before && m->log_switch)
+        m->log_switch(m->log_self, true);
 }
 
 void dirty_stop(RamMap *m, DirtyClient c)
 {
-    __atomic_and_fetch(&m->dirty_clients, (uint8_t)~c, __ATOMIC_SEQ_CST);
+    uint8_t before = __atomic_fetch_and(&m->dirty_clients, (uint8_t)~c, __ATOMIC_SEQ_CST);
+    if (before == c && m->log_switch)
+        m->log_switch(m->log_self, false);
 }
 
 void dirty_mark(RamMap *m, uint64_t ram_page, uint64_t n)
@@ -32,6 +36,8 @@ bool dirty_test(const RamMap *m, DirtyClient c, uint64_t ram_page)
 uint64_t dirty_harvest(RamMap *m, DirtyClient c, uint64_t ram_page, uint64_t n, uint8_t *bitmap)
 {
     uint64_t found = 0;
+    if (m->log_sync)
+        m->log_sync(m->log_self, ram_page, n);
     if (bitmap)
         memset(bitmap, 0, (n + 7) / 8);
     for (uint64_t i = 0; i < n; i++) {

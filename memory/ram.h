@@ -39,6 +39,11 @@ typedef struct RamMap {
     /* Set by the accelerator.  Dirty bits of these pages were cleared: writes must be seen again. */
     void    (*protect)(void *self, uint64_t ram_page, uint64_t n);
     void     *protect_self;
+    /* An accelerator that keeps a log of its own of what the guest writes: it starts with the first client and ends with
+     * the last; sync marks what it has of these pages, before they are harvested.  NULL: none. */
+    void    (*log_switch)(void *self, bool on);
+    void    (*log_sync)(void *self, uint64_t ram_page, uint64_t n);
+    void     *log_self;
 } RamMap;
 
 RamMap *ram_map_new(void);

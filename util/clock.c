@@ -207,7 +207,7 @@ void timer_set_ns(Timer *t, int64_t deadline)
 void timer_cancel(Timer *t)
 {
     Clock *c = t->clock;
-    if (!c)
+    if (!c || !timer_armed(t))          /* nobody but its owner, who is here, would arm it now */
         return;
     pthread_mutex_lock(&c->lock);
     if (t->deadline != TIME_NEVER) {

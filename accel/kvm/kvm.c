@@ -114,7 +114,7 @@ static bool open_vm(Kvm *k, GError **err)
 
 /* --- options */
 
-static bool take_options(Kvm *k, Options *o, const char **device, GError **err)
+static bool take_options(Kvm *k, Options *o, const char **device, uint64_t *ring, GError **err)
 {
     options_get(o, "accel");
     const char *path = options_get(o, "device"), *policy = options_get(o, "kvm-pit.lost_tick_policy");
@@ -123,78 +123,19 @@ static bool take_options(Kvm *k, Options *o, const char **device, GError **err)
     if (policy && strcmp(policy, "discard") && strcmp(policy, "delay"))
         return fail(err, "kvm-pit.lost_tick_policy=%s: it can be 'delay' or 'discard'", policy);
     k->pit_discard = policy && !strcmp(policy, "discard");
+    if (!options_u64(o, "dirty-ring-size", 0, 1 << 20, ring, err))
+        return false;
+    if (*ring & (*ring - 1) || (*ring && *ring < 1024))
+        return fail(err, "dirty-ring-size=%" G_GUINT64_FORMAT ": a power of two from 1024 on, or 0 for bitmaps", *ring);
     return kvm_chips_parse(k, options_get(o, "kernel-irqchip"), err) && options_done(o, err);
 }
-
-/* --- guest memory: one slot for each piece of RAM or ROM of the flat view.  What is not mapped, or no whole page, is
- * reached through exits, so a view that changes under running vCPUs at worst takes the slow way for a moment. */
-
-static bool set_slot(Kvm *k, unsigned slot, uint64_t pa, uint64_t len, const void *host, bool readonly)
-{
-    struct kvm_userspace_memory_region r = {
-        .slot = slot, .flags = readonly ? KVM_MEM_READONLY : 0, .guest_phys_addr = pa, .memory_size = len,
-        .userspace_addr = (uintptr_t)host };
-    int e = kvm_ioctl(k->vm_fd, KVM_SET_USER_MEMORY_REGION, &r);
-    if (e < 0)
-        log_error(NULL, "kvm: guest memory at %#" G_GINT64_MODIFIER "x: %s", (guint64)pa, g_strerror(-e));
-    return e >= 0;
-}
-
-/* The whole pages of a section.  False: there are none that the kernel could map. */
-static bool whole_pages(const MemSection *sec, uint64_t *pa, uint64_t *len)
-{
-    uint64_t skip = -sec->pa & (RAM_PAGE_SIZE - 1);
-    if (!sec->host || skip >= sec->len || ((uintptr_t)sec->host + skip) & (RAM_PAGE_SIZE - 1))
-        return false;
-    *pa = sec->pa + skip;
-    *len = (sec->len - skip) & ~(uint64_t)(RAM_PAGE_SIZE - 1);
-    return *len != 0;
-}
-
-static void memory_add(void *self, const MemSection *sec)
-{
-    Kvm *k = self;
-    uint64_t pa, len;
-    if (!whole_pages(sec, &pa, &len))
-        return;
-    unsigned i = 0;
-    while (i < k->slots->len && g_array_index(k->slots, KvmSlot, i).len)
-        i++;
-    if (i == k->max_slots) {
-        log_error(NULL, "kvm: the host kernel takes only %u pieces of guest memory", k->max_slots);
-        return;
-    }
-    if (!set_slot(k, i, pa, len, sec->host + (pa - sec->pa), sec->readonly))
-        return;
-    if (i == k->slots->len)
-        g_array_set_size(k->slots, i + 1);
-    g_array_index(k->slots, KvmSlot, i) = (KvmSlot){ pa, len };
-}
-
-static void memory_remove(void *self, const MemSection *sec)
-{
-    Kvm *k = self;
-    uint64_t pa, len;
-    if (!whole_pages(sec, &pa, &len))
-        return;
-    for (unsigned i = 0; i < k->slots->len; i++) {
-        KvmSlot *s = &g_array_index(k->slots, KvmSlot, i);
-        if (s->len && s->pa == pa) {
-            set_slot(k, i, pa, 0, NULL, false);
-            s->len = 0;
-        }
-    }
-}
-
-static const MemoryListener memory_listener = { .add = memory_add, .remove = memory_remove };
 
 /* --- accelerator */
 
 static void kvm_close(Accel *a)
 {
     Kvm *k = (Kvm *)a;
-    if (k->listener)
-        space_remove_listener(k->a.m.mem, k->listener, k);
+    kvm_memory_close(k);
     if (k->vm_fd >= 0)
         close(k->vm_fd);
     if (k->dev_fd >= 0)
@@ -210,6 +151,7 @@ static void kvm_close(Accel *a)
     g_ptr_array_free(k->lapics, TRUE);
     g_array_free(k->messages, TRUE);
     pthread_mutex_destroy(&k->routes_lock);
+    pthread_mutex_destroy(&k->memory_lock);
     g_array_free(k->slots, TRUE);
     g_free(k->supported);
     g_free(k);
@@ -218,6 +160,7 @@ static void kvm_close(Accel *a)
 static Accel *kvm_open(const char *spec, const AccelMachine *m, GError **err)
 {
     const char *device = "/dev/kvm";
+    uint64_t ring = 0;
     if (m->target && m->target != &x86_target) {
         fail(err, "it runs guests of the host's own architecture, and this guest is %s", m->target->name);
         return NULL;
@@ -233,7 +176,9 @@ static Accel *kvm_open(const char *spec, const AccelMachine *m, GError **err)
     k->lapics = g_ptr_array_new();
     k->messages = g_array_new(FALSE, TRUE, sizeof(KvmMessage));
     pthread_mutex_init(&k->routes_lock, NULL);
-    bool ok = take_options(k, o, &device, err) && open_device(k, device, err) && open_vm(k, err) && kvm_chips_create(k, err) && kvm_cpuid_open(k, err);
+    pthread_mutex_init(&k->memory_lock, NULL);
+    bool ok = take_options(k, o, &device, &ring, err) && open_device(k, device, err) && open_vm(k, err) &&
+              kvm_log_open(k, ring, err) && kvm_chips_create(k, err) && kvm_cpuid_open(k, err);
     options_free(o);
     if (ok)
         return &k->a;
@@ -267,6 +212,8 @@ static void kvm_stats(Accel *a, GString *out)
 static void kvm_vcpu_free(Vcpu *vc)
 {
     KvmVcpu *v = (KvmVcpu *)vc;
+    if (v->ring)
+        munmap(v->ring, v->kvm->ring_entries * sizeof *v->ring);
     if (v->run)
         munmap(v->run, v->kvm->run_size);
     if (v->fd >= 0)
@@ -288,7 +235,7 @@ static bool vcpu_open(KvmVcpu *v, unsigned index, GError **err)
     v->run = run;
     int khz = kvm_ioctl(v->fd, KVM_GET_TSC_KHZ, NULL);
     v->tsc_khz = khz > 0 ? khz : 0;
-    return kvm_cpuid_set(v, err);
+    return kvm_ring_map(v, err) && kvm_cpuid_set(v, err);
 }
 
 static Vcpu *kvm_vcpu_new(Accel *a, const Target *t, CpuState *cpu, GError **err)
@@ -308,10 +255,7 @@ static Vcpu *kvm_vcpu_new(Accel *a, const Target *t, CpuState *cpu, GError **err
         return NULL;
     }
     kvm_msrs_find(v);
-    if (!k->listener) {
-        k->listener = &memory_listener;
-        space_add_listener(k->a.m.mem, k->listener, k);
-    }
+    kvm_memory_listen(k);
     return &v->v;
 }
 
@@ -380,7 +324,7 @@ const CpuHooks kvm_hooks = {
 
 const AccelType accel_kvm = {
     .name = "kvm",
-    .help = "runs the guest on the host's own processor: kernel-irqchip=on|split|off device=PATH",
+    .help = "runs the guest on the host's own processor: kernel-irqchip=on|split|off dirty-ring-size=N device=PATH",
     .open = kvm_open,
     .close = kvm_close,
     .vcpu_new = kvm_vcpu_new,

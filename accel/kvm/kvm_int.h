@@ -16,7 +16,7 @@ typedef struct KvmMessage { uint64_t addr; uint32_t data; bool used; } KvmMessag
 
 typedef struct KvmPatch { uint64_t va, pa; uint8_t byte; } KvmPatch;     /* a software breakpoint's int3, and what it hides */
 
-typedef struct KvmSlot { uint64_t pa, len; } KvmSlot;          /* len 0: free */
+typedef struct KvmSlot { uint64_t pa, len /* 0: free */, ram_page; uint8_t *host; bool readonly; } KvmSlot;
 
 typedef struct Kvm {
     Accel     a;                        /* first */
@@ -25,6 +25,10 @@ typedef struct Kvm {
     GArray   *slots;                    /* KvmSlot, by number */
     unsigned  max_slots;
     const MemoryListener *listener;     /* NULL: not added yet */
+    pthread_mutex_t memory_lock;        /* slots, and reading the log */
+    bool      logging;                  /* of written pages */
+    bool      log_by_hand;              /* what has been read of the bitmap is cleared separately */
+    uint64_t  ring_entries;             /* of each vCPU's ring; 0: bitmaps */
     struct kvm_cpuid2 *supported;
     X86Model  host;                     /* what -cpu host is, and the most that any model can have */
     char      vendor[13], brand[49];
@@ -61,6 +65,8 @@ typedef struct KvmVcpu {
     /* What X86Cpu has no place for stays here from one pause to the next resume. */
     _Alignas(64) uint8_t xsave[sizeof(struct kvm_xsave)];       /* it may end in a flexible array */
     struct kvm_vcpu_events events;
+    struct kvm_dirty_gfn *ring;         /* NULL: none */
+    uint64_t  ring_next;
     struct kvm_guest_debug debug;       /* as the kernel was told last */
     Chip     *lapic;                    /* what it lent, while the machine runs; NULL: none */
     LapicRegs lapic_regs;
@@ -81,6 +87,13 @@ void kvm_msrs_find(KvmVcpu *v);
 int  kvm_state_put(KvmVcpu *v);
 int  kvm_state_get(KvmVcpu *v);
 void kvm_state_reset(KvmVcpu *v);                               /* X86Cpu has been reset: forget the rest */
+
+/* memory.c */
+bool kvm_log_open(Kvm *k, uint64_t ring_entries, GError **err);
+bool kvm_ring_map(KvmVcpu *v, GError **err);
+void kvm_ring_full(Kvm *k);
+void kvm_memory_listen(Kvm *k);
+void kvm_memory_close(Kvm *k);
 
 /* debug.c */
 extern const struct AccelDebug kvm_debug;

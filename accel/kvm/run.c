@@ -128,6 +128,9 @@ static void handle_exit(KvmVcpu *v)
     case KVM_EXIT_IOAPIC_EOI:
         kvm_chips_eoi(v->kvm, v->run->eoi.vector);
         break;
+    case KVM_EXIT_DIRTY_RING_FULL:
+        kvm_ring_full(v->kvm);
+        break;
     case KVM_EXIT_DEBUG:
         kvm_debug_exit(v);
         break;
@@ -250,9 +253,9 @@ void kvm_vcpu_run(Vcpu *vc)
     for (;;) {
         __atomic_store_n(&v->run->immediate_exit, 0, __ATOMIC_RELAXED);
         atomic_signal_fence(memory_order_seq_cst);
-        if (atomic_exchange(&vc->requests, 0) & VCPU_STOP)
+        /* Nobody has asked for anything nearly always, and looking costs nothing. */
+        if (vcpu_requested(vc) && atomic_exchange(&vc->requests, 0) & VCPU_STOP)
             break;
-        qsr_quiescent();
         if (!v->lapic && !v->dead && !take_startup(v))
             v->dead = true;
         if (v->dead || (!v->lapic && stands(v))) {

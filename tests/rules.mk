@@ -25,7 +25,7 @@ support-y += tests/fuzz/insn_x86_gen.o
 test-y += tests/fuzz/guest_bytes.o tests/fuzz/insn_x86.o tests/unit/target/x86_decode.o tests/unit/target/x86_int.o
 
 # --- accel
-test-y += $(if $(filter x86_64,$(HOST)),tests/unit/accel/kvm.o)
+test-y += $(if $(filter x86_64,$(HOST)),tests/unit/accel/kvm.o tests/unit/accel/move.o)
 test-y += tests/unit/accel/accel.o tests/unit/accel/run.o tests/unit/accel/smc.o tests/unit/accel/tlb.o
 
 # --- block, net

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * A guest that moves between accelerators while it runs: some of it under tcg, stopped, its saved state loaded under kvm,
+ * some of it there, and back.  It ends with the registers and the memory of one that stayed.  And kvm's log of written
+ * pages, with bitmaps and with rings. */
+#include "accel/accel.h"
+#include "memory/dirty.h"
+#include "target/x86/cpu.h"
+#include "util/qsr.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { RAM = 4 << 20, CODE = 0x10000, DATA = 0x100000, DATA_LEN = 0x8000, STACK = 0x9000, ROUNDS = 1500, TICK = 0x10, DONE = 0x11 };
+
+extern const uint8_t guest_code[], guest_code_end[];
+__asm__(".pushsection .rodata\n"
+        "guest_code:\n"
+        "mov $1500, %ecx\n"                     /* ROUNDS */
+        "mov $0x100000, %rdi\n"                 /* DATA */
+        "mov $12345, %ebx\n"
+        "xor %edx, %edx\n"
+        "xor %r9d, %r9d\n"
+        "fninit\n"
+        "fldz\n"
+        "pxor %xmm1, %xmm1\n"
+        "1: imul $0x5851f42d, %rbx, %rbx\n"
+        "add %rcx, %rbx\n"
+        "adc %rbx, %rdx\n"
+        "pushfq\n"
+        "pop %r8\n"
+        "xor %r8, %r9\n"
+        "rol $7, %rdx\n"
+        "mov %ebx, %eax\n"
+        "and $0xfff, %eax\n"
+        "mov %rdx, (%rdi,%rax,8)\n"
+        "cvtsi2sd %rcx, %xmm0\n"
+        "mulsd %xmm0, %xmm0\n"
+        "addsd %xmm0, %xmm1\n"
+        "movq %rbx, %xmm2\n"
+        "punpcklqdq %xmm2, %xmm3\n"
+        "pxor %xmm3, %xmm4\n"
+        "push %rcx\n"
+        "fildq (%rsp)\n"
+        "fld1\n"
+        "faddp\n"
+        "fsqrt\n"
+        "faddp\n"
+        "pop %rcx\n"
+        "out %al, $0x10\n"                      /* TICK */
+        "dec %rcx\n"
+        "jnz 1b\n"
+        "out %al, $0x11\n"                      /* DONE */
+        "2: hlt\n"
+        "jmp 2b\n"
+        "guest_code_end:\n"
+        ".popsection\n");
+
+typedef struct Side {
+    AccelMachine m;
+    Accel  *a;
+    X86Cpu *cpu;
+    Region  ram, port;
+    pthread_mutex_t lock;
+    pthread_cond_t  changed;
+    unsigned ticks, wanted;
+    bool    done;
+} Side;
+
+static void port_write(void *self, uint64_t off, uint64_t v, unsigned size)
+{
+    Side *s = self;
+    pthread_mutex_lock(&s->lock);
+    s->ticks += off == 0;
+    s->done |= off != 0;
+    if (s->done || s->ticks >= s->wanted)
+        pthread_cond_signal(&s->changed);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static const RegionOps port_ops = { .write = port_write, .min = 1, .max = 1 };
+
+static Side *side_new(const char *spec, const X86Model *model)
+{
+    Side *s = g_new0(Side, 1);
+    GError *err = NULL;
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->changed, NULL);
+    s->m = (AccelMachine){ .target = &x86_target, .clock = clock_new_host(), .ram = ram_map_new() };
+    s->m.mem = space_new("mem", 64, s->m.ram);
+    s->m.io = space_new("io", 16, s->m.ram);
+    g_assert_true(region_init_ram(&s->ram, "ram", s->m.ram, RAM, &err));
+    region_map(space_root(s->m.mem), 0, &s->ram, 0);
+    region_init_io(&s->port, "port", 2, &port_ops, s, NULL);
+    region_map(space_root(s->m.io), TICK, &s->port, 0);
+    s->a = accel_open(&spec, 1, &s->m, &err);
+    g_assert_no_error(err);
+    s->cpu = x86_cpu_new(model, accel_hooks(s->a));
+    g_assert_nonnull(accel_add_vcpu(s->a, &x86_target, &s->cpu->s, &s->cpu->port, &err));
+    x86_reset(s->cpu);
+    accel_reset(s->a);
+    return s;
+}
+
+static void side_free(Side *s)
+{
+    accel_close(s->a);
+    x86_cpu_free(s->cpu);
+    region_destroy(&s->port);
+    region_destroy(&s->ram);
+    space_free(s->m.mem);
+    space_free(s->m.io);
+    ram_map_free(s->m.ram);
+    clock_free(s->m.clock);
+    g_free(s);
+}
+
+/* The program in memory, pages mapped one to one, 64-bit mode. */
+static void begin(Side *s)
+{
+    uint8_t *ram = region_host(&s->ram);
+    memset(ram, 0, RAM);
+    ((uint64_t *)(ram + 0x1000))[0] = 0x2003;
+    ((uint64_t *)(ram + 0x2000))[0] = 0x3003;
+    for (unsigned i = 0; i < 2; i++)
+        ((uint64_t *)(ram + 0x3000))[i] = (uint64_t)i << 21 | 0x83;
+    memcpy(ram + CODE, guest_code, guest_code_end - guest_code);
+    x86_reset(s->cpu);
+    memset(s->cpu->ymm, 0, sizeof s->cpu->ymm);
+    x86_enter_long(s->cpu, CODE, 0, STACK, 0x1000, 0, 0);
+    s->cpu->cr4 |= 0x600;               /* OSFXSR, OSXMMEXCPT */
+    x86_mode_changed(s->cpu);
+    accel_reset(s->a);
+    s->done = false;
+    s->ticks = 0;
+}
+
+/* Until so many rounds more, or the end; where exactly it stops is the threads' affair. */
+static void run(Side *s, unsigned rounds)
+{
+    pthread_mutex_lock(&s->lock);
+    s->wanted = s->ticks + rounds;
+    pthread_mutex_unlock(&s->lock);
+    accel_resume(s->a);
+    pthread_mutex_lock(&s->lock);
+    while (!s->done && s->ticks < s->wanted)
+        pthread_cond_wait(&s->changed, &s->lock);
+    pthread_mutex_unlock(&s->lock);
+    accel_pause(s->a);
+}
+
+static void move(Side *from, Side *to)
+{
+    GError *err = NULL;
+    GByteArray *state = describe_save(x86_state, from->cpu);
+    describe_load(x86_state, to->cpu, describe_version(x86_state), state->data, state->len, &err);
+    g_assert_no_error(err);
+    x86_restored(to->cpu);
+    accel_reset(to->a);
+    for (uint64_t pa = 0; pa < RAM; pa += 0x1000)
+        if (memcmp(region_host(&to->ram) + pa, region_host(&from->ram) + pa, 0x1000))
+            space_write(to->m.mem, pa, region_host(&from->ram) + pa, 0x1000);
+    to->done = from->done;
+    g_byte_array_free(state, TRUE);
+}
+
+/* What the guest has worked out. */
+static char *result(Side *s)
+{
+    X86Cpu *c = s->cpu;
+    GString *t = g_string_new(NULL);
+    for (unsigned i = 0; i < 16; i++)
+        g_string_append_printf(t, "%" G_GINT64_MODIFIER "x ", (guint64)c->s.hot[i]);
+    for (unsigned i = 0; i < 8; i++)
+        g_string_append_printf(t, "%" G_GINT64_MODIFIER "x:%" G_GINT64_MODIFIER "x ", (guint64)c->ymm[i].lo.u64[1],
+                               (guint64)c->ymm[i].lo.u64[0]);
+    const X86Fpr *st = &c->fpr[c->fpu_top & 7];
+    g_string_append_printf(t, "st %x %" G_GINT64_MODIFIER "x empty %x mxcsr %x ", st->exp, (guint64)st->mant, c->fpu_empty,
+                           x86_mxcsr(c));
+    g_autofree char *sum = g_compute_checksum_for_data(G_CHECKSUM_SHA256, region_host(&s->ram) + DATA, DATA_LEN);
+    g_string_append_printf(t, "flags %x data %s", (unsigned)x86_eflags(c) & FL_ARITH, sum);
+    return g_string_free(t, FALSE);
+}
+
+static bool no_kvm(void)
+{
+    int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    if (fd >= 0)
+        close(fd);
+    else
+        g_test_skip("no /dev/kvm that can be opened");
+    return fd < 0;
+}
+
+/* A model that both can have. */
+static const X86Model *common_model(void)
+{
+    AccelMachine m = { .target = &x86_target };
+    const char *spec = "kvm";
+    GError *err = NULL;
+    Accel *a = accel_open(&spec, 1, &m, &err);
+    g_assert_no_error(err);
+    const X86Model *model = x86_model_parse_for("qemu64", accel_host_cpu(a), &err);
+    g_assert_no_error(err);
+    accel_close(a);
+    return model;
+}
+
+static void there_and_back(void)
+{
+    if (no_kvm())
+        return;
+    const X86Model *model = common_model();
+    Side *side[2] = { side_new("tcg", model), side_new("kvm", model) };
+    begin(side[0]);
+    run(side[0], UINT16_MAX);
+    g_autofree char *want = result(side[0]);
+    g_test_message("%s", want);
+    begin(side[1]);
+    run(side[1], UINT16_MAX);
+    g_autofree char *stayed = result(side[1]);
+    g_assert_cmpstr(stayed, ==, want);
+    begin(side[0]);
+    unsigned at = 0, moves = 0;
+    for (;;) {
+        run(side[at], g_test_rand_int_range(1, 100));
+        if (side[at]->done)
+            break;
+        move(side[at], side[!at]);
+        at = !at;
+        moves++;
+    }
+    g_autofree char *moved = result(side[at]);
+    g_assert_cmpstr(moved, ==, want);
+    g_test_message("%u moves", moves);
+    g_assert_cmpuint(moves, >, 2);
+    side_free(side[0]);
+    side_free(side[1]);
+    x86_model_free(model);
+}
+
+/* Pages of DATA that the guest writes are found, each harvest, and others are not. */
+static void written_pages(gconstpointer spec)
+{
+    if (no_kvm())
+        return;
+    const X86Model *model = common_model();
+    Side *s = side_new(spec, model);
+    enum { PAGES = RAM >> 12 };
+    uint8_t bits[PAGES / 8];
+    begin(s);
+    dirty_start(s->m.ram, DIRTY_MIGRATION);
+    g_assert_cmpuint(dirty_harvest(s->m.ram, DIRTY_MIGRATION, 0, PAGES, bits), ==, PAGES);
+    g_assert_cmpuint(dirty_harvest(s->m.ram, DIRTY_MIGRATION, 0, PAGES, bits), ==, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        run(s, 300);
+        uint64_t n = dirty_harvest(s->m.ram, DIRTY_MIGRATION, 0, PAGES, bits);
+        g_assert_cmpuint(n, >=, 9);                     /* DATA and the stack */
+        g_assert_cmpuint(n, <=, 14);
+        for (unsigned p = 0; p < DATA_LEN >> 12; p++)
+            g_assert_true(bits[(DATA >> 12) / 8 + p / 8] >> p % 8 & 1);
+        g_assert_false(bits[0x180 / 8] & 1);
+        g_assert_cmpuint(dirty_harvest(s->m.ram, DIRTY_MIGRATION, 0, PAGES, bits), ==, 0);
+    }
+    dirty_stop(s->m.ram, DIRTY_MIGRATION);
+    run(s, UINT16_MAX);
+    side_free(s);
+    x86_model_free(model);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    qsr_register();
+    g_test_add_func("/move/there-and-back", there_and_back);
+    g_test_add_data_func("/move/written-pages/bitmap", "kvm", written_pages);
+    g_test_add_data_func("/move/written-pages/ring", "kvm,dirty-ring-size=1024", written_pages);
+    int status = g_test_run();
+    qsr_unregister();
+    return status;
+}

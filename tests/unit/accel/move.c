@@ -2,7 +2,7 @@
  * A guest that moves between accelerators while it runs: some of it under tcg, stopped, its saved state loaded under kvm,
  * some of it there, and back.  It ends with the registers and the memory of one that stayed.  And kvm's log of written
  * pages, with bitmaps and with rings. */
-#include "accel/accel.h"
+#include "accel/debug.h"
 #include "memory/dirty.h"
 #include "target/x86/cpu.h"
 #include "util/qsr.h"
@@ -29,6 +29,7 @@ __asm__(".pushsection .rodata\n"
         "adc %rbx, %rdx\n"
         "pushfq\n"
         "pop %r8\n"
+        "and $0x8d5, %r8d\n"                   /* the arithmetic ones: a KVM in software may show others wrong to users */
         "xor %r8, %r9\n"
         "rol $7, %rdx\n"
         "mov %ebx, %eax\n"
@@ -51,7 +52,7 @@ __asm__(".pushsection .rodata\n"
         "dec %rcx\n"
         "jnz 1b\n"
         "out %al, $0x11\n"                      /* DONE */
-        "2: hlt\n"
+        "2: pause\n"
         "jmp 2b\n"
         "guest_code_end:\n"
         ".popsection\n");
@@ -73,8 +74,10 @@ static void port_write(void *self, uint64_t off, uint64_t v, unsigned size)
     pthread_mutex_lock(&s->lock);
     s->ticks += off == 0;
     s->done |= off != 0;
-    if (s->done || s->ticks >= s->wanted)
+    if (s->done || s->ticks == s->wanted) {
+        vcpu_debug_stop(accel_vcpu(s->a, 0), DEBUG_STEPPED, NULL, 0);       /* else it would be done before it is paused */
         pthread_cond_signal(&s->changed);
+    }
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -115,27 +118,34 @@ static void side_free(Side *s)
     g_free(s);
 }
 
-/* The program in memory, pages mapped one to one, 64-bit mode. */
+/* The program in memory, pages mapped one to one, 64-bit mode; in user mode, where a kernel that emulates KVM runs all
+ * there is and not what its instruction emulator knows. */
 static void begin(Side *s)
 {
     uint8_t *ram = region_host(&s->ram);
     memset(ram, 0, RAM);
-    ((uint64_t *)(ram + 0x1000))[0] = 0x2003;
-    ((uint64_t *)(ram + 0x2000))[0] = 0x3003;
+    ((uint64_t *)(ram + 0x1000))[0] = 0x2007;
+    ((uint64_t *)(ram + 0x2000))[0] = 0x3007;
     for (unsigned i = 0; i < 2; i++)
-        ((uint64_t *)(ram + 0x3000))[i] = (uint64_t)i << 21 | 0x83;
+        ((uint64_t *)(ram + 0x3000))[i] = (uint64_t)i << 21 | 0x87;
     memcpy(ram + CODE, guest_code, guest_code_end - guest_code);
     x86_reset(s->cpu);
     memset(s->cpu->ymm, 0, sizeof s->cpu->ymm);
     x86_enter_long(s->cpu, CODE, 0, STACK, 0x1000, 0, 0);
     s->cpu->cr4 |= 0x600;               /* OSFXSR, OSXMMEXCPT */
+    for (unsigned i = 0; i < N_SEGS; i++) {
+        s->cpu->seg[i].attr |= 3 << SEG_DPL_SHIFT;
+        s->cpu->seg[i].sel |= 3;
+    }
+    s->cpu->cpl = 3;
+    x86_set_eflags(s->cpu, FL_IOPL, FL_IOPL);
     x86_mode_changed(s->cpu);
     accel_reset(s->a);
     s->done = false;
     s->ticks = 0;
 }
 
-/* Until so many rounds more, or the end; where exactly it stops is the threads' affair. */
+/* So many rounds more, or to the end. */
 static void run(Side *s, unsigned rounds)
 {
     pthread_mutex_lock(&s->lock);

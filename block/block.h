@@ -19,6 +19,8 @@ typedef struct BlockDriver BlockDriver;
 BlockGraph *block_graph_new(Aio *aio);      /* anywhere */
 void block_graph_free(BlockGraph *g);       /* anywhere; all nodes are closed */
 Aio *block_graph_aio(BlockGraph *g);
+/* What "--object" makes: TLS credentials (block/nbd/tls.h). */
+bool block_add_object(BlockGraph *g, const char *spec, GError **err);
 
 enum {
     BLOCK_RDWR         = 1 << 0,

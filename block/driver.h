@@ -28,10 +28,10 @@ struct BlockDriver {
     const char *name;
     BlockKind kind;
     size_t size;                                            /* of the driver's own state */
-    const char *prefix;                                     /* of filenames, "nbd:"; NULL: none */
+    const char *prefixes[4];                                /* of filenames, "nbd:" */
     int  (*probe)(const uint8_t *head, size_t n);           /* 0: not mine; 100: certainly mine */
-    /* Filename (without "file:" and the like) to members of options. */
-    bool (*parse_filename)(const char *filename, Json *options, GError **err);
+    /* What follows the prefix ("": there was none) to members of options. */
+    bool (*parse_filename)(const char *prefix, const char *filename, Json *options, GError **err);
     bool (*co_open)(Block *b, GError **err);                /* the node below is open; sets length, align */
     int  (*co_close)(Block *b);                             /* after a failed open as well */
 
@@ -104,6 +104,6 @@ uint64_t block_now_ns(void);
 extern const BlockDriver block_file_driver, block_host_device_driver, block_null_co_driver, block_null_aio_driver,
     block_raw_driver, block_fault_driver, block_qcow2_driver, block_qcow_driver, block_qed_driver, block_vdi_driver,
     block_vpc_driver, block_parallels_driver, block_bochs_driver, block_cloop_driver, block_vmdk_driver,
-    block_vhdx_driver;
+    block_vhdx_driver, block_nbd_driver;
 
 #endif

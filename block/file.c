@@ -69,7 +69,7 @@ static bool take_locks(Block *b, int fd, bool insist, GError **err)
     return true;
 }
 
-static bool file_filename(const char *filename, Json *options, GError **err)
+static bool file_filename(const char *prefix, const char *filename, Json *options, GError **err)
 {
     json_set(options, "filename", json_string(filename));
     return true;
@@ -397,5 +397,5 @@ static const BlockMaker file_maker = { .options = file_options, .co_create = fil
     .co_close = file_close, .co_read = file_read, .co_write = file_write, .co_flush = file_flush,              \
     .co_zero = file_zero, .co_discard = file_discard, .co_resize = file_resize, .co_map = file_map,            \
     .co_info = file_info, .co_reopen = file_reopen, .maker = &file_maker
-const BlockDriver block_file_driver = { .name = "file", .prefix = "file:", FILE_DRIVER };
-const BlockDriver block_host_device_driver = { .name = "host_device", .prefix = "host_device:", FILE_DRIVER };
+const BlockDriver block_file_driver = { .name = "file", .prefixes = { "file:" }, FILE_DRIVER };
+const BlockDriver block_host_device_driver = { .name = "host_device", .prefixes = { "host_device:" }, FILE_DRIVER };

@@ -5,6 +5,7 @@
  * format (block/raw.c), and an image whose format had to be guessed on the way down a chain may not name further
  * files, since a guest that could write its head would then choose files of the host. */
 #include "block/driver.h"
+#include "block/nbd/tls.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -17,13 +18,13 @@
 
 enum { MAX_DEPTH = 200 };       /* of backing chains */
 
-struct BlockGraph { Aio *aio; GPtrArray *nodes; unsigned counter; };
+struct BlockGraph { Aio *aio; GPtrArray *nodes, *creds; unsigned counter; };
 
 static const BlockDriver *const drivers[] = {
     &block_raw_driver, &block_qcow2_driver, &block_file_driver, &block_host_device_driver,
     &block_null_co_driver, &block_null_aio_driver, &block_fault_driver, &block_qcow_driver, &block_qed_driver,
     &block_vdi_driver, &block_vpc_driver, &block_parallels_driver, &block_bochs_driver, &block_cloop_driver,
-    &block_vmdk_driver, &block_vhdx_driver,
+    &block_vmdk_driver, &block_vhdx_driver, &block_nbd_driver,
 };
 
 const BlockDriver *block_driver(const char *name)
@@ -61,6 +62,7 @@ BlockGraph *block_graph_new(Aio *aio)
     BlockGraph *g = g_new0(BlockGraph, 1);
     g->aio = aio;
     g->nodes = g_ptr_array_new();
+    g->creds = g_ptr_array_new_with_free_func((GDestroyNotify)nbd_creds_free);
     return g;
 }
 
@@ -68,7 +70,30 @@ void block_graph_free(BlockGraph *g)
 {
     assert(!g->nodes->len);
     g_ptr_array_free(g->nodes, TRUE);
+    g_ptr_array_free(g->creds, TRUE);
     g_free(g);
+}
+
+bool block_add_object(BlockGraph *g, const char *spec, GError **err)
+{
+    NbdCreds *c = nbd_creds_new(spec, err);
+    if (c && block_creds(g, nbd_creds_id(c), NULL)) {
+        fail(err, "--object: there is an object '%s' already", nbd_creds_id(c));
+        nbd_creds_free(c);
+        return false;
+    }
+    if (c)
+        g_ptr_array_add(g->creds, c);
+    return c;
+}
+
+const NbdCreds *block_creds(BlockGraph *g, const char *id, GError **err)
+{
+    for (unsigned i = 0; i < g->creds->len; i++)
+        if (!strcmp(nbd_creds_id(g->creds->pdata[i]), id))
+            return g->creds->pdata[i];
+    fail(err, "there is no TLS credentials object '%s' (--object tls-creds-x509,id=%s,...)", id, id);
+    return NULL;
 }
 
 Aio *block_graph_aio(BlockGraph *g) { return g->aio; }
@@ -185,11 +210,13 @@ static bool parse_filename(const char *filename, Json *o, GError **err)
 {
     for (unsigned i = 0; i < ARRAY_LEN(drivers); i++) {
         const BlockDriver *d = drivers[i];
-        if (!d->prefix || !g_str_has_prefix(filename, d->prefix))
-            continue;
-        if (!json_get(o, "driver"))
-            json_set(o, "driver", json_string(d->name));
-        return d->parse_filename(filename + strlen(d->prefix), o, err);
+        for (unsigned k = 0; k < ARRAY_LEN(d->prefixes) && d->prefixes[k]; k++) {
+            if (!g_str_has_prefix(filename, d->prefixes[k]))
+                continue;
+            if (!json_get(o, "driver"))
+                json_set(o, "driver", json_string(d->name));
+            return d->parse_filename(d->prefixes[k], filename + strlen(d->prefixes[k]), o, err);
+        }
     }
     /* "c:\..." is nothing here; a colon before any slash names a protocol that we do not have. */
     const char *colon = strchr(filename, ':'), *slash = strchr(filename, '/');

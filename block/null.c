@@ -5,7 +5,7 @@
 
 typedef struct Null { int64_t latency_ns; bool zeroes; } Null;
 
-static bool null_filename(const char *filename, Json *options, GError **err)
+static bool null_filename(const char *prefix, const char *filename, Json *options, GError **err)
 {
     return *filename ? fail(err, "null-co:// takes no name") : true;
 }
@@ -52,5 +52,5 @@ static int null_map(Block *b, uint64_t at, uint64_t len, Extent *out)
 #define NULL_DRIVER                                                                                       \
     .kind = BLOCK_KIND_PROTOCOL, .size = sizeof(Null), .parse_filename = null_filename, .co_open = null_open, \
     .co_read = null_read, .co_write = null_write, .co_flush = null_wait, .co_zero = null_zero, .co_map = null_map
-const BlockDriver block_null_co_driver = { .name = "null-co", .prefix = "null-co://", NULL_DRIVER };
-const BlockDriver block_null_aio_driver = { .name = "null-aio", .prefix = "null-aio://", NULL_DRIVER };
+const BlockDriver block_null_co_driver = { .name = "null-co", .prefixes = { "null-co://" }, NULL_DRIVER };
+const BlockDriver block_null_aio_driver = { .name = "null-aio", .prefixes = { "null-aio://" }, NULL_DRIVER };

@@ -5,3 +5,4 @@ core-y += block/qcow2/header.o block/qcow2/table.o block/qcow2/refcount.o block/
 core-y += block/deflate.o block/meta.o block/sparse.o block/vdi.o block/vpc.o block/parallels.o block/qed.o block/qcow.o block/bochs.o block/cloop.o
 core-y += block/vmdk/disk.o block/vmdk/extent.o block/vmdk/descriptor.o
 core-y += block/vhdx/vhdx.o block/vhdx/log.o
+core-y += block/nbd/client.o block/nbd/negotiate.o block/nbd/stream.o block/nbd/tls.o block/nbd/server.o

@@ -33,7 +33,7 @@ static void on_signal(int signal)
 
 static int help(void)
 {
-    printf("rhea-img version " RHEA_VERSION "\nusage: rhea-img COMMAND [-q] [-p] [-U] [--image-opts] [OPTIONS]\n\n");
+    printf("rhea-img version " RHEA_VERSION "\nusage: rhea-img COMMAND [-q] [-p] [-U] [--image-opts] [--object OBJECT] [OPTIONS]\n\n");
     for (unsigned i = 0; i < G_N_ELEMENTS(commands); i++)
         printf("  %-9s%s\n", commands[i].name, commands[i].usage);
     printf("\nSupported formats:");

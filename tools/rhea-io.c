@@ -22,6 +22,7 @@ typedef struct Io {
     BlockGraph *graph;
     Block      *b;
     GPtrArray  *commands;       /* of -c */
+    GPtrArray  *objects;        /* of --object */
     const char *filename, *format;
     unsigned    flags;
     bool        image_opts, quit, failed;
@@ -376,16 +377,16 @@ static void run(void *self)
 
 int main(int argc, char **argv)
 {
-    enum { IMAGE_OPTS = 1000 };
+    enum { IMAGE_OPTS = 1000, OBJECT };
     static const struct option options[] = {
         { "cmd", required_argument, NULL, 'c' }, { "format", required_argument, NULL, 'f' },
         { "read-only", no_argument, NULL, 'r' }, { "nocache", no_argument, NULL, 'n' },
         { "cache", required_argument, NULL, 't' }, { "discard", required_argument, NULL, 'd' },
         { "force-share", no_argument, NULL, 'U' }, { "image-opts", no_argument, NULL, IMAGE_OPTS },
         { "aio", required_argument, NULL, 'i' }, { "help", no_argument, NULL, 'h' }, { "version", no_argument, NULL, 'V' },
-        { NULL }
+        { "object", required_argument, NULL, OBJECT }, { NULL }
     };
-    Io io = { .commands = g_ptr_array_new(), .flags = BLOCK_RDWR | BLOCK_UNMAP };
+    Io io = { .commands = g_ptr_array_new(), .objects = g_ptr_array_new(), .flags = BLOCK_RDWR | BLOCK_UNMAP };
     AioEngine engine = AIO_AUTO;
     GError *err = NULL;
     log_set_program("rhea-io");
@@ -406,8 +407,9 @@ int main(int argc, char **argv)
             break;
         case 'i': engine = !strcmp(optarg, "threads") ? AIO_THREADS : AIO_URING; break;
         case IMAGE_OPTS: io.image_opts = true; break;
+        case OBJECT: g_ptr_array_add(io.objects, optarg); break;
         case 'h':
-            printf("usage: rhea-io [-f FORMAT] [-r] [-n] [-t CACHE] [-d MODE] [-U] [-i threads|io_uring] [--image-opts] [-c COMMAND]... FILE\n");
+            printf("usage: rhea-io [-f FORMAT] [-r] [-n] [-t CACHE] [-d MODE] [-U] [-i threads|io_uring] [--image-opts] [--object OBJECT] [-c COMMAND]... FILE\n");
             return 0;
         case 'V': printf("rhea-io version " RHEA_VERSION "\n"); return 0;
         case 's': case 'm': case 'k': break;
@@ -421,6 +423,11 @@ int main(int argc, char **argv)
     if (!io.aio)
         return say("rhea-io: %s", err->message), 1;
     io.graph = block_graph_new(io.aio);
+    for (unsigned i = 0; i < io.objects->len; i++)
+        if (!block_add_object(io.graph, io.objects->pdata[i], &err)) {
+            say("rhea-io: %s", err->message);
+            return 1;
+        }
     aio_run(io.aio, run, &io);
     return io.failed;
 }

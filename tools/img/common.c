@@ -29,11 +29,12 @@ int img_fail(GError *err)
 
 int img_option(Img *m, const char *letters, const struct option *more)
 {
-    enum { OUTPUT = 1000, IMAGE_OPTS, MAX_OPTIONS = 32 };
+    enum { OUTPUT = 1000, IMAGE_OPTS, OBJECT, MAX_OPTIONS = 32 };
     static const struct option common[] = {
         { "output", required_argument, NULL, OUTPUT }, { "image-opts", no_argument, NULL, IMAGE_OPTS },
         { "force-share", no_argument, NULL, 'U' }, { "quiet", no_argument, NULL, 'q' },
         { "progress", no_argument, NULL, 'p' }, { "format", required_argument, NULL, 'f' },
+        { "object", required_argument, NULL, OBJECT },
     };
     struct option all[MAX_OPTIONS] = { { 0 } };
     unsigned n = 0;
@@ -50,6 +51,13 @@ int img_option(Img *m, const char *letters, const struct option *more)
         case 'U': m->share = true; break;
         case 'f': m->format = optarg; break;
         case IMAGE_OPTS: m->image_opts = true; break;
+        case OBJECT: {
+            GError *err = NULL;
+            if (block_add_object(m->graph, optarg, &err))
+                break;
+            img_fail(err);
+            return '?';
+        }
         case OUTPUT:
             if (strcmp(optarg, "json") && strcmp(optarg, "human")) {
                 img_error("--output must be human or json");

@@ -2,7 +2,7 @@
  * Entry by PVH (Xen's docs/misc/pvh.pandoc: 32-bit, flat, no paging, ebx the start information); the way into every
  * mode, and back out of it from whatever stub an exception or interrupt came to.  Into ring 3 by far returns, not by
  * IRET: some KVMs' instruction emulators have none outside real mode. */
-#include "sys.h"
+#include "tests/sys/sys.h"
 
     .section .note.Xen, "a", @note
     .long 4, 4, 18                      /* XEN_ELFNOTE_PHYS32_ENTRY */

@@ -6,7 +6,7 @@
  *
  * Command line: PREFIX FROM [l]: rows whose names start with PREFIX (- for all), the first FROM of them left out; l: only
  * rows of long mode, for a KVM without VT, which emulates all else and has neither IRET nor paging there. */
-#include "sys.h"
+#include "tests/sys/sys.h"
 
 enum { DEBUGCON = 0xe9, EXIT = 0xf4, MAX_POKES = 64 };
 typedef struct StartInfo { U32 magic, version, flags, modules; U64 module_list, command_line; } StartInfo;

@@ -6,7 +6,7 @@
  *
  * with LEAF the entry's low bits (4 U, 2 W, 1 P; +8 for XD), and for each access what came of it: an error code of #PF, or
  * a letter: . went well, a = and set A, d = and set A and D, ? something else. */
-#include "sys.h"
+#include "tests/sys/sys.h"
 
 enum { LEAVES = 16, XD = 8 };
 

@@ -50,6 +50,11 @@ static unsigned detect(void)
 {
     return 0;
 }
+
+bool host_compare_strings(const V128 *a, unsigned len_a, const V128 *b, unsigned len_b, unsigned imm, unsigned *out)
+{
+    return false;
+}
 #endif
 
 unsigned host_features(void)

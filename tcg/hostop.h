@@ -76,6 +76,10 @@ enum {
 };
 unsigned host_features(void);
 
+/* IntRes2 of PCMPxSTRx with explicit lengths (at most the number of elements) and imm's bits 0 to 5.  False: the host has
+ * no such instruction. */
+bool host_compare_strings(const V128 *a, unsigned len_a, const V128 *b, unsigned len_b, unsigned imm, unsigned *out);
+
 enum {
 #define HOSTOP(name, ...) HOP_##name,
 #include "tcg/hostop.def"

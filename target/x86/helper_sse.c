@@ -162,12 +162,17 @@ static int32_t element(const V128 *v, unsigned format, unsigned i)
     }
 }
 
-static unsigned implicit_length(const int32_t *v, unsigned n)
+/* Elements before the first that is zero: the lowest bit set in x - 1 & ~x is that of the lowest zero element. */
+static unsigned implicit_length(const V128 *v, bool words)
 {
-    unsigned i = 0;
-    while (i < n && v[i])
-        i++;
-    return i;
+    const uint64_t ones = words ? 0x0001000100010001 : 0x0101010101010101, tops = ones << (words ? 15 : 7);
+    unsigned shift = words ? 4 : 3;
+    for (unsigned i = 0; i < 2; i++) {
+        uint64_t x = GUINT64_FROM_LE(v->u64[i]), zero = (x - ones) & ~x & tops;
+        if (zero)
+            return (i * 64 + __builtin_ctzll(zero)) >> shift;
+    }
+    return words ? 8 : 16;
 }
 
 static unsigned explicit_length(uint64_t reg, bool wide, unsigned n)
@@ -206,31 +211,42 @@ static bool equal_ordered(const StrOp *o, unsigned j)
     return true;
 }
 
-/* IntRes2, one bit per element of b; flags at their EFLAGS places. */
-static unsigned compare_strings(X86Cpu *c, uint32_t word, uint64_t eax, uint64_t edx, unsigned *n,
-                                uint32_t *flags)
+unsigned sse_compare_strings(const V128 *a, unsigned len_a, const V128 *b, unsigned len_b, unsigned imm)
 {
     static bool (*const aggregate[4])(const StrOp *, unsigned) = { equal_any, in_ranges, equal_each,
                                                                    equal_ordered };
-    const V128 *a = &c->ymm[word >> STR_A & 15].lo, *b = &c->xmm_tmp;
-    unsigned format = word & 3, polarity = word >> 4 & 3, res = 0;
-    bool wide = word & STR_WIDE;
-    StrOp o = { .n = format & 1 ? 8 : 16 };
+    unsigned format = imm & 3, polarity = imm >> 4 & 3, res = 0;
+    StrOp o = { .n = format & 1 ? 8 : 16, .len_a = len_a, .len_b = len_b };
     for (unsigned i = 0; i < o.n; i++) {
         o.a[i] = element(a, format, i);
         o.b[i] = element(b, format, i);
     }
-    o.len_a = word & STR_EXPLICIT ? explicit_length(eax, wide, o.n) : implicit_length(o.a, o.n);
-    o.len_b = word & STR_EXPLICIT ? explicit_length(edx, wide, o.n) : implicit_length(o.b, o.n);
     for (unsigned j = 0; j < o.n; j++)
-        res |= (unsigned)aggregate[word >> 2 & 3](&o, j) << j;
+        res |= (unsigned)aggregate[imm >> 2 & 3](&o, j) << j;
     if (polarity == 1)
         res ^= (1u << o.n) - 1;
     if (polarity == 3)
         res ^= (1u << o.len_b) - 1;
-    *n = o.n;
-    *flags = (res ? FL_CF : 0) | (o.len_b < o.n ? FL_ZF : 0) | (o.len_a < o.n ? FL_SF : 0) |
-             (res & 1 ? FL_OF : 0);
+    return res;
+}
+
+/* IntRes2, one bit per element of b; flags at their EFLAGS places. */
+static unsigned compare_strings(X86Cpu *c, uint32_t word, uint64_t eax, uint64_t edx, unsigned *n, uint32_t *flags)
+{
+    const V128 *a = &c->ymm[word >> STR_A & 15].lo, *b = &c->xmm_tmp;
+    bool words = word & 1, wide = word & STR_WIDE;
+    unsigned len_a, len_b, res;
+    *n = words ? 8 : 16;
+    if (word & STR_EXPLICIT) {
+        len_a = explicit_length(eax, wide, *n);
+        len_b = explicit_length(edx, wide, *n);
+    } else {
+        len_a = implicit_length(a, words);
+        len_b = implicit_length(b, words);
+    }
+    if (!host_compare_strings(a, len_a, b, len_b, word & 0x3f, &res))
+        res = sse_compare_strings(a, len_a, b, len_b, word & 0x3f);
+    *flags = (res ? FL_CF : 0) | (len_b < *n ? FL_ZF : 0) | (len_a < *n ? FL_SF : 0) | (res & 1 ? FL_OF : 0);
     return res;
 }
 

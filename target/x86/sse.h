@@ -15,6 +15,8 @@ int      sse_maskmov(CpuState *s, uint64_t va, uint64_t lo, uint64_t hi, uint64_
 enum { STR_A = 8, STR_EXPLICIT = 1 << 16, STR_WIDE = 1 << 17 };
 uint32_t sse_pcmpstri(CpuState *s, uint32_t word, uint64_t eax, uint64_t edx);
 uint32_t sse_pcmpstrm(CpuState *s, uint32_t word, uint64_t eax, uint64_t edx);
+/* Their comparison, for hosts without it: IntRes2 by imm's bits 0 to 5. */
+unsigned sse_compare_strings(const V128 *a, unsigned len_a, const V128 *b, unsigned len_b, unsigned imm);
 uint32_t sse_get_mxcsr(CpuState *s);
 int      sse_set_mxcsr(CpuState *s, uint32_t v);
 

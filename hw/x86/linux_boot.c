@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * -kernel on x86 without firmware: a bzImage's payload is decompressed here and entered at its 64-bit entry point; an
- * ELF image with a PVH note is entered as that says.  Sources: Linux Documentation/arch/x86/boot.rst (setup header
- * offsets, "64-bit Boot Protocol") and zero-page.rst; Xen's pvh.h (start info); the ELF specification. */
+ * -kernel on x86 without firmware: a bzImage's payload is decompressed here and entered at its 64-bit or 32-bit entry point;
+ * an ELF image with a PVH note is entered as that says.  Sources: Linux Documentation/arch/x86/boot.rst (setup header
+ * offsets, "32-bit Boot Protocol", "64-bit Boot Protocol") and zero-page.rst; Xen's pvh.h (start info); the ELF specification. */
 #include "hw/x86/linux_boot.h"
 
 #include <elf.h>
@@ -35,7 +35,7 @@ struct BootImage {
     BootInfo     info;
     char        *kernel_name, *initrd_name, *append, *cache, *cache_key;
     GMappedFile *kernel, *initrd;
-    bool         bzimage;
+    bool         bzimage, bits64;       /* bits64: the bzImage has a 64-bit entry */
     uint64_t     payload_at, payload_len;       /* in the file; of an ELF image: all of it */
     uint64_t     initrd_at;
     uint32_t     initrd_max;
@@ -68,11 +68,10 @@ static bool check_bzimage(BootImage *b, GError **err)
     const uint8_t *k = bytes(b->kernel);
     size_t len = length(b->kernel);
     unsigned version = le16(k + H_VERSION);
-    if (version < 0x20c)
-        return fail(err, "boot protocol %u.%02u is older than 2.12 (Linux 3.8), the first with a 64-bit entry",
+    if (version < 0x208)
+        return fail(err, "boot protocol %u.%02u is older than 2.08 (Linux 2.6.26), the first that tells where the payload is",
                     version >> 8, version & 0xff);
-    if (!(le16(k + H_XLOADFLAGS) & XLF_KERNEL_64))
-        return fail(err, "it is a 32-bit kernel, without a 64-bit entry point");
+    b->bits64 = version >= 0x20c && (le16(k + H_XLOADFLAGS) & XLF_KERNEL_64);
     uint64_t setup = (k[H_SETUP_SECTS] ? k[H_SETUP_SECTS] : 4) * 512 + 512;
     b->payload_at = setup + le32(k + H_PAYLOAD_OFFSET);
     b->payload_len = le32(k + H_PAYLOAD_LENGTH);
@@ -298,8 +297,9 @@ static void clear(const Placer *p, uint64_t pa, uint64_t len)
 /* Finds the places of all segments and clears what has no bytes in the file. */
 static bool plan(Placer *p, const ElfView *e, GError **err)
 {
-    if (p->b->bzimage && !e->is64)
-        return fail(err, "its payload is not a 64-bit kernel");
+    if (p->b->bzimage && e->is64 != p->b->bits64)
+        return fail(err, e->is64 ? "its payload is a 64-bit kernel and has no 64-bit entry point (boot protocol 2.12, Linux 3.8)"
+                                 : "its payload is not a 64-bit kernel");
     for (unsigned i = 0; i < e->phnum; i++) {
         ElfSegment s;
         if (!elf_segment(e, i, &s, err))
@@ -465,8 +465,9 @@ static bool load_bzimage(const BootImage *b, Space *mem, bool fresh, BootEntry *
     if (!load_cached(&p, &broken) && !unpack_kernel(&p, payload, err))
         return false;
     write_boot_params(b, mem);
-    *entry = (BootEntry){ .long_mode = true, .pc = p.entry, .arg = AT_PARAMS };
-    write_page_tables(mem, entry);
+    *entry = (BootEntry){ .long_mode = b->bits64, .pc = p.entry, .arg = AT_PARAMS, .linux32 = !b->bits64 };
+    if (b->bits64)
+        write_page_tables(mem, entry);
     return true;
 }
 

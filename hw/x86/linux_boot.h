@@ -20,7 +20,8 @@ typedef struct BootInfo {
 
 /* How the first CPU starts. */
 typedef struct BootEntry {
-    bool     long_mode;         /* 64-bit with the page tables at cr3, boot_params in RSI; else 32-bit, unpaged, PVH: start info in EBX */
+    bool     long_mode;         /* 64-bit with the page tables at cr3, boot_params in RSI; else 32-bit, unpaged: */
+    bool     linux32;           /* boot_params in ESI; else PVH, start info in EBX */
     uint64_t pc, arg, cr3;
     uint64_t gdt;               /* of four descriptors: null, null, code at 10h, data at 18h */
     uint16_t gdt_limit;

@@ -196,6 +196,9 @@ static bool load(Pc *pc, GError **err)
         return true;
     if (!boot_image_load(pc->boot, pc->m->mem, !pc->ram_used, &e, err))
         return false;
+    if (e.long_mode && !x86_has(pc->cpu[0], X86F_LM))
+        return fail(err, "-kernel: %s is a 64-bit kernel and -cpu %s a 32-bit processor", pc->config.kernel,
+                    pc->cpu[0]->model->name);
     pc->ram_used = true;
     space_write(pc->m->mem, TABLES_AT, pc->tables->data, pc->tables->len);
     space_write(pc->m->mem, MP_TABLES_AT, pc->mp_tables->data, pc->mp_tables->len);
@@ -203,7 +206,7 @@ static bool load(Pc *pc, GError **err)
     if (e.long_mode)
         x86_enter_long(pc->cpu[0], e.pc, e.arg, 0, e.cr3, e.gdt, e.gdt_limit);
     else
-        x86_enter_protected(pc->cpu[0], e.pc, e.arg, 0, e.gdt, e.gdt_limit);
+        x86_enter_protected(pc->cpu[0], e.pc, e.linux32 ? 0 : e.arg, e.linux32 ? e.arg : 0, e.gdt, e.gdt_limit);
     return true;
 }
 

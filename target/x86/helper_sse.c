@@ -135,6 +135,27 @@ int sse_checked(CpuState *s, uint32_t word, uint64_t a_lo, uint64_t a_hi, uint64
 }
 
 /* Bytes whose mask bit is set; nothing is written when one of them would fault. */
+/* word: length in bits 0 to 5 (0: 64), place in bits 8 to 13. */
+static uint64_t field_mask(uint64_t word)
+{
+    unsigned len = word & 63;
+    return len ? (UINT64_C(1) << len) - 1 : ~UINT64_C(0);
+}
+
+uint64_t sse_extrq(CpuState *s, uint64_t v, uint64_t with, uint64_t word)
+{
+    (void)s, (void)with;
+    return v >> (word >> 8 & 63) & field_mask(word);
+}
+
+uint64_t sse_insertq(CpuState *s, uint64_t v, uint64_t with, uint64_t word)
+{
+    (void)s;
+    unsigned at = word >> 8 & 63;
+    uint64_t mask = field_mask(word) << at;
+    return (v & ~mask) | (with << at & mask);
+}
+
 int sse_maskmov(CpuState *s, uint64_t va, uint64_t lo, uint64_t hi, uint64_t mask_lo, uint64_t mask_hi)
 {
     X86Cpu *c = x86_cpu(s);

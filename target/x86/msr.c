@@ -67,6 +67,7 @@ static const MsrRow rows[] = {
     { 0xc0010055, 0xc0010055, MSR_CONST, 0, 0, UINT64_MAX, 0 }, /* interrupt pending message: no C1E */
     { 0xc0010111, 0xc0010111, MSR_PLAIN, 0, AT(smbase), UINT32_MAX },           /* SMM base */
     { 0xc0010114, 0xc0010114, MSR_CONST, 0, 0, UINT64_MAX, 0x10 },              /* VM_CR: SVM disabled */
+    { 0xc0010140, 0xc0010141, MSR_CONST, X86F_OSVW, 0, UINT64_MAX, 0 },         /* OSVW: no erratum is known */
     { 0xc0011020, 0xc0011023, MSR_CONST, 0, 0, UINT64_MAX, 0 }, /* LS_CFG IC_CFG DC_CFG BU_CFG */
     { 0xc0011029, 0xc0011029, MSR_CONST, 0, 0, UINT64_MAX, 2 },                 /* DE_CFG: LFENCE waits */
     { 0xc001102a, 0xc001102a, MSR_CONST, 0, 0, UINT64_MAX, 0 },                 /* BU_CFG2 */

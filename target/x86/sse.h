@@ -9,6 +9,8 @@
  * 8 bytes (24..31), with the guest's exception masks.  Operands: a, b (general ones in the low half), c in
  * xmm_tmp.  Result in xmm_tmp or helper_ret, or 1 with #XM (#UD) recorded. */
 int      sse_checked(CpuState *s, uint32_t word, uint64_t a_lo, uint64_t a_hi, uint64_t b_lo, uint64_t b_hi);
+uint64_t sse_extrq(CpuState *s, uint64_t v, uint64_t with, uint64_t word);       /* word: length, place << 8 */
+uint64_t sse_insertq(CpuState *s, uint64_t v, uint64_t with, uint64_t word);
 int      sse_maskmov(CpuState *s, uint64_t va, uint64_t lo, uint64_t hi, uint64_t mask_lo, uint64_t mask_hi);
 /* PCMPxSTRx: b in xmm_tmp; word: imm, xmm of a (8..11), STRx_EXPLICIT, STRx_WIDE; eax, edx: explicit lengths.
  * Returns the flags; helper_ret: the index;  sse_pcmpstrm writes XMM0 instead. */

@@ -418,7 +418,7 @@ static void write_op(X86Trans *t, X86Args *a, const X86Op *op, Val v)
 static bool check_row(X86Trans *t, const X86Args *a, const X86Dec *d)
 {
     uint32_t flags = d->row->flags;
-    if (G_UNLIKELY(t->lock) && !(flags & R_LOCK && a->is_mem && d->rm_op == 0)) {
+    if (G_UNLIKELY(t->lock) && !(flags & R_LOCK && ((a->is_mem && d->rm_op == 0) || flags & R_CPL0))) {
         x86_ud(t);
         return false;
     }

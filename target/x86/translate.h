@@ -110,7 +110,7 @@ typedef struct X86Row {
 } X86Row;
 
 enum {
-    R_LOCK   = 1,               /* may have LOCK on a memory destination (else #UD) */
+    R_LOCK   = 1,               /* may have LOCK on a memory destination (else #UD); MOV CR0: means CR8 */
     R_KEEP   = 2,               /* operand 0 is not written back */
     R_WRITE  = 4,               /* operand 0 is written without being read */
     R_CPL0   = 8,               /* #GP(0) unless CPL 0 */

@@ -635,14 +635,15 @@ const X86Row x86_rows_alu[] = {
     { "3F",           "",       tr_decimal, 0x3f, R_NO64 },
     { "D4 ib",        "Ib",     tr_decimal, 0xd4, R_NO64 | R_WRITE | R_KEEP },
     { "D5 ib",        "Ib",     tr_decimal, 0xd5, R_NO64 | R_WRITE | R_KEEP },
-    { "0F 0D /r",     "M",      NULL,      0, R_KEEP },                 /* PREFETCHW and the like */
-    { "0F 18 /r",     "E",      NULL,      0, R_KEEP },                 /* hints, ENDBR, reserved NOPs */
-    { "0F 19 /r",     "E",      NULL,      0, R_KEEP },
-    { "0F 1A /r",     "E",      NULL,      0, R_KEEP },
-    { "0F 1B /r",     "E",      NULL,      0, R_KEEP },
-    { "0F 1C /r",     "E",      NULL,      0, R_KEEP },
-    { "0F 1D /r",     "E",      NULL,      0, R_KEEP },
-    { "0F 1E /r",     "E",      NULL,      0, R_KEEP },
-    { "0F 1F /r",     "E",      NULL,      0, R_KEEP },
+    { "0F 0D /r",     "M",      NULL,      0, R_KEEP, X86F_LM },        /* PREFETCHW and the like: every 64-bit processor */
+    /* hints, ENDBR, reserved NOPs: since the Pentium Pro, as CMOV is */
+    { "0F 18 /r",     "E",      NULL,      0, R_KEEP, X86F_CMOV },
+    { "0F 19 /r",     "E",      NULL,      0, R_KEEP, X86F_CMOV },
+    { "0F 1A /r",     "E",      NULL,      0, R_KEEP, X86F_CMOV },
+    { "0F 1B /r",     "E",      NULL,      0, R_KEEP, X86F_CMOV },
+    { "0F 1C /r",     "E",      NULL,      0, R_KEEP, X86F_CMOV },
+    { "0F 1D /r",     "E",      NULL,      0, R_KEEP, X86F_CMOV },
+    { "0F 1E /r",     "E",      NULL,      0, R_KEEP, X86F_CMOV },
+    { "0F 1F /r",     "E",      NULL,      0, R_KEEP, X86F_CMOV },
     { NULL }
 };

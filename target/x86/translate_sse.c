@@ -16,6 +16,8 @@ static const IrHelper
     h_checked = { "sse_checked", sse_checked, T_NONE, 5, HF_FAULTS | HF_FP, SET(TMP | SLOT_BIT(X_SYS)),
                   SET(TMP | RET | SLOT_BIT(X_MXCSR)) },
     h_maskmov = { "sse_maskmov", sse_maskmov, T_NONE, 5, HF_FAULTS, SET(0), SET(0) },
+    h_extrq   = { "sse_extrq", sse_extrq, I64, 3, 0, SET(0), SET(0) },
+    h_insertq = { "sse_insertq", sse_insertq, I64, 3, 0, SET(0), SET(0) },
     h_stri    = { "sse_pcmpstri", sse_pcmpstri, I32, 3, 0, SET(SLOTS_XMM), SET(RET) },
     h_strm    = { "sse_pcmpstrm", sse_pcmpstrm, I32, 3, 0, SET(SLOTS_XMM), SET(SLOT_BIT(X_XMM0)) },
     h_stmxcsr = { "sse_get_mxcsr", sse_get_mxcsr, I32, 0, HF_FP, SET(SLOT_BIT(X_MXCSR)),
@@ -206,6 +208,21 @@ static bool tr_maskmov(X86Trans *t, X86Args *a)
     Val at = di_address(t), lo = low64(t, a->dst), hi = high64(t, a->dst), mlo = low64(t, a->src),
         mhi = high64(t, a->src);
     ir_call(t->b, &h_maskmov, at, lo, hi, mlo, mhi);
+    return true;
+}
+
+/* EXTRQ (arg 0), INSERTQ: a field of the low half by length and place; the upper half, undefined, becomes 0 as on AMD's
+ * hardware.  Sums beyond 64 are undefined too: what falls out falls out. */
+static bool tr_field(X86Trans *t, X86Args *a)
+{
+    bool insert = a->row->arg;
+    Val lo = low64(t, a->dst), with = insert ? low64(t, a->src) : ir_imm(t->b, I64, 0), word;
+    if (a->opcode == 0x78)
+        word = ir_imm(t->b, I64, (a->imm & 63) | (a->imm8 & 63) << 8);
+    else
+        word = insert ? high64(t, a->src) : low64(t, a->src);
+    Val r = ir_call(t->b, insert ? &h_insertq : &h_extrq, lo, with, word);
+    a->dst = vector_of(t, r);
     return true;
 }
 
@@ -479,6 +496,12 @@ const X86Row x86_rows_sse[] = {
     { "F2 0F F0 /r", "Vx Mx",   tr_mov, 0, LOADU, X86F_SSE3 },                  /* lddqu */
     { "0F 2B /r",    "Mx Vx",   tr_mov, 0, LOAD, X86F_SSE },                    /* movntps */
     { "66 0F 2B /r", "Mx Vx",   tr_mov, 0, LOAD, X86F_SSE2 },
+    { "F3 0F 2B /r", "Mss Vx",  tr_mov, 0, LOAD, X86F_SSE4A },                  /* movntss, movntsd */
+    { "F2 0F 2B /r", "Msd Vx",  tr_mov, 0, LOAD, X86F_SSE4A },
+    { "66 0F 78 /0 ib ib", "Ux Ib Ib", tr_field, 0, R_SSE, X86F_SSE4A },
+    { "66 0F 79 /r", "Vx Ux",   tr_field, 0, R_SSE, X86F_SSE4A },
+    { "F2 0F 78 /r ib ib", "Vx Ux Ib Ib", tr_field, 1, R_SSE, X86F_SSE4A },
+    { "F2 0F 79 /r", "Vx Ux",   tr_field, 1, R_SSE, X86F_SSE4A },
     { "66 0F E7 /r", "Mx Vx",   tr_mov, 0, LOAD, X86F_SSE2 },
     { "66 0F 38 2A /r", "Vx Mx", tr_mov, 0, LOAD, X86F_SSE41 },
     { "66 REX.W 0F 6E /r", "Vx Wsd", tr_mov, 0, LOAD, X86F_SSE2 },

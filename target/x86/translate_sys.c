@@ -206,9 +206,17 @@ static bool tr_sysenter(X86Trans *t, X86Args *a)
 
 /* --- control and debug registers; moves take mod for 3 */
 
+/* With LOCK CR0 means CR8 (APM vol. 3, MOV CRn; CPUID's AltMovCr8).  9: #UD. */
+static unsigned control_register(const X86Trans *t, const X86Args *a)
+{
+    if (t->lock)
+        return a->reg == 0 && x86_has((const X86Cpu *)t->req->cpu, X86F_CR8LEGACY) ? 8 : 9;
+    return a->reg;
+}
+
 static bool tr_mov_from_cr(X86Trans *t, X86Args *a)
 {
-    unsigned n = a->reg, size = t->code64 ? 8 : 4;
+    unsigned n = control_register(t, a), size = t->code64 ? 8 : 4;
     if (n != 0 && n != 2 && n != 3 && n != 4 && n != 8)
         return false;
     Val v = n == 4 ? ir_get(t->b, X_CR4) : ir_call(t->b, &x86_helper_get_cr, i32(t, n));
@@ -219,7 +227,7 @@ static bool tr_mov_from_cr(X86Trans *t, X86Args *a)
 
 static bool tr_mov_to_cr(X86Trans *t, X86Args *a)
 {
-    unsigned n = a->reg;
+    unsigned n = control_register(t, a);
     if (n != 0 && n != 2 && n != 3 && n != 4 && n != 8)
         return false;
     Val v = x86_get_reg(t, a->rm, t->code64 ? 8 : 4);
@@ -796,13 +804,13 @@ const X86Row x86_rows_sys[] = {
     { "0F 07",        "",       tr_sysret,       0,          0, X86F_SYSCALL },
     { "0F 08",        "",       tr_nothing,      0,          R_CPL0 },       /* INVD */
     { "0F 09",        "",       tr_nothing,      0,          R_CPL0 },       /* WBINVD, WBNOINVD */
-    { "0F 20 /r",     "Rd Cd",  tr_mov_from_cr,  0,          R_KEEP | R_CPL0 },
+    { "0F 20 /r",     "Rd Cd",  tr_mov_from_cr,  0,          R_KEEP | R_CPL0 | R_LOCK },
     { "0F 21 /r",     "Rd Dd",  tr_mov_from_dr,  0,          R_KEEP | R_CPL0 },
-    { "0F 22 /r",     "Cd Rd",  tr_mov_to_cr,    0,          R_KEEP | R_CPL0 | R_ENDS },
+    { "0F 22 /r",     "Cd Rd",  tr_mov_to_cr,    0,          R_KEEP | R_CPL0 | R_ENDS | R_LOCK },
     { "0F 23 /r",     "Dd Rd",  tr_mov_to_dr,    0,          R_KEEP | R_CPL0 | R_ENDS },
-    { "0F 30",        "",       tr_msr,          1,          R_CPL0 | R_ENDS },
+    { "0F 30",        "",       tr_msr,          1,          R_CPL0 | R_ENDS, X86F_MSR },
     { "0F 31",        "",       tr_rdtsc,        0,          0, X86F_TSC },
-    { "0F 32",        "",       tr_msr,          0,          R_CPL0 },
+    { "0F 32",        "",       tr_msr,          0,          R_CPL0, X86F_MSR },
     { "0F 33",        "",       tr_rdpmc,        0,          0 },
     { "0F 34",        "",       tr_sysenter,     0,          0, X86F_SEP },
     { "0F 35",        "",       tr_sysexit,      0,          0, X86F_SEP },

@@ -268,6 +268,21 @@ static void a_bzimage_by_any_packer(Fixture *f, gconstpointer data)
     }
 }
 
+static void a_32_bit_bzimage(Fixture *f, gconstpointer data)
+{
+    g_autoptr(GByteArray) image = vmlinux(false), k = bzimage(XZ, image, image->len);
+    BootEntry e;
+    store_le(k->data + 0x236, 2, 0);
+    write_file(f->kernel, k->data, k->len);
+    boots(f, false, &e);
+    g_assert_false(e.long_mode);
+    g_assert_true(e.linux32);
+    g_assert_cmphex(e.pc, ==, TEXT_AT + 0x40);
+    g_assert_cmphex(mem(f, e.arg + 0x202, 4), ==, 0x53726448);
+    g_assert_cmphex(mem(f, TEXT_AT + 1, 1), ==, 7);
+    g_assert_cmphex(mem(f, e.gdt + 0x10, 8), ==, 0x00cf9b000000ffff);
+}
+
 static void fresh_memory(Fixture *f, gconstpointer data)
 {
     g_autoptr(GByteArray) k = good_bzimage(XZ);
@@ -374,7 +389,8 @@ static void cut_short(Fixture *f, gconstpointer data)
 static void contradictions_of_a_bzimage(Fixture *f, gconstpointer data)
 {
     static const struct { unsigned at, size; uint64_t v; const char *because; } rows[] = {
-        { 0x1fe, 2, 0, "neither" }, { 0x202, 4, 0, "neither" }, { 0x206, 2, 0x20b, "protocol" }, { 0x236, 2, 0, "32-bit" },
+        { 0x1fe, 2, 0, "neither" }, { 0x202, 4, 0, "neither" }, { 0x206, 2, 0x207, "protocol" }, { 0x206, 2, 0x20b, "64-bit" },
+        { 0x236, 2, 0, "64-bit" },
         { 0x248, 4, 0xffffffff, "truncated" }, { 0x24c, 4, 0xffffffff, "truncated" }, { 0x24c, 4, 0, "truncated" },
         { 0x248, 4, PAYLOAD_OFFSET + 1, "memory" }, { 0x1f1, 1, 255, "truncated" }, { 0x238, 4, 4, "-append" },
         { SETUP + PAYLOAD_OFFSET, 1, 0, "compression" }, { SETUP + PAYLOAD_OFFSET + 100, 4, 0x12345678, "xz" },
@@ -640,6 +656,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     CASE("a bzImage by any packer", a_bzimage_by_any_packer);
+    CASE("a 32-bit bzImage", a_32_bit_bzimage);
     CASE("fresh memory", fresh_memory);
     CASE("what the kernel finds", what_the_kernel_finds);
     CASE("PVH", pvh);

@@ -76,11 +76,11 @@ static void rows_reachable(void)
 }
 
 /* Where capstone is not the manual: near branches with 66 (Intel's ignore it), MOV with control registers, 3DNow,
- * hints, FWAIT merged with what follows. */
+ * hints, FWAIT merged with what follows, EXTRQ and INSERTQ outside 64-bit code. */
 static bool compared(const Decoded *r, const cs_insn *in)
 {
     uint8_t op = r->a.opcode;
-    if (r->d->map == 1 && (op == 0x0f || (op & 0xfc) == 0x20 || op == 0x24 || op == 0x26))
+    if (r->d->map == 1 && (op == 0x0f || (op & 0xfc) == 0x20 || op == 0x24 || op == 0x26 || op == 0x78))
         return false;
     return !(r->t.code64 && r->t.data16 && r->d->row->flags & R_FORCE64) && r->d->map + op != 0x9b;
 }

@@ -15,7 +15,7 @@ static void model_errors(void)
         { "", "CPU model '' is unknown; there are: " ALL_MODELS " (-cpu help)" },
         { "Haswel", "CPU model 'Haswel' is unknown; there are: " ALL_MODELS " (-cpu help)" },
         { "max,+sse5", "CPU feature 'sse5' is unknown; near it are 'sse', 'sse2', 'sse3' (-cpu help lists them)" },
-        { "max,sse4.3=on", "CPU feature 'sse4.3' is unknown; near it are 'sse3', 'sse4.1', 'sse4.2' (-cpu help lists them)" },
+        { "max,sse4.3=on", "CPU feature 'sse4.3' is unknown; near it are 'sse3', 'sse4.1', 'sse4.2', 'sse4a' (-cpu help lists them)" },
         { "max,+frobnicate", "CPU feature 'frobnicate' is unknown (-cpu help lists them)" },
         { "max,+", "CPU feature '' is unknown (-cpu help lists them)" },
         { "max,+avx512f", "CPU feature 'avx512f' is not emulated" },

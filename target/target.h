@@ -27,6 +27,7 @@ typedef struct TransReq {
     uint8_t        buf[32];     /* page-straddling first instruction */
     const uint64_t *checks;     /* bit per page offset of code_va(): TargetDebug.at_insn() is to be asked before an
                                  * instruction that starts there; NULL: nowhere */
+    bool           fault;       /* set by the translator: an exception is recorded instead, the block is not to be run */
     bool         (*more)(struct TransReq *req);   /* maps the next page (fetch fault: false, exception recorded) and
                                                    * makes code point to a buffer of first_len + up to 16 bytes (buf) */
 } TransReq;

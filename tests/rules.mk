@@ -20,7 +20,7 @@ test-y += tests/unit/tcg/x64.o tests/unit/tcg/x64_ops.o
 test-y += tests/unit/target/x86_x87.o tests/unit/target/x86_str.o tests/unit/target/x86_xsave.o
 support-y += tests/x86_fake.o
 test-y += tests/unit/target/x86_sys_mmu.o tests/unit/target/x86_sys_trap.o tests/unit/target/x86_sys_rows.o tests/unit/target/x86_sys_cpu.o
-test-y += tests/unit/target/x86_sys_vm86.o tests/unit/target/x86_sys_task.o tests/unit/target/x86_sys_smm.o
+test-y += tests/unit/target/x86_sys_vm86.o tests/unit/target/x86_sys_task.o tests/unit/target/x86_sys_smm.o tests/unit/target/x86_sys_limits.o
 support-y += tests/fuzz/insn_x86_gen.o
 test-y += tests/fuzz/guest_bytes.o tests/fuzz/insn_x86.o tests/unit/target/x86_decode.o tests/unit/target/x86_int.o
 

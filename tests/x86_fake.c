@@ -296,8 +296,10 @@ static int slow_store(CpuState *s, uint64_t va, uint32_t memop)
 }
 static int slow_atomic(CpuState *s, uint64_t va, uint32_t flags)
 {
-    (void)s, (void)va, (void)flags;
-    g_assert_not_reached();             /* no system instruction is one */
+    uint64_t was;                       /* no system instruction is one: only faults matter */
+    if ((flags & MO_ALIGN) && (va & (mo_bytes(flags) - 1)))
+        return !x86_target.misaligned(s, va, flags & 0xffff);
+    return !probe(s, va, mo_bytes(flags), ACC_WRITE, -1) || !load(s, va, mo_bytes(flags), -1, &was);
 }
 static bool more(TransReq *req) { (void)req; return false; }
 

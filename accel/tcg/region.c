@@ -392,7 +392,7 @@ static bool translate(Trans *t, Ir *ir, unsigned max_insns)
     ir_reset(ir);
     ir->entry_page_off = offset;
     v->target->translate(ir, &t->req);
-    if (t->fault)
+    if (t->fault || t->req.fault)
         return false;
     if (log_on(LOG_IN_ASM))
         disas_guest(v, ir, t->va, t->req.code, ir->guest_len);

@@ -36,6 +36,7 @@ static const Slot slots[X_N_SLOTS] = {
     [X_SYS] = { "sys", T_NONE, offsetof(X86Cpu, cr0) },
     [X_KERNEL_GS] = { "kernel_gs", I64, offsetof(X86Cpu, kernel_gs_base) },
     [X_CR4] = { "cr4", I64, offsetof(X86Cpu, cr4) },
+    [X_CS_LIMIT] = { "cs_limit", I32, offsetof(X86Cpu, seg[CS].limit) },
     [X_SHADOW] = { "shadow", I8, offsetof(X86Cpu, shadow) },
 };
 

@@ -63,6 +63,7 @@ enum {
     X_CR4,                                      /* i64: read only, for checks: MOV to CR4 goes through x86_set_cr() */
     X_SHADOW,                                   /* i8: after STI and MOV SS, see X86Cpu.shadow */
     X_CC_D,             /* i64 */
+    X_CS_LIMIT,         /* i32, read only */
     X_YMMH0 = 64,       /* v128, 16 of them: upper halves; X_XMM0 + n lies right below X_YMMH0 + n in the struct */
     X_N_SLOTS = X_YMMH0 + 16
 };
@@ -120,8 +121,9 @@ enum {
     MODE_SSE_UD = 1 << 8,       /* CR4.OSFXSR clear or CR0.EM: SSE raises #UD */
     MODE_FPEXC = 1 << 9,        /* MXCSR unmasks some exception: SSE FP goes the checked way */
     MODE_AVX_UD = 1 << 10,      /* CR4.OSXSAVE clear or XCR0 without SSE and AVX: AVX raises #UD */
-    /* bits 11, 12 are free: x87 helpers index the register stack with the TOP of the CPU struct, so that code need not
+    /* bit 11 is free: x87 helpers index the register stack with the TOP of the CPU struct, so that code need not
      * be translated once per TOP */
+    MODE_AC = 1 << 12,          /* CR0.AM, EFLAGS.AC, privilege 3: accesses must be aligned */
     MODE_REAL = 1 << 13,        /* real or virtual-8086 mode */
     MODE_LIMITS = 1 << 14,      /* some segment is not flat 4 GiB (or expands down, or is null): check limits */
     MODE_IOPL = 1 << 15,        /* CPL <= IOPL: CLI, STI, IN, OUT need no further checks */

@@ -90,6 +90,10 @@ static int h_cmpxchg8b(CpuState *s, uint64_t va, uint32_t flags)
     uint64_t *hot = s->hot, now;
     uint64_t expected = (uint32_t)hot[X_RAX] | hot[X_RDX] << 32, wanted = (uint32_t)hot[X_RBX] | hot[X_RCX] << 32;
     uint64_t *p = va & 7 ? NULL : c->hooks->host(s, va, 8, ACC_WRITE, -1);
+    if (va & 7 && s->mode_tag >> 48 & MODE_AC) {
+        x86_raise(c, EXC_AC, 0);
+        return 1;
+    }
     if (p) {
         now = GUINT64_TO_LE(expected);
         __atomic_compare_exchange_n(p, &now, GUINT64_TO_LE(wanted), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
@@ -249,12 +253,16 @@ const IrHelper x86_helper_into = {
     .writes = { { SLOTS_ALL & ~SLOT_BIT(X_SHADOW) } },      /* as x86_helper_int */
 };
 
-/* --- segment limits: what = segment | length << 8 | write << 16.  APM vol. 2 sections 4.12 and 4.8. */
+/* --- segment limits: what = segment | write << 7 | length << 8.  APM vol. 2 sections 4.12 and 4.8. */
 
-static bool within(const X86Seg *seg, uint64_t ea, unsigned len)
+bool x86_within(const X86Cpu *c, unsigned n, uint64_t ea, unsigned len, bool write)
 {
+    const X86Seg *seg = &c->seg[n];
+    bool rw = seg->attr & 0x200;
     uint64_t last = ea + len - 1;
-    bool code = seg->attr & 0x800, expand_down = !code && seg->attr & 0x400;
+    bool code = seg->attr & 0x800, expand_down = !code && seg->attr & 0x400, real = !(c->cr0 & CR0_PE);
+    if (!real && (!(seg->attr & SEG_P) || (write ? code || !rw : code && !rw)))
+        return false;
     if (!expand_down)
         return last <= seg->limit;
     return ea > seg->limit && last <= (seg->attr & SEG_DB ? 0xffffffffu : 0xffffu);
@@ -263,11 +271,8 @@ static bool within(const X86Seg *seg, uint64_t ea, unsigned len)
 static int h_limit(CpuState *s, uint32_t what, uint64_t ea)
 {
     X86Cpu *c = x86_cpu(s);
-    unsigned n = what & 0xff, len = what >> 8 & 0xff;
-    const X86Seg *seg = &c->seg[n];
-    bool write = what >> 16, code = seg->attr & 0x800, rw = seg->attr & 0x200, real = !(c->cr0 & CR0_PE);
-    bool allowed = real || (seg->attr & SEG_P && (write ? !code && rw : !code || rw));
-    if (allowed && within(seg, ea, len))
+    unsigned n = what & 0x7f;
+    if (x86_within(c, n, ea, what >> 8, what >> 7 & 1))
         return 0;
     x86_raise(c, n == SS ? EXC_SS : EXC_GP, 0);
     return 1;

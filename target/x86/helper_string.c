@@ -16,7 +16,7 @@ typedef struct Rep {
     uint64_t src_base, dst_base, mask;          /* mask: of offsets, by the address size */
     uint64_t si, di, n, done;                   /* done: iterations of this call */
     uint64_t rax;
-    bool     down, compares, stop;
+    bool     down, compares, stop, aligned;     /* aligned: elements must be */
     uint64_t lhs, rhs;                          /* of the last comparison */
 } Rep;
 
@@ -26,6 +26,8 @@ static bool uses_src(const Rep *r)
 }
 static bool uses_dst(const Rep *r) { return r->op != STR_LODS && r->op != STR_OUTS; }
 static bool writes_dst(const Rep *r) { return r->op == STR_MOVS || r->op == STR_STOS || r->op == STR_INS; }
+
+static unsigned src_seg(const Rep *r) { return r->what >> REP_SEG & 7; }
 
 static uint64_t linear(const Rep *r, uint64_t base, uint64_t off)
 {
@@ -40,10 +42,21 @@ static uint64_t get_element(const void *p, unsigned size)
     return GUINT64_FROM_LE(v);
 }
 
+/* n elements from off on: n if all of them may be accessed, else 0: one() finds which. */
+static uint64_t within_limit(const Rep *r, unsigned seg, bool write, uint64_t off, uint64_t n)
+{
+    if (!(r->what & REP_LIMITS) || !n)
+        return n;
+    uint64_t low = r->down ? off - (n - 1) * r->size : off, high = low + (n - 1) * r->size;
+    return x86_within(r->c, seg, low, r->size, write) && x86_within(r->c, seg, high, r->size, write) ? n : 0;
+}
+
 /* How many elements from off on lie in one page and do not wrap. */
 static uint64_t run_length(const Rep *r, uint64_t base, uint64_t off)
 {
     uint64_t in_page = linear(r, base, off) & (PAGE_SIZE - 1);
+    if (r->aligned && in_page % r->size)
+        return 0;
     if (in_page + r->size > PAGE_SIZE || (r->mask - off) + 1 - 1 < r->size - 1)
         return 0;
     if (r->down)
@@ -133,6 +146,10 @@ static bool bulk(Rep *r, uint64_t limit)
         n = MIN(n, run_length(r, r->src_base, r->si));
     if (uses_dst(r))
         n = MIN(n, run_length(r, r->dst_base, r->di));
+    if (uses_src(r))
+        n = within_limit(r, src_seg(r), false, r->si, n);
+    if (uses_dst(r))
+        n = within_limit(r, ES, writes_dst(r), r->di, n);
     if (!n)
         return false;
     uint8_t *s = NULL, *d = NULL;
@@ -157,6 +174,20 @@ static bool bulk(Rep *r, uint64_t limit)
     return true;
 }
 
+/* Whether the element may be accessed at all; else a fault has been recorded. */
+static bool allowed(const Rep *r, unsigned seg, uint64_t off, uint64_t va, bool write)
+{
+    if ((r->what & REP_LIMITS) && !x86_within(r->c, seg, off, r->size, write)) {
+        x86_raise(r->c, seg == SS ? EXC_SS : EXC_GP, 0);
+        return false;
+    }
+    if (r->aligned && va % r->size) {
+        x86_raise(r->c, EXC_AC, 0);
+        return false;
+    }
+    return true;
+}
+
 /* One element through the slow path.  False: a fault has been recorded, and nothing done. */
 static bool one(Rep *r)
 {
@@ -165,6 +196,9 @@ static bool one(Rep *r)
     uint64_t src = linear(r, r->src_base, r->si), dst = linear(r, r->dst_base, r->di), v = 0, w = 0;
     uint16_t port = s->hot[X_RDX];
     if ((r->op == STR_INS || r->op == STR_OUTS) && r->c->dr_io && !x86_debug_port(r->c, port, r->size))
+        return false;
+    if ((uses_src(r) && !allowed(r, src_seg(r), r->si, src, false)) ||
+        (uses_dst(r) && !allowed(r, ES, r->di, dst, writes_dst(r))))
         return false;
     if (writes_dst(r) && !h->probe(s, dst, r->size, ACC_WRITE, -1))
         return false;
@@ -233,7 +267,7 @@ static int h_rep(CpuState *s, uint64_t what, uint64_t src_base, uint64_t dst_bas
         .c = c, .op = what & STR_OP, .size = size, .adsize = adsize, .what = what, .src_base = src_base,
         .dst_base = dst_base, .mask = mask, .si = s->hot[X_RSI] & mask, .di = s->hot[X_RDI] & mask,
         .n = what & REP_COUNTED ? s->hot[X_RCX] & mask : 1, .rax = s->hot[X_RAX],
-        .down = s->hot[X_EFLAGS - 1] & FL_DF,
+        .down = s->hot[X_EFLAGS - 1] & FL_DF, .aligned = s->mode_tag >> 48 & MODE_AC,
     };
     uint64_t limit = what & REP_ONE ? 1 : BULK_BYTES / size;
     unsigned slow = 0;

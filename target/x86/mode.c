@@ -46,6 +46,8 @@ static inline uint32_t key_of_rest(const X86Cpu *c)
     key |= G_LIKELY(x86_code64(c)) ? (uint32_t)MODE_CS64 : key_of_segments(c);
     key |= flags & FL_TF ? MODE_TF : 0;
     key |= flags & FL_VM ? MODE_REAL : 0;
+    if (G_UNLIKELY(flags & FL_AC) && c->cpl == 3 && (c->cr0 & CR0_AM))
+        key |= MODE_AC;
     key |= c->cpl <= (flags & FL_IOPL) >> 12 ? MODE_IOPL : 0;
     return key;
 }

@@ -260,12 +260,20 @@ static uint64_t stack_va(const X86Stack *st, uint64_t sp)
     return st->flat ? sp : (uint32_t)(st->base + sp);
 }
 
+/* The program's own pushes and pops; a frame of an event has been started by the processor. */
+static bool stack_aligned(const X86Stack *st, uint64_t sp, unsigned size)
+{
+    return !x86_aligned_only(st->c) || st->view >= 0 || st->c->delivering || !(stack_va(st, sp) & (size - 1));
+}
+
 bool x86_stack_push(X86Stack *st, unsigned size, uint64_t v)
 {
     X86Cpu *c = st->c;
     uint64_t sp = (st->sp - size) & st->mask;
     if (!in_stack(st, sp, size))
         return x86_fault(c, EXC_SS, x86_ext(c));
+    if (!stack_aligned(st, sp, size))
+        return x86_fault(c, EXC_AC, 0);
     if (!c->hooks->store(&c->s, stack_va(st, sp), size, st->view, v))
         return x86_stack_fault(c);
     st->sp = sp;
@@ -278,6 +286,8 @@ bool x86_stack_pop(X86Stack *st, unsigned size, uint64_t *v)
     uint64_t sp = st->sp & st->mask;
     if (!in_stack(st, sp, size))
         return x86_fault(c, EXC_SS, 0);
+    if (!stack_aligned(st, sp, size))
+        return x86_fault(c, EXC_AC, 0);
     if (!c->hooks->load(&c->s, stack_va(st, sp), size, st->view, v))
         return x86_stack_fault(c);
     st->sp = (sp + size) & st->mask;

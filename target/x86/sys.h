@@ -17,6 +17,9 @@ static inline uint64_t *x86_pc(X86Cpu *c) { return &c->s.hot[16]; }
 /* 48-bit linear addresses. */
 static inline bool x86_canonical(uint64_t va) { return ((va + 0x800000000000ull) >> 48) == 0; }
 
+/* Accesses of the current program must be aligned (SDM vol. 3, 6.15, #AC). */
+static inline bool x86_aligned_only(const X86Cpu *c) { return c->s.mode_tag >> 48 & MODE_AC; }
+
 /* What leaves the processor as a physical address while the A20 gate is shut. */
 static inline uint64_t x86_a20(const X86Cpu *c, uint64_t pa)
 {

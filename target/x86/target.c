@@ -21,11 +21,11 @@ static int capstone_mode(const CpuState *s, uint32_t mode)
                                            : CS_MODE_16;
 }
 
-/* Only accesses that must be aligned come here: SSE's 16-byte operands. */
+/* Only accesses that must be aligned come here: SSE's 16-byte operands, and all under MODE_AC. */
 static bool misaligned(CpuState *s, uint64_t va, unsigned memop)
 {
-    (void)va, (void)memop;
-    x86_raise(x86_cpu(s), EXC_GP, 0);
+    (void)va;
+    x86_raise(x86_cpu(s), mo_bytes(memop) < 16 ? EXC_AC : EXC_GP, 0);
     return false;
 }
 

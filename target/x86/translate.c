@@ -3,8 +3,7 @@
  * the operands, calls the row and writes back; registers and flags stay pending until ir_insn_end(), so that a fault
  * of the write-back finds the state of the instruction's start.
  *
- * Blocks run on past conditional branches that are not taken (a side exit each), within one guest page.
- * Left out on purpose: alignment checks of EFLAGS.AC (no kernel that we know enables them). */
+ * Blocks run on past conditional branches that are not taken (a side exit each), within one guest page. */
 #include "target/x86/decode.h"
 
 enum { MAX_BLOCK_INSNS = 64, MAX_SIDE_EXITS = 4, FETCH_SLACK = 40 };
@@ -53,9 +52,15 @@ void x86_put_reg8(X86Trans *t, unsigned reg, Val v)
     ir_put(t->b, slot, v);
 }
 
+/* MODE_AC: what has 2, 4 or 8 bytes must be aligned (SDM vol. 3, table 6-7). */
+static unsigned align_op(const X86Trans *t, unsigned size)
+{
+    return G_UNLIKELY(t->mode & MODE_AC) && !t->any_alignment && size > 1 && size < 16 ? MO_ALIGN : 0;
+}
+
 static unsigned memop(const X86Trans *t, unsigned size)
 {
-    return log2_size(size) | (size == 16 && t->aligned ? MO_ALIGN : 0);
+    return log2_size(size) | (size == 16 && t->aligned ? MO_ALIGN : align_op(t, size));
 }
 
 /* x86 is TSO: every load acquires, every store releases. */
@@ -71,10 +76,22 @@ void x86_store(X86Trans *t, Val addr, unsigned size, Val v)
 
 Val x86_atomic(X86Trans *t, X86Args *a, AtomicOp op, Val b, Val c)
 {
-    return ir_atomic(t->b, op, log2_size(a->size) | MO_ACQ | MO_REL | MO_SC, a->addr, b, c);
+    return ir_atomic(t->b, op, log2_size(a->size) | align_op(t, a->size) | MO_ACQ | MO_REL | MO_SC, a->addr, b, c);
 }
 
 extern const IrHelper x86_helper_limit;         /* helper_int.c */
+
+static void check_limit(X86Trans *t, unsigned seg, Val ea, unsigned len, bool write)
+{
+    Val what = ir_imm(t->b, I32, seg | (unsigned)write << 7 | len << 8);
+    ir_call(t->b, &x86_helper_limit, what, ea);
+}
+
+void x86_limit(X86Trans *t, const X86Args *a, unsigned len, bool write)
+{
+    if (t->mode & MODE_LIMITS && !t->code64)
+        check_limit(t, a->seg, a->ea, len, write);
+}
 
 Val x86_linear(X86Trans *t, unsigned seg, Val ea)
 {
@@ -85,10 +102,8 @@ Val x86_linear(X86Trans *t, unsigned seg, Val ea)
         Val base = ir_get(b, X_ES_BASE + seg);
         return ir_op2(b, IR_ADD, base, ea);
     }
-    if (t->mode & MODE_LIMITS && t->limit_len) {
-        Val what = ir_imm(b, I32, seg | t->limit_len << 8 | (unsigned)t->limit_write << 16);
-        ir_call(b, &x86_helper_limit, what, ea);
-    }
+    if (t->mode & MODE_LIMITS && t->limit_len)
+        check_limit(t, seg, ea, t->limit_len, t->limit_write);
     if (seg < FS && !(t->mode & MODE_BASES))
         return ea;
     Val base = ir_get(b, X_ES_BASE + seg);
@@ -211,6 +226,40 @@ static bool is_direct(const X86Trans *t, int64_t off)
     return off >= -start && off < PAGE_SIZE - start;
 }
 
+/* #GP(0) if offset `at` (I64) lies beyond CS (and p, unless it is VAL_NONE). */
+static void check_code(X86Trans *t, Val at, Val p)
+{
+    Val limit = ir_get(t->b, X_CS_LIMIT);
+    limit = ir_ext(t->b, IR_ZEXT, I64, limit);
+    if (p) {
+        Val zero = ir_imm(t->b, I64, 0);
+        at = ir_select(t->b, p, at, zero);
+    }
+    Val beyond = ir_cmp(t->b, C_GTU, at, limit);
+    ir_raise_if(t->b, beyond, EXC_GP, 0);
+}
+
+void x86_check_target(X86Trans *t, Val pc)
+{
+    if (t->mode & MODE_LIMITS && !t->code64)
+        check_code(t, pc, VAL_NONE);
+}
+
+void x86_check_jump(X86Trans *t, Val p, int64_t off)
+{
+    if (t->mode & MODE_LIMITS && !t->code64) {
+        Val pc = jump_pc(t, off);
+        check_code(t, pc, p);
+    }
+}
+
+/* The instruction's own bytes, before anything else of it. */
+static void check_fetch(X86Trans *t, unsigned len)
+{
+    Val last = ir_pc(t->b, t->off + len - 1);
+    check_code(t, last, VAL_NONE);
+}
+
 static void end_insn(X86Trans *t)
 {
     ir_insn_end(t->b);
@@ -300,7 +349,7 @@ void x86_gp0(X86Trans *t) { raise_exc(t, EXC_GP, 0); }
 
 static Val read_mem(X86Trans *t, X86Args *a, unsigned size, bool rmw)
 {
-    return ir_load(t->b, x86_type(size), log2_size(size) | MO_ACQ | (rmw ? MO_RMW : 0), a->addr);
+    return ir_load(t->b, x86_type(size), log2_size(size) | align_op(t, size) | MO_ACQ | (rmw ? MO_RMW : 0), a->addr);
 }
 
 static Val read_vec(X86Trans *t, X86Args *a, unsigned size)
@@ -445,6 +494,8 @@ static bool run_row(X86Trans *t, X86Args *a, const X86Dec *d)
     const X86Row *row = d->row;
     uint32_t flags = row->flags;
     t->aligned = !(flags & R_NOALIGN);
+    t->any_alignment = false;
+    t->limit_len = 0;
     a->dst = a->src = a->src2 = a->src3 = VAL_NONE;
     a->size = d->n_ops ? x86_op_size(t, &d->op[0]) : 0;
     if (!a->size)
@@ -453,6 +504,8 @@ static bool run_row(X86Trans *t, X86Args *a, const X86Dec *d)
         return true;
     if (a->is_mem) {
         t->limit_len = d->rm_op >= 0 ? x86_op_size(t, &d->op[d->rm_op]) : d->n_ops ? a->size : 0;
+        if (d->map == 1 && (d->opcode & 0xe7) == 0xa3)          /* BT and the like: once the bit's place is known */
+            t->limit_len = 0;
         t->limit_write = d->rm_op == 0 && !(flags & R_KEEP);
         x86_mem(t, a);
     }
@@ -491,13 +544,21 @@ static bool may_break(const X86Trans *t)
     return t->req->checks && t->req->checks[at / 64] >> at % 64 & 1;
 }
 
+/* An instruction begins, of len bytes. */
+static void start_insn(X86Trans *t, unsigned len)
+{
+    ir_insn_start(t->b, t->off);
+    if (t->mode & MODE_LIMITS && !t->code64)
+        check_fetch(t, len);
+}
+
 static void translate_insn(X86Trans *t, X86Args *a, const X86Dec *d, X86DecStatus status)
 {
     Ir *b = t->b;
     t->ended = t->done = t->no_step = false;
     if (G_UNLIKELY(may_break(t)))
         check_breakpoint(t);
-    ir_insn_start(b, t->off);
+    start_insn(t, t->next - t->off);
     if (G_UNLIKELY(status != DEC_OK)) {
         if (status == DEC_LONG)
             x86_gp0(t);
@@ -516,7 +577,7 @@ static void translate_insn(X86Trans *t, X86Args *a, const X86Dec *d, X86DecStatu
     }
     if (!run_row(t, a, d)) {
         ir_insn_abandon(b);
-        ir_insn_start(b, t->off);
+        start_insn(t, t->next - t->off);
         x86_ud(t);
         return;
     }
@@ -560,6 +621,17 @@ static void begin(X86Trans *t, Ir *b, TransReq *req)
     t->cpl = (req->mode & MODE_CPL) >> MODE_CPL_SHIFT;
 }
 
+/* Bytes of the next page are beyond the limit of CS: #GP, whatever that page is. */
+static bool past_limit(const X86Trans *t, unsigned avail)
+{
+    X86Cpu *c = x86_cpu(t->req->cpu);
+    if (t->code64 || !(t->mode & MODE_LIMITS) || t->req->pc + avail <= c->seg[CS].limit)
+        return false;
+    x86_raise(c, EXC_GP, 0);
+    t->req->fault = true;
+    return true;
+}
+
 /* One block at req->pc.  ir has been reset. */
 void x86_translate(Ir *b, TransReq *req)
 {
@@ -588,7 +660,7 @@ void x86_translate(Ir *b, TransReq *req)
                 fall_out(&t);
                 break;
             }
-            if (straddles || !req->more(req)) {                 /* a fetch fault has been recorded */
+            if (straddles || past_limit(&t, avail) || !req->more(req)) {                 /* a fetch fault has been recorded */
                 ir_exit_run(b, EXITR_NONE, 0);
                 ir_finish(b, avail);
                 return;

@@ -69,6 +69,7 @@ typedef struct X86Trans {
     unsigned  side_exits;
     bool      ended;            /* ir_insn_end() has been called for this instruction */
     bool      aligned;          /* 16-byte accesses of this instruction must be aligned */
+    bool      any_alignment;    /* MODE_AC does not concern this instruction */
     uint8_t   limit_len;        /* for limit checks: length of the access to come, 0: none */
     bool      limit_write;
 } X86Trans;
@@ -159,6 +160,11 @@ Val  x86_linear(X86Trans *t, unsigned seg, Val ea);                     /* adds 
 static inline IrType x86_type(unsigned size) { return size == 1 ? I8 : size == 2 ? I16 : size == 4 ? I32 : size == 8 ? I64 : V128T; }
 static inline Val x86_get_xmm(X86Trans *t, unsigned r) { return ir_get(t->b, X_XMM0 + r); }
 static inline void x86_put_xmm(X86Trans *t, unsigned r, Val v) { ir_put(t->b, X_XMM0 + r, v); }
+/* MODE_LIMITS: [a->ea, a->ea + len) in a->seg, for operands whose size the row does not tell; near jumps to pc (I64), to
+ * entry + off if p (VAL_NONE: in any case), to be called before the stack is written. */
+void x86_limit(X86Trans *t, const X86Args *a, unsigned len, bool write);
+void x86_check_target(X86Trans *t, Val pc);
+void x86_check_jump(X86Trans *t, Val p, int64_t off);
 void x86_ud(X86Trans *t);                                               /* raise and end the block */
 void x86_gp0(X86Trans *t);
 

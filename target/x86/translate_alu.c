@@ -406,6 +406,7 @@ static bool tr_cmpxchg(X86Trans *t, X86Args *a)
 /* The helper writes ZF and the registers. */
 static bool tr_cmpxchg8b(X86Trans *t, X86Args *a)
 {
+    x86_limit(t, a, a->row->arg, true);
     Val flags = x86_get_flags(t);
     ir_call(t->b, a->row->arg == 16 ? &x86_helper_cmpxchg16b : &x86_helper_cmpxchg8b, a->addr, flags);
     x86_cc_forget(t);

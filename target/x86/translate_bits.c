@@ -242,6 +242,7 @@ static void bit_address(X86Trans *t, X86Args *a, Val bit)
         ea = ir_op2i(b, IR_AND, ea, t->adsize == 4 ? 0xffffffff : 0xffff);
     a->ea = ea;
     a->addr = x86_linear(t, a->seg, ea);
+    x86_limit(t, a, a->size, a->row->arg != BIT_TEST);
 }
 
 static Val bit_mask(X86Trans *t, X86Args *a, Val n)

@@ -11,12 +11,14 @@ static IrType op_type(const X86Trans *t) { return x86_type(t->opsize); }
 static bool tr_jcc(X86Trans *t, X86Args *a)
 {
     Val p = x86_cond(t, a->opcode & 15);
+    x86_check_jump(t, p, (int64_t)t->next + a->imm);
     x86_exit_to_if(t, p, (int64_t)t->next + a->imm);
     return true;
 }
 
 static bool tr_jmp(X86Trans *t, X86Args *a)
 {
+    x86_check_jump(t, VAL_NONE, (int64_t)t->next + a->imm);
     x86_exit_to(t, (int64_t)t->next + a->imm);
     return true;
 }
@@ -24,6 +26,7 @@ static bool tr_jmp(X86Trans *t, X86Args *a)
 static bool tr_jmp_ind(X86Trans *t, X86Args *a)
 {
     Val pc = ir_ext(t->b, IR_ZEXT, I64, a->dst);
+    x86_check_target(t, pc);
     x86_put_pc(t, pc);
     x86_exit_indirect(t);
     return true;
@@ -38,20 +41,27 @@ static void push_next(X86Trans *t)
 
 static bool tr_call(X86Trans *t, X86Args *a)
 {
+    x86_check_jump(t, VAL_NONE, (int64_t)t->next + a->imm);
     push_next(t);
-    return tr_jmp(t, a);
+    x86_exit_to(t, (int64_t)t->next + a->imm);
+    return true;
 }
 
 static bool tr_call_ind(X86Trans *t, X86Args *a)
 {
+    Val pc = ir_ext(t->b, IR_ZEXT, I64, a->dst);
+    x86_check_target(t, pc);
     push_next(t);
-    return tr_jmp_ind(t, a);
+    x86_put_pc(t, pc);
+    x86_exit_indirect(t);
+    return true;
 }
 
 static bool tr_ret(X86Trans *t, X86Args *a)
 {
     Val pc = x86_pop(t, t->opsize);
     pc = ir_ext(t->b, IR_ZEXT, I64, pc);
+    x86_check_target(t, pc);
     if (a->n_ops)
         x86_add_sp(t, a->imm);
     x86_put_pc(t, pc);
@@ -76,6 +86,7 @@ static bool tr_loop(X86Trans *t, X86Args *a)
         x = ir_op2(b, IR_AND, x, y);
         p = ir_cmpi(b, C_NE, x, 0);
     }
+    x86_check_jump(t, p, (int64_t)t->next + a->imm);
     x86_exit_to_if(t, p, (int64_t)t->next + a->imm);
     return true;
 }
@@ -83,6 +94,7 @@ static bool tr_loop(X86Trans *t, X86Args *a)
 static bool tr_jcxz(X86Trans *t, X86Args *a)
 {
     Val n = count_reg(t), p = ir_cmpi(t->b, C_EQ, n, 0);
+    x86_check_jump(t, p, (int64_t)t->next + a->imm);
     x86_exit_to_if(t, p, (int64_t)t->next + a->imm);
     return true;
 }
@@ -204,6 +216,7 @@ static bool tr_into(X86Trans *t, X86Args *a) { return soft_int(t, &x86_helper_in
 static bool tr_bound(X86Trans *t, X86Args *a)
 {
     Ir *b = t->b;
+    x86_limit(t, a, 2 * t->opsize, false);
     Val low = x86_load(t, a->addr, t->opsize), at = ir_addi(b, a->addr, t->opsize);
     Val high = x86_load(t, at, t->opsize);
     Val p = ir_cmp(b, C_LT, a->dst, low), q = ir_cmp(b, C_GT, a->dst, high);

@@ -196,8 +196,10 @@ static bool tr_extend2(X86Trans *t, X86Args *a)
     return tr_host(t, a);
 }
 
-static Val di_address(X86Trans *t)
+static Val di_address(X86Trans *t, unsigned len)
 {
+    t->limit_len = len;
+    t->limit_write = true;
     Val ea = x86_get_reg(t, RDI, t->adsize);
     ea = ir_resize(t->b, I64, ea, false);
     return x86_linear(t, t->seg_override >= 0 ? (unsigned)t->seg_override : (unsigned)DS, ea);
@@ -205,7 +207,7 @@ static Val di_address(X86Trans *t)
 
 static bool tr_maskmov(X86Trans *t, X86Args *a)
 {
-    Val at = di_address(t), lo = low64(t, a->dst), hi = high64(t, a->dst), mlo = low64(t, a->src),
+    Val at = di_address(t, 16), lo = low64(t, a->dst), hi = high64(t, a->dst), mlo = low64(t, a->src),
         mhi = high64(t, a->src);
     ir_call(t->b, &h_maskmov, at, lo, hi, mlo, mhi);
     return true;
@@ -387,7 +389,7 @@ static bool tr_movdq2q(X86Trans *t, X86Args *a)
 static bool tr_maskmovq(X86Trans *t, X86Args *a)
 {
     ir_call(t->b, &h_check);
-    Val at = di_address(t), zero = ir_imm(t->b, I64, 0), v = low64(t, mm_get(t, a->reg)),
+    Val at = di_address(t, 8), zero = ir_imm(t->b, I64, 0), v = low64(t, mm_get(t, a->reg)),
         mask = low64(t, mm_get(t, a->rm));
     ir_call(t->b, &h_maskmov, at, v, zero, mask, zero);
     ir_call(t->b, &h_mmenter);

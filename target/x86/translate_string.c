@@ -50,7 +50,8 @@ static void bulk(X86Trans *t, X86Args *a, bool rep)
     Ir *b = t->b;
     unsigned op = a->row->arg;
     uint32_t what = op | (unsigned)a->size << REP_SIZE | (unsigned)t->adsize << REP_ADSIZE | (rep ? REP_COUNTED : 0) |
-                    (t->repnz ? REP_WHILE_NE : 0) | (t->code64 ? REP_CODE64 : 0) | (t->mode & MODE_TF ? REP_ONE : 0);
+                    (t->repnz ? REP_WHILE_NE : 0) | (t->code64 ? REP_CODE64 : 0) | (t->mode & MODE_TF ? REP_ONE : 0) |
+                    (!t->code64 && t->mode & MODE_LIMITS ? REP_LIMITS : 0) | source_seg(t) << REP_SEG;
     Val v[5];
     v[0] = ir_imm(b, I32, what);
     v[1] = base_of(t, source_seg(t));

@@ -277,6 +277,7 @@ static void put_word(X86Trans *t, X86Args *a, Val v)
 {
     if (a->is_mem) {
         Val w = ir_resize(t->b, I16, v, false);
+        x86_limit(t, a, 2, true);
         x86_store(t, a->addr, 2, w);
     } else {
         Val r = ir_resize(t->b, x86_type(t->opsize), v, false);
@@ -329,6 +330,8 @@ static bool tr_store_table(X86Trans *t, X86Args *a)     /* SGDT, SIDT */
     Val base = ir_call(t->b, &x86_helper_get_table, idt, zero);
     limit = ir_resize(t->b, I16, limit, false);
     base = ir_resize(t->b, x86_type(size), base, false);
+    x86_limit(t, a, 2 + size, true);
+    t->any_alignment = true;
     x86_store(t, a->addr, 2, limit);
     Val at = ir_addi(t->b, a->addr, 2);
     x86_store(t, at, size, base);
@@ -338,6 +341,7 @@ static bool tr_store_table(X86Trans *t, X86Args *a)     /* SGDT, SIDT */
 static bool tr_load_table(X86Trans *t, X86Args *a)      /* LGDT, LIDT */
 {
     unsigned size = t->code64 ? 8 : 4;
+    x86_limit(t, a, 2 + size, false);
     Val limit = x86_load(t, a->addr, 2);
     Val at = ir_addi(t->b, a->addr, 2);
     Val base = x86_load(t, at, size);
@@ -402,6 +406,7 @@ static bool tr_pop_seg(X86Trans *t, X86Args *a)
 
 static bool tr_load_far(X86Trans *t, X86Args *a)        /* LDS LES LFS LGS LSS */
 {
+    x86_limit(t, a, t->opsize + 2, false);
     Val off = x86_load(t, a->addr, t->opsize);
     Val at = ir_addi(t->b, a->addr, t->opsize);
     Val sel = x86_load(t, at, 2);
@@ -485,6 +490,7 @@ static bool tr_far_imm(X86Trans *t, X86Args *a)         /* arg: 1 call */
 
 static bool tr_far_mem(X86Trans *t, X86Args *a)
 {
+    x86_limit(t, a, t->opsize + 2, false);
     Val off = x86_load(t, a->addr, t->opsize);
     Val at = ir_addi(t->b, a->addr, t->opsize);
     Val sel = x86_load(t, at, 2);
@@ -654,6 +660,7 @@ static bool tr_invpcid(X86Trans *t, X86Args *a)
 {
     Val type = x86_get_reg(t, a->reg, t->code64 ? 8 : 4);
     type = ir_resize(t->b, I64, type, false);
+    x86_limit(t, a, 16, false);
     Val lo = x86_load(t, a->addr, 8);
     Val at = ir_addi(t->b, a->addr, 8);
     Val hi = x86_load(t, at, 8);
@@ -669,6 +676,7 @@ static bool tr_nothing(X86Trans *t, X86Args *a)         /* WBINVD and the like: 
 
 static bool tr_flush_line(X86Trans *t, X86Args *a)      /* faults as a load of one byte does */
 {
+    x86_limit(t, a, 1, false);
     x86_load(t, a->addr, 1);
     return true;
 }
@@ -721,6 +729,8 @@ static bool tr_state(X86Trans *t, X86Args *a)
     Val wide = i32(t, t->rex & 8 ? 1 : 0);
     if (a->row->arg >= X_SAVE)
         unless_cr4(t, CR4_OSXSAVE, EXC_UD);
+    bool load = a->row->arg == FX_RSTOR || a->row->arg >= X_RSTOR;
+    x86_limit(t, a, a->row->arg >= X_SAVE ? 576 : 512, !load);  /* XSAVE's further parts are not looked at */
     switch (a->row->arg) {
     case FX_SAVE: ir_call(t->b, &x86_helper_fxsave, a->addr, wide); break;
     case FX_RSTOR: ir_call(t->b, &x86_helper_fxrstor, a->addr, wide); break;

@@ -79,6 +79,7 @@ static bool tr_mem(X86Trans *t, X86Args *a)
 
 static bool tr_load10(X86Trans *t, X86Args *a)
 {
+    x86_limit(t, a, 10, false);
     Val w = word(t, a), pc = ir_pc(t->b, t->off);
     Val low = checked_load(t, a->addr, 8), high_at = ir_addi(t->b, a->addr, 8);
     Val high = x86_load(t, high_at, 2);
@@ -92,6 +93,7 @@ static bool tr_store(X86Trans *t, X86Args *a)
     static const uint8_t size[] = { [X87_F32] = 4, [X87_I32] = 4, [X87_F64] = 8, [X87_I16] = 2,
                                     [X87_I64] = 8 };
     unsigned n = size[x87_i(a->row->arg)];
+    x86_limit(t, a, n, true);
     Val w = word(t, a), pc = ir_pc(t->b, t->off);
     ir_call(t->b, &h_store, w, a->addr);
     Val v = ir_get(t->b, X_HELPER_RET);
@@ -105,6 +107,7 @@ static bool tr_store(X86Trans *t, X86Args *a)
  * again and write the same there. */
 static bool tr_store10(X86Trans *t, X86Args *a)
 {
+    x86_limit(t, a, 10, true);
     Val w = word(t, a), pc = ir_pc(t->b, t->off), none = VAL_NONE;
     ir_call(t->b, &h_store, w, a->addr);
     Val v = ir_get(t->b, X_XMM_TMP), at = ir_addi(t->b, a->addr, 8);
@@ -120,7 +123,9 @@ static bool tr_store10(X86Trans *t, X86Args *a)
 static bool tr_env(X86Trans *t, X86Args *a)
 {
     uint32_t format = (t->opsize == 2 ? X87W_TO : 0) | (t->mode & MODE_REAL ? X87W_REAL : 0);
-    Val w = ir_imm(t->b, I32, a->row->arg | format);
+    unsigned env = t->opsize == 2 ? 14 : 28, op = a->row->arg;
+    x86_limit(t, a, op == X87_LDENV || op == X87_STENV ? env : env + 80, op == X87_STENV || op == X87_SAVE);
+    Val w = ir_imm(t->b, I32, op | format);
     ir_call(t->b, &h_env, w, a->addr);
     return true;
 }

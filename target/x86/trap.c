@@ -669,7 +669,7 @@ bool x86_iret(X86Cpu *c, unsigned opsize, uint64_t next)
     X86Stack st = x86_stack_now(c);
     uint64_t mask = iret_flags_mask(c, opsize);
     const void *p;
-    if (code64 && opsize == 8 && (p = c->hooks->host(&c->s, st.sp, 40, ACC_READ, -1))) {
+    if (code64 && opsize == 8 && !x86_aligned_only(c) && (p = c->hooks->host(&c->s, st.sp, 40, ACC_READ, -1))) {
         memcpy(f, p, 40);
         st.sp += 40;
     } else {

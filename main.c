@@ -23,9 +23,9 @@
 #include "util/options.h"
 
 typedef struct Config {
-    GPtrArray  *accel, *serial, *chardev, *device, *monitor, *mon, *gdb;        /* const char * */
+    GPtrArray  *accel, *serial, *chardev, *device, *monitor, *mon, *gdb, *fw_cfg;    /* const char * */
     const char *cpu, *machine, *pidfile, *debugcon, *display, *log_file, *log_categories, *uuid;
-    char       *name, *process;
+    char       *name, *process, *firmware;
     PcConfig    pc;
     bool        stopped;            /* -S */
     bool        default_monitor;    /* one shares the terminal with the serial port */
@@ -279,6 +279,41 @@ static bool opt_name(Config *c, const char *v, GError **err)
     return ok;
 }
 
+/* strict=on changes nothing: there are no devices to be strict about. */
+static bool opt_boot(Config *c, const char *v, GError **err)
+{
+    Options *o = options_parse("-boot", v, "order", err);
+    if (!o)
+        return false;
+    BootConfig *b = &c->pc.boot;
+    bool strict = false;
+    uint64_t splash = b->splash_ms, timeout = b->reboot_ms;
+    const char *order = options_get(o, "order"), *once = options_get(o, "once");
+    bool ok = (!order || firmware_boot_order_ok(order, err)) && (!once || firmware_boot_order_ok(once, err)) &&
+              options_bool(o, "menu", &b->menu, err) && options_u64(o, "splash-time", 0, 0xffff, &splash, err) &&
+              options_u64(o, "reboot-timeout", 0, 0xffff, &timeout, err) && options_bool(o, "strict", &strict, err) &&
+              options_done(o, err);
+    b->splash_ms = splash;
+    b->reboot_ms = timeout;
+    b->reboot |= options_get(o, "reboot-timeout") != NULL;
+    if (order) {
+        g_free((char *)b->order);
+        b->order = g_strdup(order);
+    }
+    if (once) {
+        g_free((char *)b->once);
+        b->once = g_strdup(once);
+    }
+    options_free(o);
+    return ok;
+}
+
+static bool opt_fw_cfg(Config *c, const char *v, GError **err)
+{
+    g_ptr_array_add(c->fw_cfg, (gpointer)v);
+    return true;
+}
+
 static bool opt_device(Config *c, const char *v, GError **err)
 {
     if (is_help(v)) {
@@ -294,6 +329,7 @@ static const Option options[] = {
     { "accel", "NAME[,opt=...]", opt_accel, "accelerator; several are tried in order; 'help' lists them" },
     { "append", "TEXT", opt_append, "kernel command line" },
     { "bios", "FILE", opt_bios, "firmware, when there is no -kernel" },
+    { "boot", "[order=]acdn[,once=][,menu=on]", opt_boot, "what the firmware boots from, and whether it offers a menu" },
     { "chardev", "TYPE,id=ID[,...]", opt_chardev, "character device for -serial chardev:ID and -device; 'help'" },
     { "cpu", "MODEL[,+feature][,-feature]", opt_cpu, "CPU model; 'help' lists models and features" },
     { "D", "FILE", opt_log_file, "where the -d log goes (default: standard error)" },
@@ -303,6 +339,7 @@ static const Option options[] = {
     { "device", "TYPE[,prop=...]", opt_device, "add a device; 'help' lists them" },
     { "display", "TYPE", opt_display, "'none' is the only one" },
     { "enable-kvm", NULL, opt_enable_kvm, "the same as -accel kvm" },
+    { "fw_cfg", "[name=]NAME,file=F|string=S", opt_fw_cfg, "an item for the firmware; names of your own begin with opt/" },
     { "gdb", "DEV", opt_gdb, "gdb stub on tcp:HOST:PORT, unix:PATH or another back end; 'none'" },
     { "h", NULL, opt_help, "this text" },
     { "help", NULL, opt_help, "this text" },
@@ -392,17 +429,6 @@ static bool parse_machine(Config *c, GError **err)
     return ok;
 }
 
-static const char *find_firmware(void)
-{
-    static const char *const places[] = {
-        RHEA_PREFIX "/share/rhea/bios-256k.bin", "/usr/share/seabios/bios-256k.bin", "/usr/share/qemu/bios-256k.bin",
-    };
-    for (unsigned i = 0; i < ARRAY_LEN(places); i++)
-        if (access(places[i], R_OK) == 0)
-            return places[i];
-    return NULL;
-}
-
 /* Some serial port is on the terminal. */
 static bool has_console(const Config *c)
 {
@@ -422,8 +448,14 @@ static bool check_config(Config *c, GError **err)
         return fail(err, "-append is for -kernel");
     if (c->daemonize && c->nographic)
         return fail(err, "-nographic and -daemonize exclude each other");
-    if (!c->pc.kernel && !c->pc.bios && !(c->pc.bios = find_firmware()))
-        return fail(err, "nothing to run: no -kernel, no -bios, and bios-256k.bin not found (Debian package seabios)");
+    /* SeaBIOS's build for machines without PCI: this one has no host bridge, which the others look for. */
+    static const char preset[] = "bios-microvm.bin";
+    c->firmware = firmware_find(c->pc.bios ? c->pc.bios : preset);
+    if (!c->pc.kernel && !c->pc.bios && access(c->firmware, R_OK) < 0)
+        return fail(err, "nothing to run: no -kernel, no -bios, and %s not found (Debian package seabios)", preset);
+    c->pc.bios = c->firmware;
+    c->pc.fw_cfg = (const char *const *)c->fw_cfg->pdata;
+    c->pc.n_fw_cfg = c->fw_cfg->len;
     /* Without a screen, the serial port is what there is to see, and the monitor behind it. */
     bool terminal = c->nographic || !c->display, monitor = c->monitor->len || c->mon->len;
     c->default_monitor = !monitor;
@@ -725,13 +757,16 @@ static int run(Config *c)
 
 static void config_free(Config *c)
 {
-    GPtrArray *const lists[] = { c->accel, c->serial, c->chardev, c->device, c->monitor, c->mon, c->gdb };
+    GPtrArray *const lists[] = { c->accel, c->serial, c->chardev, c->device, c->monitor, c->mon, c->gdb, c->fw_cfg };
     for (unsigned i = 0; i < ARRAY_LEN(lists); i++)
         g_ptr_array_free(lists[i], TRUE);
     if (c->pc.model)
         x86_model_free(c->pc.model);
     g_free(c->name);
     g_free(c->process);
+    g_free(c->firmware);
+    g_free((char *)c->pc.boot.order);
+    g_free((char *)c->pc.boot.once);
     g_free((char *)c->pc.rtc_base);
 }
 
@@ -739,7 +774,8 @@ int main(int argc, char **argv)
 {
     Config c = { .accel = g_ptr_array_new_with_free_func(g_free), .serial = g_ptr_array_new(),
                  .chardev = g_ptr_array_new(), .device = g_ptr_array_new(), .monitor = g_ptr_array_new(),
-                 .mon = g_ptr_array_new_with_free_func(g_free), .gdb = g_ptr_array_new(), .pc = { .ram = 128 << 20, .n_cpus = 1 } };
+                 .mon = g_ptr_array_new_with_free_func(g_free), .gdb = g_ptr_array_new(), .fw_cfg = g_ptr_array_new(),
+                 .pc = { .ram = 128 << 20, .n_cpus = 1 } };
     GError *err = NULL;
     int status = 0;
     char *program = g_path_get_basename(argv[0]);

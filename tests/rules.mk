@@ -41,7 +41,7 @@ test-y += tests/unit/hw/core.o
 support-y += tests/fake_port.o
 test-y += tests/unit/hw/linux_boot.o
 test-y += tests/dev/i8259.o tests/dev/i8254.o tests/dev/mc146818.o tests/dev/uart16550.o tests/dev/acpi_pm.o \
-          tests/dev/apic.o tests/dev/pc.o tests/fuzz/devices.o
+          tests/dev/apic.o tests/dev/fw_cfg.o tests/dev/pc.o tests/fuzz/devices.o
 
 # --- monitor
 support-y += tests/monitor_rig.o

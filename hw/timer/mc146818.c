@@ -3,9 +3,11 @@
  * ACPI's FADT says it is.  Bit 7 of the index port (NMI mask) is kept and has no effect.
  *
  * Time and flags follow from the clock when somebody looks; timers run only for interrupts that are enabled. */
+#include "hw/timer/mc146818.h"
+
+#include <assert.h>
 #include <time.h>
 
-#include "hw/core/device.h"
 #include "hw/core/machine.h"
 
 enum {
@@ -327,6 +329,15 @@ static bool restored(void *self, GError **err)
         r->seen_s < r->base_s || r->seen_s > calendar(r) || r->seen_period > periods(r))
         return fail(err, "the clock stands at an impossible time");
     return true;
+}
+
+void mc146818_set_cell(Device *d, unsigned cell, uint8_t v)
+{
+    Rtc *r = (Rtc *)d;
+    assert(cell > REG_D && cell != CENTURY && cell < sizeof(r->ram));
+    domain_enter(d->domain);
+    r->ram[cell] = v;
+    domain_leave(d->domain);
 }
 
 static const Field props[] = { PROP(Rtc, base, "base", "utc, localtime, or a date"), { 0 } };

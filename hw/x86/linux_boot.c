@@ -25,7 +25,8 @@ enum {
 enum {
     H_SETUP_SECTS = 0x1f1, H_BOOT_FLAG = 0x1fe, H_JUMP = 0x200, H_HEADER = 0x202, H_VERSION = 0x206, H_LOADER = 0x210,
     H_LOADFLAGS = 0x211, H_RAMDISK_IMAGE = 0x218, H_RAMDISK_SIZE = 0x21c, H_CMDLINE = 0x228, H_INITRD_MAX = 0x22c,
-    H_XLOADFLAGS = 0x236, H_CMDLINE_SIZE = 0x238, H_PAYLOAD_OFFSET = 0x248, H_PAYLOAD_LENGTH = 0x24c, H_END = 0x260,
+    H_XLOADFLAGS = 0x236, H_CMDLINE_SIZE = 0x238, H_PAYLOAD_OFFSET = 0x248, H_PAYLOAD_LENGTH = 0x24c, H_PREF_ADDRESS = 0x258,
+    H_INIT_SIZE = 0x260, H_END = 0x264, ENTRY_64 = 0x200,
 };
 /* Zero page */
 enum { Z_RSDP = 0x70, Z_N_E820 = 0x1e8, Z_E820 = 0x2d0 };
@@ -36,6 +37,7 @@ struct BootImage {
     char        *kernel_name, *initrd_name, *append, *cache, *cache_key;
     GMappedFile *kernel, *initrd;
     bool         bzimage, bits64;       /* bits64: the bzImage has a 64-bit entry */
+    bool         bare;                          /* a bzImage whose own code is to run: nothing in it is packed */
     uint64_t     payload_at, payload_len;       /* in the file; of an ELF image: all of it */
     uint64_t     initrd_at;
     uint32_t     initrd_max;
@@ -75,6 +77,10 @@ static bool check_bzimage(BootImage *b, GError **err)
     uint64_t setup = (k[H_SETUP_SECTS] ? k[H_SETUP_SECTS] : 4) * 512 + 512;
     b->payload_at = setup + le32(k + H_PAYLOAD_OFFSET);
     b->payload_len = le32(k + H_PAYLOAD_LENGTH);
+    b->bare = le32(k + H_PAYLOAD_OFFSET) == 0 && b->payload_len == 0 && setup < len &&
+              version >= 0x20a;
+    if (b->bare)
+        b->payload_len = len - setup;
     if (b->payload_len < 16 || b->payload_at + b->payload_len > len)
         return fail(err, "truncated: its payload should end at byte %" PRIu64 ", the file has %zu",
                     b->payload_at + b->payload_len, len);
@@ -471,6 +477,28 @@ static bool load_bzimage(const BootImage *b, Space *mem, bool fresh, BootEntry *
     return true;
 }
 
+/* Programs that are no Linux and keep its protocol (memtest86+): at their preferred address, entered there
+ * in 32-bit mode or 200h behind it in 64-bit mode, boot.rst "32-bit" and "64-bit Boot Protocol". */
+static bool load_bare(const BootImage *b, Space *mem, bool fresh, BootEntry *entry, GError **err)
+{
+    const uint8_t *k = bytes(b->kernel);
+    ElfSegment s = { .filesz = b->payload_len, .paddr = le32(k + H_PREF_ADDRESS) | (uint64_t)le32(k + H_PREF_ADDRESS + 4) << 32,
+                     .memsz = MAX(b->payload_len, le32(k + H_INIT_SIZE)) };
+    Placer p = { .b = b, .mem = mem, .fresh = fresh };
+    if (b->payload_len <= ENTRY_64)
+        return fail(err, "truncated: its 64-bit entry point is beyond its end");
+    if (!add_segment(&p, &s, err))
+        return false;
+    clear(&p, s.paddr + s.filesz, s.memsz - s.filesz);
+    put(&p, s.paddr, k + b->payload_at, s.filesz);
+    write_boot_params(b, mem);
+    *entry = (BootEntry){ .long_mode = b->bits64, .pc = s.paddr + (b->bits64 ? ENTRY_64 : 0), .arg = AT_PARAMS,
+                          .linux32 = !b->bits64 };
+    if (b->bits64)
+        write_page_tables(mem, entry);
+    return true;
+}
+
 static bool load_elf(const BootImage *b, Space *mem, bool fresh, BootEntry *entry, GError **err)
 {
     ElfView e;
@@ -486,7 +514,7 @@ static bool load_elf(const BootImage *b, Space *mem, bool fresh, BootEntry *entr
 
 bool boot_image_load(const BootImage *b, Space *mem, bool fresh, BootEntry *entry, GError **err)
 {
-    if (!(b->bzimage ? load_bzimage : load_elf)(b, mem, fresh, entry, err))
+    if (!(b->bare ? load_bare : b->bzimage ? load_bzimage : load_elf)(b, mem, fresh, entry, err))
         return fail_prefix(err, "-kernel: %s: ", b->kernel_name);
     space_write(mem, AT_CMDLINE, b->append, strlen(b->append) + 1);
     if (b->initrd)

@@ -19,10 +19,12 @@ struct Pc {
     PcConfig    config;
     Accel      *accel;
     X86Cpu     *cpu[PC_MAX_CPUS];
-    Region      ram, below_hole, above_hole, high, rom, rom_low;
+    Region      ram, below_hole, above_hole, high, config_address;
     uint64_t    low_len;
     bool        ram_used;               /* something has been written to it */
+    bool        started;
     BootImage  *boot;
+    Firmware   *firmware;
     GByteArray *tables, *mp_tables;
 };
 
@@ -34,7 +36,8 @@ static const BoardSlot board[] = {
     { "lapic", "lapic0", LAPIC_BASE, NULL, SLOT_MEM, "id-number=0,pic=pic0", .priority = 2 },     /* before the others */
     { "ioapic", "ioapic", IOAPIC_BASE, NULL, SLOT_MEM },
     { "i8254", "pit", 0x40, "out=pic0.ir:0 out=ioapic.in:2", SLOT_IO, .more = { { 0x61, SLOT_IO } } },
-    { "acpi-pm", "pm", PM_BASE, "sci=pic1.ir:1 sci=ioapic.in:9", SLOT_IO, .more = { { RESET_PORT, SLOT_IO }, { 0x92, SLOT_IO } } },
+    { "acpi-pm", "pm", PM_BASE, "sci=pic1.ir:1 sci=ioapic.in:9", SLOT_IO, .more = { { 0 }, { 0x92, SLOT_IO } } },
+    { "fw_cfg", "fw_cfg", 0x510, NULL, SLOT_IO, .more = { { 0x514, SLOT_IO } } },
     { 0 }
 };
 
@@ -67,6 +70,25 @@ static bool add_ram(Pc *pc, GError **err)
     }
     return true;
 }
+
+/* Port CF9h takes bytes alone: wider accesses in CF8h..CFBh are for PCI's configuration address (PCI 2.1, 3.2.2.3.2), and
+ * programs look for PCI where there is none. */
+enum { CONFIG_ADDRESS = 0xcf8, PM_RESET = 1 };
+static uint64_t config_read(void *self, uint64_t off, unsigned size)
+{
+    const Pc *pc = self;
+    bool reset = off == RESET_PORT - CONFIG_ADDRESS && size == 1;
+    return reset ? device_reg_read(machine_find(pc->m, "pm"), PM_RESET, 0, 1) : UINT64_MAX;
+}
+
+static void config_write(void *self, uint64_t off, uint64_t v, unsigned size)
+{
+    const Pc *pc = self;
+    if (off == RESET_PORT - CONFIG_ADDRESS && size == 1)
+        device_reg_write(machine_find(pc->m, "pm"), PM_RESET, 0, v, 1);
+}
+
+static const RegionOps config_ops = { config_read, config_write, .min = 1, .max = 4, .unaligned = true };
 
 static bool add_devices(Pc *pc, GError **err)
 {
@@ -102,6 +124,8 @@ static bool add_devices(Pc *pc, GError **err)
     g_array_free(slots, TRUE);
     g_ptr_array_free(text, TRUE);
     m->msi = lapic_msi_sink(m);
+    region_init_io(&pc->config_address, "config-address", 4, &config_ops, pc, &m->legacy);
+    region_map(space_root(m->io), CONFIG_ADDRESS, &pc->config_address, 0);
     return ok;
 }
 
@@ -121,30 +145,14 @@ static bool open_kernel(Pc *pc, GError **err)
     return pc->boot != NULL;
 }
 
-/* Firmware ends at 4 GiB, where the reset vector is, and its last 128 KiB show below 1 MiB too. */
-static bool add_firmware(Pc *pc, GError **err)
+static bool describe(Pc *pc, GError **err)
 {
-    char *text;
-    gsize len;
-    GError *why = NULL;
-    if (!g_file_get_contents(pc->config.bios, &text, &len, &why)) {
-        fail(err, "-bios: %s", why->message);
-        g_error_free(why);
-        return false;
-    }
-    bool ok = len >= 0x10000 && len <= 16 << 20 && len % 0x10000 == 0;
-    if (!ok)
-        fail(err, "-bios: %s: %zu bytes; firmware has a multiple of 64 KiB, up to 16 MiB", pc->config.bios, (size_t)len);
-    ok = ok && region_init_rom(&pc->rom, "bios", pc->m->ram, len, NULL, NULL, NULL, err);
-    if (ok) {
-        uint64_t low = MIN(len, 0x20000);
-        memcpy(region_host(&pc->rom), text, len);
-        region_map(space_root(pc->m->mem), HIGH_RAM - len, &pc->rom, 1);
-        region_init_alias(&pc->rom_low, "bios-low", &pc->rom, len - low, low);
-        region_map(space_root(pc->m->mem), FIRST_MIB - low, &pc->rom_low, 1);
-    }
-    g_free(text);
-    return ok;
+    const PcConfig *c = &pc->config;
+    FirmwareInfo info = {
+        .ram = c->ram, .low_ram = pc->low_len, .n_cpus = c->n_cpus, .console_port = c->serial[0] ? serial_slot[0].port : 0,
+        .boot = c->boot, .items = c->fw_cfg, .n_items = c->n_fw_cfg,
+    };
+    return firmware_describe(pc->m, &info, err);
 }
 
 Pc *pc_new(Machine *m, const PcConfig *config, GError **err)
@@ -158,11 +166,11 @@ Pc *pc_new(Machine *m, const PcConfig *config, GError **err)
         info.apic_id[i] = x86_apic_id(&config->topology, i);
     pc->tables = acpi_tables(&info, TABLES_AT);
     pc->mp_tables = mp_tables(&info, MP_TABLES_AT);
-    bool ok = add_ram(pc, err) && add_devices(pc, err);
+    bool ok = add_ram(pc, err) && add_devices(pc, err) && describe(pc, err);
     if (ok && config->kernel)
         ok = open_kernel(pc, err);
     else if (ok && config->bios)
-        ok = add_firmware(pc, err);
+        ok = (pc->firmware = firmware_open(m, config->bios, err)) != NULL;
     if (ok)
         return pc;
     pc_free(pc);
@@ -176,7 +184,9 @@ void pc_free(Pc *pc)
             x86_cpu_free(pc->cpu[i]);
     if (pc->boot)
         boot_image_free(pc->boot);
-    Region *regions[] = { &pc->rom_low, &pc->rom, &pc->high, &pc->above_hole, &pc->below_hole, &pc->ram };
+    if (pc->firmware)
+        firmware_free(pc->firmware);
+    Region *regions[] = { &pc->config_address, &pc->high, &pc->above_hole, &pc->below_hole, &pc->ram };
     for (unsigned i = 0; i < ARRAY_LEN(regions); i++)
         region_destroy(regions[i]);
     g_byte_array_free(pc->tables, TRUE);
@@ -192,6 +202,10 @@ static bool load(Pc *pc, GError **err)
     BootEntry e;
     for (unsigned i = 0; i < pc->config.n_cpus; i++)
         x86_reset(pc->cpu[i]);
+    firmware_set_boot(pc->m, &pc->config.boot, !pc->started);
+    pc->started = true;
+    if (pc->firmware)
+        firmware_load(pc->firmware, pc->m);
     if (!pc->boot)
         return true;
     if (!boot_image_load(pc->boot, pc->m->mem, !pc->ram_used, &e, err))

@@ -5,6 +5,7 @@
 
 #include "accel/accel.h"
 #include "hw/core/machine.h"
+#include "hw/x86/firmware.h"
 #include "target/x86/cpu.h"
 
 enum { PC_MAX_CPUS = 64, PC_MAX_SERIAL = 4 };
@@ -19,6 +20,9 @@ typedef struct PcConfig {
     const char     *bios;                       /* firmware file, used when there is no kernel */
     const char     *serial[PC_MAX_SERIAL];      /* ids of streams of the machine; NULL: no such port */
     const char     *rtc_base;                   /* as mc146818's property; NULL: utc */
+    BootConfig      boot;
+    const char *const *fw_cfg;                  /* n_fw_cfg arguments of -fw_cfg */
+    unsigned        n_fw_cfg;
 } PcConfig;
 
 typedef struct Pc Pc;

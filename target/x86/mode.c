@@ -150,7 +150,8 @@ static bool set_cr0(X86Cpu *c, uint64_t v)
         return false;
     c->cr0 = v;
     c->efer = efer;
-    if ((v ^ old) & (CR0_PG | CR0_WP | CR0_PE))
+    /* Firmware goes in and out of real mode thousands of times a second: without paging nothing depends on PE. */
+    if ((v ^ old) & (CR0_PG | (v & CR0_PG ? CR0_WP : 0)))
         x86_tlb_forget(c);
     return true;
 }

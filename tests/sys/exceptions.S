@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * Exceptions: which one, with what code and frame, by what priority (SDM 3A 6.9, table 6-2), and what becomes of a second
  * one while the first is delivered (6.15, tables 6-4, 6-5). */
-#include "rows.inc"
+#include "tests/sys/rows.inc"
 
 /* An event in each mode and privilege: the frame's form. */
     .macro in_mode name, mode, bits, cpl=0, fl=0

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * Interrupt, trap and call gates: stacks, flags, sizes, what is refused.  SDM 3A 5.8, 6.12, 6.14. */
-#include "rows.inc"
+#include "tests/sys/rows.inc"
 
 /* By kind of gate: what becomes of IF, TF, NT, and the frame's form, from ring 3 and within a ring. */
     .macro int_gate name, access, mode, cpl, bits

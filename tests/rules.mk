@@ -17,7 +17,7 @@ test-y += tests/unit/tcg/build.o tests/unit/tcg/interp.o tests/unit/tcg/text.o t
 test-y += tests/unit/tcg/x64.o tests/unit/tcg/x64_ops.o
 
 # --- target
-test-y += tests/unit/target/x86_x87.o tests/unit/target/x86_str.o tests/unit/target/x86_xsave.o
+test-y += tests/unit/target/x86_x87.o tests/unit/target/x86_str.o tests/unit/target/x86_xsave.o tests/unit/target/x86_opcodes.o
 support-y += tests/x86_fake.o
 test-y += tests/unit/target/x86_sys_mmu.o tests/unit/target/x86_sys_trap.o tests/unit/target/x86_sys_rows.o tests/unit/target/x86_sys_cpu.o
 test-y += tests/unit/target/x86_sys_vm86.o tests/unit/target/x86_sys_task.o tests/unit/target/x86_sys_smm.o tests/unit/target/x86_sys_limits.o

@@ -296,10 +296,21 @@ static int slow_store(CpuState *s, uint64_t va, uint32_t memop)
 }
 static int slow_atomic(CpuState *s, uint64_t va, uint32_t flags)
 {
-    uint64_t was;                       /* no system instruction is one: only faults matter */
-    if ((flags & MO_ALIGN) && (va & (mo_bytes(flags) - 1)))
+    unsigned n = mo_bytes(flags);
+    uint64_t old, v = s->scratch[0], mask = n == 8 ? ~UINT64_C(0) : (UINT64_C(1) << n * 8) - 1;
+    if ((flags & MO_ALIGN) && (va & (n - 1)))
         return !x86_target.misaligned(s, va, flags & 0xffff);
-    return !probe(s, va, mo_bytes(flags), ACC_WRITE, -1) || !load(s, va, mo_bytes(flags), -1, &was);
+    if (!probe(s, va, n, ACC_WRITE, -1) || !load(s, va, n, -1, &old))
+        return 1;
+    switch (ATOMIC_OP(flags)) {
+    case AT_ADD: v += old; break;
+    case AT_AND: v &= old; break;
+    case AT_OR:  v |= old; break;
+    case AT_XOR: v ^= old; break;
+    case AT_CAS: v = (old & mask) == (v & mask) ? s->scratch[1] : old; break;
+    }
+    s->helper_ret = old;
+    return !store(s, va, n, -1, v);
 }
 static bool more(TransReq *req) { (void)req; return false; }
 

@@ -331,6 +331,15 @@ static bool tr_setcc(X86Trans *t, X86Args *a)
     return true;
 }
 
+/* SALC: AL = CF ? FFh : 0.  In no manual, and in every processor. */
+static bool tr_salc(X86Trans *t, X86Args *a)
+{
+    Val cf = x86_get_carry(t);
+    Val one = zext(t, I8, cf);
+    a->dst = ir_op1(t->b, IR_NEG, one);
+    return true;
+}
+
 /* XCHG r/m, r.  With memory it is atomic, LOCK or not. */
 static bool tr_xchg(X86Trans *t, X86Args *a)
 {
@@ -599,7 +608,7 @@ const X86Row x86_rows_alu[] = {
     { "B8+r io",      "Zv Iv",  tr_mov,    0, R_WRITE },
     { "C6 /0 ib",     "Eb Ib",  tr_mov,    0, R_WRITE },
     { "C7 /0 id",     "Ev Iz",  tr_mov,    0, R_WRITE },
-    { "0F C3 /r",     "My Gy",  tr_mov,    0, R_WRITE, X86F_SSE2 },     /* MOVNTI */
+    { "NP 0F C3 /r",     "My Gy",  tr_mov,    0, R_WRITE, X86F_SSE2 },     /* MOVNTI */
     { "0F B6 /r",     "Gv Eb",  tr_movzx,  0, R_WRITE },
     { "0F B7 /r",     "Gv Ew",  tr_movzx,  0, R_WRITE },
     { "0F BE /r",     "Gv Eb",  tr_movzx,  1, R_WRITE },
@@ -621,6 +630,7 @@ const X86Row x86_rows_alu[] = {
     { "99",           "",       tr_cwd },
     { "D7",           "",       tr_xlat },
 
+    { "D6",           "AL",     tr_salc,   0, R_NO64 | R_WRITE },
     { "9F",           "",       tr_lahf,   0, R_NO64 },
     { "9F",           "",       tr_lahf,   0, 0, X86F_LAHF_LM },
     { "9E",           "",       tr_sahf,   0, R_NO64 },

@@ -449,7 +449,9 @@ const X86Row x86_rows_bits[] = {
     { "F3 0F 38 F6 /r", "Gy Ey", tr_adx,   FL_OF, 0, X86F_ADX },
     { "F2 0F 38 F0 /r", "Gy Eb", tr_crc32, 0, R_WRITE | R_KEEP, X86F_SSE42 },
     { "F2 0F 38 F1 /r", "Gy Ev", tr_crc32, 0, R_WRITE | R_KEEP, X86F_SSE42 },
-    { "0F 38 F0 /r",  "Gv Mv",  tr_movbe,  0, R_WRITE, X86F_MOVBE },
-    { "0F 38 F1 /r",  "Mv Gv",  tr_movbe,  0, R_WRITE, X86F_MOVBE },
+    { "NP 0F 38 F0 /r",  "Gv Mv",  tr_movbe,  0, R_WRITE, X86F_MOVBE },
+    { "66 0F 38 F0 /r",  "Gv Mv",  tr_movbe,  0, R_WRITE, X86F_MOVBE },
+    { "NP 0F 38 F1 /r",  "Mv Gv",  tr_movbe,  0, R_WRITE, X86F_MOVBE },
+    { "66 0F 38 F1 /r",  "Mv Gv",  tr_movbe,  0, R_WRITE, X86F_MOVBE },
     { NULL }
 };

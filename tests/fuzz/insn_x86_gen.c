@@ -126,6 +126,8 @@ static FlagUse flag_use(const X86Dec *d, unsigned imm, unsigned size, bool rep)
         return (FlagUse){ SZAP | C, 0, 0 };
     case 0x9c:
         return (FlagUse){ FL_ARITH, 0, 0 };
+    case 0xd6:
+        return (FlagUse){ C, 0, 0 };
     case 0xf5:
         return (FlagUse){ C, C, 0 };
     case 0xf8: case 0xf9:

@@ -40,7 +40,7 @@ static void privileges(void)
         { "in al, 16",    { 0xe4, 0x10 },             OK, GP, GP, OK },
         { "out dx, eax",  { 0xef },                   OK, GP, GP, OK },
         { "mov rax, cr0", { 0x0f, 0x20, 0xc0 },       OK, GP, GP, OK },
-        { "mov rax, cr1", { 0x0f, 0x20, 0xc8 },       UD, GP, GP, UD },
+        { "mov rax, cr1", { 0x0f, 0x20, 0xc8 },       UD, UD, UD, UD },
         { "mov cr2, rax", { 0x0f, 0x22, 0xd0 },       OK, GP, GP, OK },
         { "mov rax, dr7", { 0x0f, 0x21, 0xf8 },       OK, GP, GP, OK },
         { "mov dr0, rax", { 0x0f, 0x23, 0xc0 },       OK, GP, GP, OK },

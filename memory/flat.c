@@ -35,7 +35,7 @@ static unsigned first_after(const FlatRange *r, unsigned n, uint64_t pa)
 static void put_range(GArray *out, unsigned at, Region *r, uint64_t first, uint64_t last, uint64_t offset)
 {
     FlatRange f = { .first = first, .last = last, .region = r, .offset = offset,
-                    .readonly = r->kind == REGION_ROM };
+                    .readonly = r->kind == REGION_ROM, .attributes = r->attributes };
     if (r->block) {
         /* The software TLB maps guest pages to RAM pages one to one. */
         g_assert((first - offset) % RAM_PAGE_SIZE == 0);

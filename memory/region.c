@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * The tree of regions.  A change walks up to the roots that can see it, through aliases too. */
 #include "memory/region.h"
+#include "util/qsr.h"
 
 #include <string.h>
 
@@ -131,9 +132,60 @@ void region_set_readonly(Region *r, bool readonly)
     changed(r);
 }
 
+/* --- attributes */
+
+static void attributes_changed(Region *r)
+{
+    r->attributes++;
+    changed(r);
+}
+
+static bool bell_is(const Doorbell *a, const Doorbell *b)
+{
+    return a->at == b->at && a->size == b->size && a->any == b->any && (a->any || a->value == b->value) && a->fd == b->fd;
+}
+
+/* The old list without `gone` and with `more` (each may be NULL). */
+static void new_bells(Region *r, const Doorbell *gone, const Doorbell *more)
+{
+    DoorbellList *old = r->doorbells, *list = g_malloc0(sizeof *list + ((old ? old->n : 0) + 1) * sizeof(Doorbell));
+    for (unsigned i = 0; old && i < old->n; i++)
+        if (!gone || !bell_is(&old->bells[i], gone))
+            list->bells[list->n++] = old->bells[i];
+    if (more)
+        list->bells[list->n++] = *more;
+    if (!list->n) {
+        g_free(list);
+        list = NULL;
+    }
+    __atomic_store_n(&r->doorbells, list, __ATOMIC_RELEASE);
+    attributes_changed(r);
+    if (old)
+        qsr_free_later(g_free, old);
+}
+
+void region_add_doorbell(Region *r, const Doorbell *d)
+{
+    g_assert(r->kind == REGION_IO);
+    new_bells(r, NULL, d);
+}
+
+void region_remove_doorbell(Region *r, const Doorbell *d) { new_bells(r, d, NULL); }
+
+void region_set_coalesced(Region *r, bool on)
+{
+    if (r->coalesced == on)
+        return;
+    r->coalesced = on;
+    attributes_changed(r);
+}
+
 void region_destroy(Region *r)
 {
     region_unmap(r);
+    if (r->doorbells)
+        qsr_free_later(g_free, r->doorbells);
+    r->doorbells = NULL;
     if (r->target)
         g_ptr_array_remove(r->target->aliases, r);
     for (guint i = 0; r->children && i < r->children->len; i++)

@@ -23,6 +23,11 @@ typedef struct RegionOps {
     bool     unaligned;         /* takes accesses at any alignment as they come */
 } RegionOps;
 
+/* A write of `size` bytes (0: any) at `at`, of `value` unless `any`, is told by an eventfd and goes no further: whoever
+ * serves it need not be in the guest's way, and an accelerator may tell it without leaving the guest's context. */
+typedef struct Doorbell { uint64_t at, value; unsigned size; bool any; int fd; } Doorbell;
+typedef struct DoorbellList { unsigned n; Doorbell bells[]; } DoorbellList;
+
 /* Public to be embedded; members belong to memory/. */
 struct Region {
     const char      *name;
@@ -42,6 +47,9 @@ struct Region {
     GPtrArray       *children;          /* by falling priority, later mappings first */
     Space           *space;             /* root only */
     GPtrArray       *aliases;           /* alias regions that point here */
+    DoorbellList    *doorbells;         /* I/O: swapped by pointer; NULL: none */
+    bool             coalesced;
+    unsigned         attributes;        /* counts changes of these two: listeners are told of the region anew */
 };
 
 void region_init_container(Region *r, const char *name, uint64_t len);
@@ -64,6 +72,13 @@ void region_enable(Region *r, bool on);
 /* Alias: another window of the same target.  ROM and RAM change kind (a chipset's shadow registers). */
 void region_set_alias_at(Region *r, uint64_t target_at);
 void region_set_readonly(Region *r, bool readonly);
+
+/* The descriptor stays the caller's, until it has taken the doorbell away. */
+void region_add_doorbell(Region *r, const Doorbell *d);
+void region_remove_doorbell(Region *r, const Doorbell *d);
+/* Writes to it may be gathered and come later, in order and before any other access that gets there: for registers that
+ * take many writes and act upon none at once. */
+void region_set_coalesced(Region *r, bool on);
 
 uint8_t *region_host(const Region *r);
 static inline uint64_t region_last(const Region *r) { return r->len - 1; }  /* offset of the last byte */

@@ -6,8 +6,10 @@
  * already is a device doing DMA: its write to I/O is queued until it holds none (a posted write, as on PCI),
  * and its read of I/O answers all ones, as a master abort does, since waiting for another device with a lock
  * held could deadlock. */
+#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "memory/space_int.h"
 #include "util/bits.h"
@@ -33,7 +35,7 @@ struct Space {
 static bool same(const FlatRange *a, const FlatRange *b)
 {
     return a->first == b->first && a->last == b->last && a->region == b->region && a->offset == b->offset &&
-           a->host == b->host && a->readonly == b->readonly;
+           a->host == b->host && a->readonly == b->readonly && a->attributes == b->attributes;
 }
 
 static MemSection section_of(const FlatRange *r, uint64_t pa)
@@ -255,8 +257,23 @@ static uint64_t io_load(const Region *r, uint64_t off, unsigned size)
     return v;
 }
 
+static bool rings(const Region *r, uint64_t off, unsigned size, uint64_t v)
+{
+    const DoorbellList *list = __atomic_load_n(&r->doorbells, __ATOMIC_ACQUIRE);
+    for (unsigned i = 0; list && i < list->n; i++) {
+        const Doorbell *d = &list->bells[i];
+        if (d->at == off && (!d->size || d->size == size) && (d->any || d->value == (v & size_mask(size)))) {
+            uint64_t one = 1;
+            return write(d->fd, &one, sizeof one) == sizeof one || errno == EAGAIN;     /* full: it has been told often enough */
+        }
+    }
+    return false;
+}
+
 static void io_store(const Region *r, uint64_t off, unsigned size, uint64_t v)
 {
+    if (G_UNLIKELY(r->doorbells) && rings(r, off, size, v))
+        return;
     if (!r->ops || !r->ops->write)
         return;
     if (domain_any_held()) {

@@ -12,6 +12,7 @@ typedef struct FlatRange {
     uint8_t *host;              /* of first; NULL: I/O */
     uint64_t ram_page;          /* in which host lies */
     bool     readonly;
+    unsigned attributes;        /* of the region, then */
 } FlatRange;
 
 /* An immutable view: ranges by address, and a radix tree over pages (over single ports for port I/O). */

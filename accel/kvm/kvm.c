@@ -152,6 +152,8 @@ static void kvm_close(Accel *a)
     g_array_free(k->messages, TRUE);
     pthread_mutex_destroy(&k->routes_lock);
     pthread_mutex_destroy(&k->memory_lock);
+    pthread_mutex_destroy(&k->ring_lock);
+    g_array_free(k->io, TRUE);
     g_array_free(k->slots, TRUE);
     g_free(k->supported);
     g_free(k);
@@ -177,6 +179,8 @@ static Accel *kvm_open(const char *spec, const AccelMachine *m, GError **err)
     k->messages = g_array_new(FALSE, TRUE, sizeof(KvmMessage));
     pthread_mutex_init(&k->routes_lock, NULL);
     pthread_mutex_init(&k->memory_lock, NULL);
+    pthread_mutex_init(&k->ring_lock, NULL);
+    k->io = g_array_new(FALSE, TRUE, sizeof(KvmIo));
     bool ok = take_options(k, o, &device, &ring, err) && open_device(k, device, err) && open_vm(k, err) &&
               kvm_log_open(k, ring, err) && kvm_chips_create(k, err) && kvm_cpuid_open(k, err);
     options_free(o);
@@ -256,6 +260,8 @@ static Vcpu *kvm_vcpu_new(Accel *a, const Target *t, CpuState *cpu, GError **err
     }
     kvm_msrs_find(v);
     kvm_memory_listen(k);
+    if (k->ring_page)
+        v->gathered = (void *)((char *)v->run + k->ring_page * RAM_PAGE_SIZE);
     return &v->v;
 }
 

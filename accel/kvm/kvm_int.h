@@ -16,6 +16,9 @@ typedef struct KvmMessage { uint64_t addr; uint32_t data; bool used; } KvmMessag
 
 typedef struct KvmPatch { uint64_t va, pa; uint8_t byte; } KvmPatch;     /* a software breakpoint's int3, and what it hides */
 
+/* A doorbell or a stretch of coalesced writes that the kernel was told of. */
+typedef struct KvmIo { uint64_t at, len; bool port, bell; struct kvm_ioeventfd fd; } KvmIo;
+
 typedef struct KvmSlot { uint64_t pa, len /* 0: free */, ram_page; uint8_t *host; bool readonly; } KvmSlot;
 
 typedef struct Kvm {
@@ -25,7 +28,11 @@ typedef struct Kvm {
     GArray   *slots;                    /* KvmSlot, by number */
     unsigned  max_slots;
     const MemoryListener *listener;     /* NULL: not added yet */
+    pthread_mutex_t ring_lock;          /* of coalesced writes */
     pthread_mutex_t memory_lock;        /* slots, and reading the log */
+    GArray   *io;                       /* KvmIo */
+    unsigned  ring_page;                /* of coalesced writes, in the mapping of kvm_run; 0: there is none */
+    bool      has_bells, coalesces_ports;
     bool      logging;                  /* of written pages */
     bool      log_by_hand;              /* what has been read of the bitmap is cleared separately */
     uint64_t  ring_entries;             /* of each vCPU's ring; 0: bitmaps */
@@ -65,6 +72,7 @@ typedef struct KvmVcpu {
     /* What X86Cpu has no place for stays here from one pause to the next resume. */
     _Alignas(64) uint8_t xsave[sizeof(struct kvm_xsave)];       /* it may end in a flexible array */
     struct kvm_vcpu_events events;
+    struct kvm_coalesced_mmio_ring *gathered;       /* NULL: the kernel gathers no writes */
     struct kvm_dirty_gfn *ring;         /* NULL: none */
     uint64_t  ring_next;
     struct kvm_guest_debug debug;       /* as the kernel was told last */
@@ -74,6 +82,12 @@ typedef struct KvmVcpu {
 } KvmVcpu;
 
 extern const CpuHooks kvm_hooks;
+
+/* Writes that came since the last exit: before anything else that the guest did gets anywhere. */
+static inline bool kvm_coalesced_pending(const KvmVcpu *v)
+{
+    return v->gathered && __atomic_load_n(&v->gathered->last, __ATOMIC_ACQUIRE) != v->gathered->first;
+}
 
 /* ioctl() that goes on after EINTR; -errno on failure. */
 int  kvm_ioctl(int fd, unsigned long request, void *arg);
@@ -93,6 +107,7 @@ bool kvm_log_open(Kvm *k, uint64_t ring_entries, GError **err);
 bool kvm_ring_map(KvmVcpu *v, GError **err);
 void kvm_ring_full(Kvm *k);
 void kvm_memory_listen(Kvm *k);
+void kvm_coalesced_drain(KvmVcpu *v);                           /* the ring is not empty */
 void kvm_memory_close(Kvm *k);
 
 /* debug.c */

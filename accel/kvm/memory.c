@@ -169,6 +169,74 @@ static void log_sync(void *self, uint64_t ram_page, uint64_t n)
     pthread_mutex_unlock(&k->memory_lock);
 }
 
+/* --- doorbells and coalesced writes: attributes of I/O regions */
+
+static void io_forget(Kvm *k, bool port, uint64_t pa, uint64_t len)
+{
+    for (unsigned i = k->io->len; i-- > 0;) {
+        KvmIo *io = &g_array_index(k->io, KvmIo, i);
+        if (io->port != port || io->at - pa >= len)
+            continue;
+        if (io->bell) {
+            io->fd.flags |= KVM_IOEVENTFD_FLAG_DEASSIGN;
+            kvm_ioctl(k->vm_fd, KVM_IOEVENTFD, &io->fd);
+        } else {
+            struct kvm_coalesced_mmio_zone z = { .addr = io->at, .size = io->len, .pio = port };
+            kvm_ioctl(k->vm_fd, KVM_UNREGISTER_COALESCED_MMIO, &z);
+        }
+        g_array_remove_index_fast(k->io, i);
+    }
+}
+
+/* What the kernel does not take comes as an exit, and memory/ does it. */
+static void io_tell(Kvm *k, bool port, const MemSection *sec)
+{
+    const DoorbellList *bells = sec->region->doorbells;
+    for (unsigned i = 0; k->has_bells && bells && i < bells->n; i++) {
+        const Doorbell *d = &bells->bells[i];
+        if (d->at - sec->offset >= sec->len)
+            continue;
+        KvmIo io = { .at = sec->pa + (d->at - sec->offset), .len = 1, .port = port, .bell = true };
+        io.fd = (struct kvm_ioeventfd){ .datamatch = d->value, .addr = io.at, .len = d->size, .fd = d->fd,
+            .flags = (port ? KVM_IOEVENTFD_FLAG_PIO : 0) | (d->any ? 0 : KVM_IOEVENTFD_FLAG_DATAMATCH) };
+        if (kvm_ioctl(k->vm_fd, KVM_IOEVENTFD, &io.fd) >= 0)
+            g_array_append_val(k->io, io);
+    }
+    struct kvm_coalesced_mmio_zone z = { .addr = sec->pa, .size = sec->len, .pio = port };
+    if (sec->region->coalesced && k->ring_page && sec->len <= UINT32_MAX && (!port || k->coalesces_ports) &&
+        kvm_ioctl(k->vm_fd, KVM_REGISTER_COALESCED_MMIO, &z) >= 0) {
+        KvmIo io = { .at = sec->pa, .len = sec->len, .port = port };
+        g_array_append_val(k->io, io);
+    }
+}
+
+/* The ring belongs to the machine, whichever vCPU looks; ring_lock makes that one. */
+void kvm_coalesced_drain(KvmVcpu *v)
+{
+    Kvm *k = v->kvm;
+    struct kvm_coalesced_mmio_ring *r = v->gathered;
+    const unsigned n = (RAM_PAGE_SIZE - sizeof *r) / sizeof r->coalesced_mmio[0];
+    pthread_mutex_lock(&k->ring_lock);
+    while (r->first != __atomic_load_n(&r->last, __ATOMIC_ACQUIRE)) {
+        struct kvm_coalesced_mmio e = r->coalesced_mmio[r->first % n];
+        unsigned len = MIN(e.len, sizeof e.data);
+        if (e.pio)
+            space_write(k->a.m.io, e.phys_addr, e.data, len);
+        else
+            space_write(k->a.m.mem, e.phys_addr, e.data, len);
+        __atomic_store_n(&r->first, (r->first + 1) % n, __ATOMIC_RELEASE);
+    }
+    pthread_mutex_unlock(&k->ring_lock);
+}
+
+static void io_open(Kvm *k)
+{
+    int page = kvm_ioctl(k->vm_fd, KVM_CHECK_EXTENSION, (void *)KVM_CAP_COALESCED_MMIO);
+    k->ring_page = page > 0 && (uint64_t)(page + 1) * RAM_PAGE_SIZE <= k->run_size ? page : 0;
+    k->coalesces_ports = kvm_ioctl(k->vm_fd, KVM_CHECK_EXTENSION, (void *)KVM_CAP_COALESCED_PIO) > 0;
+    k->has_bells = kvm_ioctl(k->vm_fd, KVM_CHECK_EXTENSION, (void *)KVM_CAP_IOEVENTFD) > 0;
+}
+
 /* --- the memory map's changes */
 
 /* The whole pages of a section.  False: there are none that the kernel could map. */
@@ -202,6 +270,10 @@ static void memory_add(void *self, const MemSection *sec)
 {
     Kvm *k = self;
     KvmSlot s = { .readonly = sec->readonly };
+    if (!sec->host) {
+        io_tell(k, false, sec);
+        return;
+    }
     if (!whole_pages(sec, &s.pa, &s.len))
         return;
     s.host = sec->host + (s.pa - sec->pa);
@@ -215,6 +287,8 @@ static void memory_remove(void *self, const MemSection *sec)
 {
     Kvm *k = self;
     uint64_t pa, len;
+    if (!sec->host)
+        io_forget(k, false, sec->pa, sec->len);
     if (!whole_pages(sec, &pa, &len))
         return;
     pthread_mutex_lock(&k->memory_lock);
@@ -232,6 +306,10 @@ static void memory_remove(void *self, const MemSection *sec)
     pthread_mutex_unlock(&k->memory_lock);
 }
 
+static void port_add(void *self, const MemSection *sec) { io_tell(self, true, sec); }
+static void port_remove(void *self, const MemSection *sec) { io_forget(self, true, sec->pa, sec->len); }
+
+static const MemoryListener port_listener = { .add = port_add, .remove = port_remove };
 static const MemoryListener memory_listener = { .add = memory_add, .remove = memory_remove };
 
 void kvm_memory_listen(Kvm *k)
@@ -241,7 +319,9 @@ void kvm_memory_listen(Kvm *k)
         return;
     k->listener = &memory_listener;
     k->logging = ram->dirty_clients;
+    io_open(k);
     space_add_listener(k->a.m.mem, k->listener, k);
+    space_add_listener(k->a.m.io, &port_listener, k);
     ram->log_switch = log_switch;
     ram->log_sync = log_sync;
     ram->log_self = k;
@@ -253,6 +333,7 @@ void kvm_memory_close(Kvm *k)
     if (!k->listener)
         return;
     space_remove_listener(k->a.m.mem, k->listener, k);
+    space_remove_listener(k->a.m.io, &port_listener, k);
     if (ram->log_self == k) {
         ram->log_switch = NULL;
         ram->log_sync = NULL;

@@ -110,6 +110,8 @@ static void system_event(KvmVcpu *v)
 static void handle_exit(KvmVcpu *v)
 {
     uint32_t reason = v->run->exit_reason;
+    if (G_UNLIKELY(kvm_coalesced_pending(v)))
+        kvm_coalesced_drain(v);
     v->exits[MIN(reason, G_N_ELEMENTS(v->exits) - 1)]++;
     switch (reason) {
     case KVM_EXIT_IO:
@@ -237,8 +239,11 @@ static void enter(KvmVcpu *v)
     v->can_inject = v->run->ready_for_interrupt_injection;
     if (intc)
         to_controller(v, cr8);
-    if (e == EINTR || e == EAGAIN)
+    if (e == EINTR || e == EAGAIN) {
+        if (kvm_coalesced_pending(v))
+            kvm_coalesced_drain(v);
         return;
+    }
     if (!e) {
         handle_exit(v);
         return;

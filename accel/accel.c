@@ -243,6 +243,8 @@ void accel_add_chip(Accel *a, Chip *c)
         a->type->add_chip(a, c);
 }
 
+const MsiHost *accel_msi_host(const Accel *a) { return a->type->msi_host ? a->type->msi_host(a) : NULL; }
+
 static void resume(Accel *a, bool all)
 {
     if (a->running)

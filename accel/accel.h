@@ -77,6 +77,8 @@ Vcpu  *accel_add_vcpu(Accel *a, const Target *t, CpuState *cpu, CpuPort *port, G
 /* Offers a chip to work while the machine runs (util/irqchip.h): all before the first resume, local APICs with the index of
  * their vCPU. */
 void   accel_add_chip(Accel *a, Chip *c);
+/* NULL: it has none.  Its self is the Accel. */
+const MsiHost *accel_msi_host(const Accel *a);
 void   accel_resume(Accel *a);          /* vCPUs run (their threads are made at the first call) */
 void   accel_pause(Accel *a);           /* returns when every vCPU stands outside guest code */
 /* A look at the CPUs in between: pauses if they run; accel_thaw() lets those run on that have not stopped themselves. */
@@ -108,6 +110,7 @@ typedef struct AccelType {
     void   (*resume)(Accel *a);
     void   (*paused)(Accel *a);
     void   (*add_chip)(Accel *a, Chip *c);
+    const MsiHost *(*msi_host)(const Accel *a);
     /* Runs guest code on the vCPU's thread until a request (vcpu_requested) other than a kick comes in. */
     void   (*vcpu_run)(Vcpu *v);
     /* In the kick signal's handler, or on the vCPU's thread itself: make generated code leave at its next head. */

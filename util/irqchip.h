@@ -62,6 +62,14 @@ typedef struct ChipHost {
     void (*entry)(void *self, unsigned pin, uint64_t rte);                  /* of an I/O APIC that is not lent has changed */
 } ChipHost;
 
+/* Message-signalled interrupts that are raised by writing to an eventfd: what an accelerator with local APICs of its own
+ * offers.  On the loop's thread; ids are from 0 on. */
+typedef struct MsiHost {
+    int  (*add)(void *self, int fd, uint64_t addr, uint32_t data);          /* -1: it cannot */
+    void (*change)(void *self, int id, uint64_t addr, uint32_t data);
+    void (*remove)(void *self, int id);
+} MsiHost;
+
 struct Chip {                   /* part of the device, which fills the first four before the machine runs */
     ChipKind        kind;
     unsigned        index;      /* of PICs: 0 the master; of local APICs: the CPU */

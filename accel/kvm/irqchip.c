@@ -208,6 +208,71 @@ void kvm_chips_eoi(Kvm *k, uint8_t vector)
         k->ioapic->ops->eoi(k->ioapic->self, vector);
 }
 
+/* --- interrupts raised by file descriptors (KVM_IRQFD) */
+
+static int assign(Kvm *k, int id, bool on)
+{
+    struct kvm_irqfd f = { .fd = g_array_index(k->messages, KvmMessage, id).fd, .gsi = GSI_MESSAGES + id,
+                           .flags = on ? 0 : KVM_IRQFD_FLAG_DEASSIGN };
+    return kvm_ioctl(k->vm_fd, KVM_IRQFD, &f);
+}
+
+static void message_set(Kvm *k, int id, const KvmMessage *m)
+{
+    pthread_mutex_lock(&k->routes_lock);
+    g_array_index(k->messages, KvmMessage, id) = *m;
+    routes_changed(k);
+    pthread_mutex_unlock(&k->routes_lock);
+}
+
+static int message_add(void *self, int fd, uint64_t addr, uint32_t data)
+{
+    Kvm *k = self;
+    guint id = 0;
+    while (id < k->messages->len && g_array_index(k->messages, KvmMessage, id).used)
+        id++;
+    if ((int)(GSI_MESSAGES + id) >= k->max_gsi)
+        return -1;
+    pthread_mutex_lock(&k->routes_lock);
+    if (id == k->messages->len)
+        g_array_set_size(k->messages, id + 1);
+    pthread_mutex_unlock(&k->routes_lock);
+    message_set(k, id, &(KvmMessage){ addr, data, fd, true });
+    if (!k->a.running || assign(k, id, true) >= 0)
+        return id;
+    message_set(k, id, &(KvmMessage){ 0 });
+    return -1;
+}
+
+static void message_change(void *self, int id, uint64_t addr, uint32_t data)
+{
+    Kvm *k = self;
+    message_set(k, id, &(KvmMessage){ addr, data, g_array_index(k->messages, KvmMessage, id).fd, true });
+}
+
+static void message_remove(void *self, int id)
+{
+    Kvm *k = self;
+    if (k->a.running)
+        assign(k, id, false);
+    message_set(k, id, &(KvmMessage){ 0 });
+}
+
+/* While the machine stands what is raised waits in its descriptor; assigning one that has been written to raises it. */
+void kvm_messages_rest(Kvm *k, bool rest)
+{
+    for (unsigned i = 0; i < k->messages->len; i++)
+        if (g_array_index(k->messages, KvmMessage, i).used && assign(k, i, !rest) < 0)
+            log_error(NULL, "kvm: an interrupt's file descriptor is not taken; the interrupt is lost");
+}
+
+const MsiHost *kvm_msi_host(const Accel *a)
+{
+    static const MsiHost host = { message_add, message_change, message_remove };
+    const Kvm *k = (const Kvm *)a;
+    return k->chips != KVM_CHIPS_OFF && has(k, KVM_CAP_IRQFD) ? &host : NULL;
+}
+
 /* --- the 8259s: struct kvm_pic_state */
 
 static void put_pic(struct kvm_pic_state *s, const PicRegs *r)

@@ -285,11 +285,13 @@ static void kvm_resume(Accel *a)
     int e = kvm_chips_lend(k);
     if (e < 0)
         chips_failed(k, "set", e);
+    kvm_messages_rest(k, false);
 }
 
 static void kvm_paused(Accel *a)
 {
     Kvm *k = (Kvm *)a;
+    kvm_messages_rest(k, true);         /* what comes now waits in its descriptor: the local APICs are about to be read */
     for (unsigned i = 0; i < a->vcpus->len; i++) {
         KvmVcpu *v = a->vcpus->pdata[i];
         if (v->in_kernel && kvm_state_get(v) < 0)
@@ -339,6 +341,7 @@ const AccelType accel_kvm = {
     .resume = kvm_resume,
     .paused = kvm_paused,
     .add_chip = kvm_chips_add,
+    .msi_host = kvm_msi_host,
     .vcpu_run = kvm_vcpu_run,
     .vcpu_interrupt = kvm_vcpu_interrupt,
     .stats = kvm_stats,

@@ -12,7 +12,7 @@
 typedef enum KvmChips { KVM_CHIPS_OFF, KVM_CHIPS_SPLIT, KVM_CHIPS_ON } KvmChips;   /* kernel-irqchip= */
 
 /* A route of a message-signalled interrupt that file descriptors raise. */
-typedef struct KvmMessage { uint64_t addr; uint32_t data; bool used; } KvmMessage;
+typedef struct KvmMessage { uint64_t addr; uint32_t data; int fd; bool used; } KvmMessage;
 
 typedef struct KvmPatch { uint64_t va, pa; uint8_t byte; } KvmPatch;     /* a software breakpoint's int3, and what it hides */
 
@@ -119,10 +119,12 @@ void kvm_debug_exit(KvmVcpu *v);
 bool kvm_chips_parse(Kvm *k, const char *text, GError **err);   /* NULL: the default */
 bool kvm_chips_create(Kvm *k, GError **err);
 void kvm_chips_add(Accel *a, Chip *c);
+const MsiHost *kvm_msi_host(const Accel *a);
 void kvm_chips_eoi(Kvm *k, uint8_t vector);                     /* split: the I/O APIC's */
 void kvm_chips_lend_lapics(Kvm *k);
 int  kvm_chips_lend(Kvm *k);
 int  kvm_chips_take(Kvm *k);
+void kvm_messages_rest(Kvm *k, bool rest);
 int  kvm_lapic_put(KvmVcpu *v);
 int  kvm_lapic_get(KvmVcpu *v);
 

@@ -38,6 +38,8 @@ struct Machine {
     GPtrArray  *streams;                /* Stream, owned */
     GPtrArray  *types;                  /* const DeviceType: types beside hw/devices.def, for tests */
     GPtrArray  *cpus;                   /* opaque: the accelerator's vCPUs, by index */
+    const MsiHost *msi_host;            /* raises messages by file descriptor: hw/core/msifd.h; NULL: nobody does */
+    void       *msi_host_self;
     MsiSink     msi;                    /* the interrupt controller that takes messages */
     void       *accel;                  /* opaque */
     const void *board;                  /* opaque: the board's own */

@@ -741,7 +741,8 @@ static void chip_take(void *self, const ChipRegs *from)
         a->lvt[i] = r->reg[R_LVT + i] & (lvt_bits[i] | LVT_REMOTE_IRR);
     a->dcr = r->reg[R_TIMER_DCR] & DCR_BITS;
     a->ict = r->reg[R_TIMER_ICT];
-    a->timer_start = clock_now_ns(a->dev.machine->clock) - (int64_t)(a->ict - MIN(r->reg[R_TIMER_CCT], a->ict)) * divide(a);
+    int64_t gone = (int64_t)(a->ict - MIN(r->reg[R_TIMER_CCT], a->ict)) * divide(a);
+    a->timer_start = a->ict ? clock_now_ns(a->dev.machine->clock) - gone : 0;
     timer_arm(a);
     if (moved)
         device_remap(a, lapic_map);

@@ -301,7 +301,9 @@ static void chip_take(void *self, const ChipRegs *from)
             .access = CLAMP(r->access, RW_LOW, RW_BOTH), .status = r->status, .low = r->low,
             .latch_left = MIN(r->latch_left, 2), .bcd = r->bcd, .gate = i < 2 || p->port_b & PORT_B_GATE2,
             .status_latched = r->status_latched, .read_high = r->read_high, .write_high = r->write_high,
-            .running = r->running, .start = tick(p) - t, .held = t };
+            .running = r->running, .null = !r->running, .start = r->running ? tick(p) - t : 0 };
+        if (!p->ch[i].gate)
+            p->ch[i].held = t;
     }
     arm(p);
     settle(p);

@@ -260,6 +260,8 @@ bool pc_add_cpus(Pc *pc, Accel *accel, GError **err)
         if (d->type->chip)
             accel_add_chip(accel, (Chip *)((char *)d + d->type->chip));
     }
+    pc->m->msi_host = accel_msi_host(accel);
+    pc->m->msi_host_self = accel;
     pc->m->hooks = &hooks;
     pc->m->hooks_self = pc;
     return true;

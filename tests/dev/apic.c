@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * Local APIC (SDM vol. 3) and I/O APIC (82093AA) without CPUs: fake ports take the interrupts. */
+#include <sys/eventfd.h>
+
+#include "hw/core/msifd.h"
 #include "hw/intc/ioapic.h"
 #include "hw/intc/lapic.h"
 #include "tests/fake_port.h"
@@ -568,6 +571,119 @@ static void init_forgets_an_earlier_start_up(Bench *b)
     g_assert_cmphex(t.cpu[1].port.sipi_vector, ==, 0x9b);
 }
 
+/* An interrupt behind a file descriptor, with nobody but the loop to take it. */
+static void a_message_by_descriptor(Bench *b)
+{
+    Two t;
+    make(b, &t);
+    MsiFd *f = msifd_new(b->m, NULL);
+    msifd_set(f, 0xfee01000, 0x4055);
+    eventfd_write(msifd_fd(f), 1);
+    loop_run_once(b->m->loop, false);
+    g_assert_cmpint(fake_take(&t.cpu[1], b), ==, -1);           /* masked */
+    msifd_mask(f, false);
+    while (loop_run_once(b->m->loop, false))
+        continue;
+    g_assert_cmphex(fake_take(&t.cpu[1], b), ==, 0x55);
+    wr(b, "l1", EOI, 0);
+    msifd_set(f, 0xfee01000, 0x4066);
+    eventfd_write(msifd_fd(f), 1);
+    while (loop_run_once(b->m->loop, false))
+        continue;
+    g_assert_cmphex(fake_take(&t.cpu[1], b), ==, 0x66);
+    msifd_free(f);
+}
+
+/* --- lent to an accelerator */
+
+typedef struct FakeHost { unsigned inputs, messages; uint64_t addr; uint32_t data; unsigned pin; bool level; ChipKind kind; } FakeHost;
+
+static void host_input(void *self, Chip *c, unsigned pin, bool level)
+{
+    FakeHost *h = self;
+    h->inputs++;
+    h->kind = c->kind;
+    h->pin = pin;
+    h->level = level;
+}
+
+static void host_message(void *self, uint64_t addr, uint32_t data)
+{
+    FakeHost *h = self;
+    h->messages++;
+    h->addr = addr;
+    h->data = data;
+}
+
+static const ChipHost fake_host = { host_input, host_message };
+
+static Chip *chip_of(Bench *b, const char *id)
+{
+    Device *d = machine_find(b->m, id);
+    return (Chip *)((char *)d + d->type->chip);
+}
+
+/* What is lent and taken back unchanged is as it was; in between pins and messages go to the host, and accesses nowhere. */
+static void lent_and_taken_back(Bench *b)
+{
+    static const char *const ids[] = { "l0", "l1", "io", "pic", "pit" };
+    Two t;
+    FakeHost h = { 0 };
+    ChipRegs regs[5];
+    make(b, &t);
+    bench_add(b, "i8259,id=pic");
+    bench_add(b, "i8254,id=pit");
+    bench_write_at(b, "pic", 0, 1, 0x11);
+    bench_write_at(b, "pic", 1, 1, 0x20);
+    bench_write_at(b, "pic", 1, 1, 0x04);
+    bench_write_at(b, "pic", 1, 1, 0x01);
+    bench_write_at(b, "pic", 1, 1, 0xfa);
+    bench_write_at(b, "pit", 3, 1, 0x34);
+    bench_write_at(b, "pit", 0, 1, 0x00);
+    bench_write_at(b, "pit", 0, 1, 0x10);
+    redirect(b, 4, 0x34, 1);
+    redirect(b, 9, 0xa041, 0);
+    wr(b, "l0", LVT_TIMER, PERIODIC | 0x33);
+    wr(b, "l0", ICT, 1000000);
+    wr(b, "l1", TPR, 0x20);
+    bench_drive(b, "io.in", 9, true);
+    bench_drive(b, "pic.ir", 1, true);
+    bench_step_ns(b, 300000);
+    GByteArray *before = machine_save(b->m);
+    for (unsigned i = 0; i < 5; i++) {
+        Chip *c = chip_of(b, ids[i]);
+        c->host = &fake_host;
+        c->host_self = &h;
+        c->ops->lend(c->self, &regs[i]);
+    }
+    bench_drive(b, "io.in", 4, true);
+    g_assert_cmpuint(h.inputs, ==, 1);
+    g_assert_true(h.kind == CHIP_IOAPIC && h.pin == 4 && h.level);
+    bench_drive(b, "io.in", 4, false);
+    bench_drive(b, "pic.ir", 7, true);
+    g_assert_true(h.kind == CHIP_PIC && h.pin == 7 && h.level);
+    bench_drive(b, "pic.ir", 7, false);
+    machine_send_msi(b->m, 0xfee01004, 0x4155);
+    g_assert_cmpuint(h.messages, ==, 1);
+    g_assert_cmphex(h.addr, ==, 0xfee0100c);                    /* lowest priority: the redirection hint too */
+    g_assert_cmphex(h.data, ==, 0x4155);
+    g_assert_cmphex(rd(b, "l0", ID), ==, 0xffffffff);
+    wr(b, "l0", TPR, 0xf0);
+    bench_write_at(b, "pic", 1, 1, 0xff);
+    bench_write_at(b, "pit", 3, 1, 0x30);
+    wr(b, "io", 0, 0x12);
+    g_assert_cmpuint(t.cpu[0].port.pending & PORT_INTR, ==, 0);
+    for (unsigned i = 0; i < 5; i++) {
+        Chip *c = chip_of(b, ids[i]);
+        c->ops->take(c->self, &regs[i]);
+    }
+    GByteArray *after = machine_save(b->m);
+    g_assert_cmpmem(after->data, after->len, before->data, before->len);
+    g_byte_array_free(before, TRUE);
+    g_byte_array_free(after, TRUE);
+    g_assert_cmphex(fake_take(&t.cpu[0], b), ==, 0x41);
+}
+
 static const BenchCase cases[] = {
     { "after reset", NULL, after_reset },
     { "an edge from the IOAPIC", NULL, an_edge_from_the_io_apic },
@@ -590,6 +706,8 @@ static const BenchCase cases[] = {
     { "every CPU sees its own", NULL, every_cpu_sees_its_own },
     { "INIT forgets an earlier start-up", NULL, init_forgets_an_earlier_start_up },
     { "the CPU is kicked once", NULL, the_cpu_is_kicked_once },
+    { "a message by a descriptor", NULL, a_message_by_descriptor },
+    { "lent and taken back", NULL, lent_and_taken_back },
     { 0 }
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * A guest that moves between accelerators while it runs: some of it under tcg, stopped, its saved state loaded under kvm,
  * some of it there, and back.  It ends with the registers and the memory of one that stayed.  And kvm's log of written
- * pages, with bitmaps and with rings. */
+ * pages, with bitmaps and with rings; doorbells and writes that are gathered. */
 #include "accel/debug.h"
 #include "memory/dirty.h"
 #include "target/x86/cpu.h"
@@ -9,6 +9,7 @@
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 enum { RAM = 4 << 20, CODE = 0x10000, DATA = 0x100000, DATA_LEN = 0x8000, STACK = 0x9000, ROUNDS = 1500, TICK = 0x10, DONE = 0x11 };
@@ -89,7 +90,8 @@ static Side *side_new(const char *spec, const X86Model *model)
     GError *err = NULL;
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->changed, NULL);
-    s->m = (AccelMachine){ .target = &x86_target, .clock = clock_new_host(), .ram = ram_map_new() };
+    s->m = (AccelMachine){ .target = &x86_target, .clock = clock_new_host(), .ram = ram_map_new(),
+                          .chips = strstr(spec, "irqchip") != NULL };
     s->m.mem = space_new("mem", 64, s->m.ram);
     s->m.io = space_new("io", 16, s->m.ram);
     g_assert_true(region_init_ram(&s->ram, "ram", s->m.ram, RAM, &err));
@@ -278,6 +280,125 @@ static void written_pages(gconstpointer spec)
     x86_model_free(model);
 }
 
+/* Ticks as doorbells: an eventfd counts them and the port's function sees none. */
+static void doorbell(gconstpointer spec)
+{
+    if (no_kvm())
+        return;
+    const X86Model *model = common_model();
+    Side *s = side_new(spec, model);
+    Doorbell d = { .at = 0, .size = 1, .any = true, .fd = eventfd(0, EFD_NONBLOCK) };
+    eventfd_t n = 0;
+    region_add_doorbell(&s->port, &d);
+    begin(s);
+    run(s, UINT16_MAX);
+    g_assert_true(s->done);
+    g_assert_cmpuint(s->ticks, ==, 0);
+    g_assert_cmpint(eventfd_read(d.fd, &n), ==, 0);
+    g_assert_cmpuint(n, ==, ROUNDS);
+    region_remove_doorbell(&s->port, &d);
+    begin(s);
+    run(s, UINT16_MAX);
+    g_assert_cmpuint(s->ticks, ==, ROUNDS);
+    g_assert_cmpint(eventfd_read(d.fd, &n), ==, -1);
+    close(d.fd);
+    side_free(s);
+    x86_model_free(model);
+}
+
+/* A message raised by a descriptor is in the local APIC's IRR when the device takes that back, whether it was raised while
+ * the guest ran or stood; one that was removed is not. */
+typedef struct FakeApic { Chip chip; LapicRegs regs; } FakeApic;
+
+static void apic_lend(void *self, ChipRegs *to)
+{
+    FakeApic *f = self;
+    to->lapic = f->regs;
+    f->chip.lent = true;
+}
+
+static void apic_take(void *self, const ChipRegs *from)
+{
+    FakeApic *f = self;
+    f->regs = from->lapic;
+    f->chip.lent = false;
+}
+
+static bool asks(const FakeApic *f, unsigned vector) { return f->regs.reg[0x20 + vector / 32] >> vector % 32 & 1; }
+
+static void message(void)
+{
+    static const ChipOps ops = { apic_lend, apic_take };
+    if (no_kvm())
+        return;
+    const X86Model *model = common_model();
+    Side *s = side_new("kvm,kernel-irqchip=split", model);
+    FakeApic f = { .chip = { .kind = CHIP_LAPIC, .ops = &ops, .self = &f },
+                   .regs = { .base = 0xfee00900, .reg = { [0xe] = 0xffffffff, [0xf] = 0x1ff } } };
+    for (unsigned i = 0x32; i < 0x38; i++)
+        f.regs.reg[i] = 1 << 16;                        /* the local vectors, masked */
+    accel_add_chip(s->a, &f.chip);
+    const MsiHost *host = accel_msi_host(s->a);
+    g_assert_nonnull(host);
+    int fd[3];
+    for (unsigned i = 0; i < 3; i++)
+        fd[i] = eventfd(0, EFD_NONBLOCK);
+    begin(s);
+    int id = host->add(s->a, fd[0], 0xfee00000, 0x40);
+    g_assert_cmpint(id, >=, 0);
+    g_assert_cmpint(host->add(s->a, fd[1], 0xfee00000, 0x51), >=, 0);
+    int gone = host->add(s->a, fd[2], 0xfee00000, 0x62);
+    host->change(s->a, id, 0xfee00000, 0x43);
+    eventfd_write(fd[1], 1);
+    x86_set_eflags(s->cpu, 0, FL_IF);
+    run(s, 10);
+    g_assert_true(asks(&f, 0x51));
+    g_assert_false(asks(&f, 0x43));
+    accel_resume(s->a);
+    eventfd_write(fd[0], 1);
+    host->remove(s->a, gone);
+    eventfd_write(fd[2], 1);
+    accel_pause(s->a);
+    g_assert_true(asks(&f, 0x51));
+    g_assert_true(asks(&f, 0x43));
+    g_assert_false(asks(&f, 0x62));
+    side_free(s);
+    for (unsigned i = 0; i < 3; i++)
+        close(fd[i]);
+    x86_model_free(model);
+}
+
+/* Ticks gathered by the kernel: all have come when the write that is not gathered does. */
+static void coalesced(void)
+{
+    if (no_kvm())
+        return;
+    const X86Model *model = common_model();
+    Side *s = side_new("kvm", model);
+    Region ticks;
+    region_init_io(&ticks, "ticks", 1, &port_ops, s, NULL);
+    region_map(space_root(s->m.io), TICK, &ticks, 1);
+    region_set_coalesced(&ticks, true);
+    begin(s);
+    run(s, UINT16_MAX);
+    g_assert_cmpuint(s->ticks, ==, ROUNDS);
+    GString *stats = g_string_new(NULL);
+    accel_stats(s->a, stats);
+    g_test_message("%s", stats->str);
+    guint64 exits = 0;
+    const char *port = strstr(stats->str, " exits: port");
+    if (port) {
+        while (port > stats->str && g_ascii_isdigit(port[-1]))
+            port--;
+        exits = g_ascii_strtoull(port, NULL, 10);
+    }
+    g_assert_cmpuint(exits, <, ROUNDS / 2);
+    g_string_free(stats, TRUE);
+    region_destroy(&ticks);
+    side_free(s);
+    x86_model_free(model);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -285,6 +406,10 @@ int main(int argc, char **argv)
     g_test_add_func("/move/there-and-back", there_and_back);
     g_test_add_data_func("/move/written-pages/bitmap", "kvm", written_pages);
     g_test_add_data_func("/move/written-pages/ring", "kvm,dirty-ring-size=1024", written_pages);
+    g_test_add_data_func("/move/doorbell/tcg", "tcg", doorbell);
+    g_test_add_data_func("/move/doorbell/kvm", "kvm", doorbell);
+    g_test_add_func("/move/coalesced", coalesced);
+    g_test_add_func("/move/message", message);
     int status = g_test_run();
     qsr_unregister();
     return status;

@@ -19,7 +19,7 @@ typedef struct BlockDriver BlockDriver;
 BlockGraph *block_graph_new(Aio *aio);      /* anywhere */
 void block_graph_free(BlockGraph *g);       /* anywhere; all nodes are closed */
 Aio *block_graph_aio(BlockGraph *g);
-/* What "--object" makes: TLS credentials (block/nbd/tls.h). */
+/* What "--object" makes: TLS credentials (block/nbd/tls.h), throttle groups (block/throttle.h). */
 bool block_add_object(BlockGraph *g, const char *spec, GError **err);
 
 enum {

@@ -6,6 +6,7 @@
  * files, since a guest that could write its head would then choose files of the host. */
 #include "block/driver.h"
 #include "block/nbd/tls.h"
+#include "block/throttle.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -18,13 +19,14 @@
 
 enum { MAX_DEPTH = 200 };       /* of backing chains */
 
-struct BlockGraph { Aio *aio; GPtrArray *nodes, *creds; unsigned counter; };
+struct BlockGraph { Aio *aio; GPtrArray *nodes, *creds, *throttles; unsigned counter; };
 
 static const BlockDriver *const drivers[] = {
     &block_raw_driver, &block_qcow2_driver, &block_file_driver, &block_host_device_driver,
     &block_null_co_driver, &block_null_aio_driver, &block_fault_driver, &block_qcow_driver, &block_qed_driver,
     &block_vdi_driver, &block_vpc_driver, &block_parallels_driver, &block_bochs_driver, &block_cloop_driver,
-    &block_vmdk_driver, &block_vhdx_driver, &block_nbd_driver,
+    &block_vmdk_driver, &block_vhdx_driver, &block_nbd_driver, &block_http_driver, &block_https_driver, &block_ftp_driver,
+    &block_ftps_driver, &block_throttle_driver, &block_copy_on_read_driver,
 };
 
 const BlockDriver *block_driver(const char *name)
@@ -62,6 +64,7 @@ BlockGraph *block_graph_new(Aio *aio)
     BlockGraph *g = g_new0(BlockGraph, 1);
     g->aio = aio;
     g->nodes = g_ptr_array_new();
+    g->throttles = g_ptr_array_new_with_free_func((GDestroyNotify)throttle_group_free);
     g->creds = g_ptr_array_new_with_free_func((GDestroyNotify)nbd_creds_free);
     return g;
 }
@@ -71,20 +74,33 @@ void block_graph_free(BlockGraph *g)
     assert(!g->nodes->len);
     g_ptr_array_free(g->nodes, TRUE);
     g_ptr_array_free(g->creds, TRUE);
+    g_ptr_array_free(g->throttles, TRUE);
     g_free(g);
 }
 
 bool block_add_object(BlockGraph *g, const char *spec, GError **err)
 {
-    NbdCreds *c = nbd_creds_new(spec, err);
-    if (c && block_creds(g, nbd_creds_id(c), NULL)) {
-        fail(err, "--object: there is an object '%s' already", nbd_creds_id(c));
-        nbd_creds_free(c);
+    bool throttle = g_str_has_prefix(spec, "throttle-group,") || g_str_has_prefix(spec, "qom-type=throttle-group,");
+    NbdCreds *c = throttle ? NULL : nbd_creds_new(spec, err);
+    ThrottleGroup *t = throttle ? throttle_group_new(spec, err) : NULL;
+    if (!c && !t)
         return false;
-    }
-    if (c)
-        g_ptr_array_add(g->creds, c);
-    return c;
+    const char *id = c ? nbd_creds_id(c) : throttle_group_id(t);
+    bool taken = block_creds(g, id, NULL) || block_throttle_group(g, id, NULL);
+    if (taken)
+        fail(err, "--object: there is an object '%s' already", id);
+    /* Freed with the graph, like all others; only the first of a name is ever found. */
+    g_ptr_array_add(c ? g->creds : g->throttles, c ? (void *)c : t);
+    return !taken;
+}
+
+ThrottleGroup *block_throttle_group(BlockGraph *g, const char *id, GError **err)
+{
+    for (unsigned i = 0; i < g->throttles->len; i++)
+        if (!strcmp(throttle_group_id(g->throttles->pdata[i]), id))
+            return g->throttles->pdata[i];
+    fail(err, "there is no throttle group '%s' (--object throttle-group,id=%s,limits.bps-total=...)", id, id);
+    return NULL;
 }
 
 const NbdCreds *block_creds(BlockGraph *g, const char *id, GError **err)

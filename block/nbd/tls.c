@@ -139,7 +139,7 @@ NbdCreds *nbd_creds_new(const char *spec, GError **err)
     if (!c->g)
         ok = false;
     else if (!type || (!c->psk && strcmp(type, "tls-creds-x509")))
-        ok = fail(err, "--object: type '%s' is neither tls-creds-x509 nor tls-creds-psk", type ? type : "");
+        ok = fail(err, "--object: type '%s' is none of tls-creds-x509, tls-creds-psk, throttle-group", type ? type : "");
     else if (!id || !dir)
         ok = fail(err, "--object %s: id= and dir= are needed", type);
     else if (end && !c->server && strcmp(end, "client"))

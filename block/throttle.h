@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * Limits on requests and bytes per second, shared by the nodes of a group (-object throttle-group, -blockdev throttle). */
+#ifndef BLOCK_THROTTLE_H
+#define BLOCK_THROTTLE_H
+
+#include "block/driver.h"
+
+typedef struct ThrottleGroup ThrottleGroup;
+
+/* "throttle-group,id=a,limits.bps-total=1000000,limits.iops-read=100,limits.bps-total-max=...,limits.bps-total-max-length=2". */
+ThrottleGroup *throttle_group_new(const char *spec, GError **err);
+void throttle_group_free(ThrottleGroup *g);
+const char *throttle_group_id(const ThrottleGroup *g);
+ThrottleGroup *block_throttle_group(BlockGraph *g, const char *id, GError **err);      /* one of block_add_object() */
+
+#endif

@@ -166,6 +166,7 @@ static bool curl_co_open(Block *b, GError **err)
     if (g_str_has_prefix(url, "http") && !w->ranges)
         return fail(err, "%s: the server does not support ranges of bytes", url);
     b->length = (uint64_t)f.size;
+    b->growable = true;         /* images may end in the middle of a cluster */
     return true;
 }
 
@@ -214,8 +215,10 @@ static int fetch(Block *b, uint64_t at, uint64_t len, const struct iovec *v, int
 static int curl_read(Block *b, uint64_t at, const struct iovec *v, int nv)
 {
     Web *w = b->state;
-    uint64_t len = iov_size(v, nv);
+    uint64_t total = iov_size(v, nv), len = at < b->length ? MIN(total, b->length - at) : 0;
     int r = 0;
+    if (len < total)
+        iov_fill(v, nv, len, 0, total - len);
     for (uint64_t done = 0, n; done < len && !r; done += n) {
         n = MIN(len - done, w->readahead);
         r = fetch(b, at + done, n, v, nv, done);

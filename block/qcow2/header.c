@@ -315,6 +315,13 @@ static int qcow2_close(Block *b)
                 r = q2_unmark(b, Q2_INCOMPAT_DIRTY);
         }
         co_mutex_unlock(&q->lock);
+        /* Whole clusters, for readers that have no zeros behind the end (NBD, web servers). */
+        GError *err = NULL;
+        if (!r && b->file->growable && b->file->length % q->cluster_size &&
+            !block_resize(b->file, align_up(b->file->length, q->cluster_size), PREALLOC_OFF, &err)) {
+            g_error_free(err);
+            r = -EIO;
+        }
         if (!r)
             r = q2_sync(b);
     }

@@ -98,6 +98,12 @@ typedef struct CpuHooks {
     /* x86: memory is seen as AccelMachine.smm says (on), or as all CPUs see it; drops every translation.  NULL: there
      * is one view only. */
     void (*smm)(CpuState *cpu, bool on);
+    /* Compares 8 or 16 bytes at va (16: aligned) in the current view with old and if equal stores new_ there, atomically
+     * towards all other CPUs; old gets what was there.  The page must be writable in any case.  False: fault, with the
+     * exception recorded or to be run again. */
+    bool (*cas)(CpuState *cpu, uint64_t va, unsigned size, uint64_t old[2], const uint64_t new_[2]);
+    /* The guest waits in a loop for another of its CPUs (PAUSE). */
+    void (*relax)(CpuState *cpu);
     bool (*single_insn)(const CpuState *cpu);   /* translating or running a one-instruction block */
     /* The guest's own breakpoints are others now (TargetDebug.points).  NULL: they are not the accelerator's business. */
     void (*debug_changed)(CpuState *cpu);

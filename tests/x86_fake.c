@@ -118,6 +118,19 @@ static bool phys_cas(CpuState *s, uint64_t pa, unsigned size, uint64_t old, uint
     memcpy(f->ram + pa, &new_, size);
     return true;
 }
+static bool cas(CpuState *s, uint64_t va, unsigned size, uint64_t old[2], const uint64_t new_[2])
+{
+    uint64_t now[2] = { 0 };
+    if (!probe(s, va, size, ACC_WRITE, -1))
+        return false;
+    for (unsigned i = 0; i < size; i += 8)
+        load(s, va + i, 8, -1, &now[i / 8]);
+    if (!memcmp(now, old, size))
+        for (unsigned i = 0; i < size; i += 8)
+            store(s, va + i, 8, -1, new_[i / 8]);
+    memcpy(old, now, size);
+    return true;
+}
 static void triple_fault(CpuState *s) { fake_of(s)->triple++; }
 static void smm(CpuState *s, bool on) { fake_of(s)->smm = on; }
 static bool single_insn(const CpuState *s) { (void)s; return false; }
@@ -141,6 +154,7 @@ static const CpuHooks hooks = {
     .triple_fault = triple_fault,
     .smm = smm,
     .single_insn = single_insn,
+    .cas = cas,
 };
 
 static int acknowledge(void *self)

@@ -10,6 +10,7 @@
 #include "accel/tcg/tcg_int.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -39,10 +40,13 @@ CpuExit code_enter(TcgVcpu *v, const uint8_t *code) { return backend_enter(v->tc
 unsigned code_restore(TcgVcpu *v, Block **b, uint64_t at)
 {
     const CodeBlock *cb = &v->transient.cb;
-    if (cb->code && at - (uint64_t)cb->code <= cb->total_len && v->single)
+    if (cb->code && at - (uint64_t)cb->code <= cb->total_len && v->single) {
         *b = &v->transient;
-    else
+    } else {
+        pthread_mutex_lock(&v->tcg->lock);
         *b = block_at_host(v->tcg, at);
+        pthread_mutex_unlock(&v->tcg->lock);
+    }
     g_assert(*b);
     backend_restore(v->tcg->backend, v->cpu, &(*b)->cb, at);
     return backend_insns_at(v->tcg->backend, &(*b)->cb, at);
@@ -61,17 +65,18 @@ unsigned code_restore(TcgVcpu *v, Block **b, uint64_t at) { g_assert_not_reached
 static bool map_code(Tcg *t, GError **err)
 {
     t->mem_fd = memfd_create("rhea-code", MFD_CLOEXEC);
-    if (t->mem_fd < 0 || ftruncate(t->mem_fd, t->tb_size))
+    size_t size = t->tb_size + (uint64_t)MAX_VCPUS * TRANSIENT_LEN;
+    if (t->mem_fd < 0 || ftruncate(t->mem_fd, size))
         return fail_errno(err, errno, "cannot make %" G_GUINT64_FORMAT " MiB of code memory", t->tb_size >> 20);
-    void *rw = mmap(NULL, t->tb_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, t->mem_fd, 0);
+    void *rw = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, t->mem_fd, 0);
     if (rw == MAP_FAILED)
         return fail_errno(err, errno, "cannot map %" G_GUINT64_FORMAT " MiB of code memory", t->tb_size >> 20);
     t->mem.rw = rw;
-    void *rx = mmap(NULL, t->tb_size, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_NORESERVE, t->mem_fd, 0);
+    void *rx = mmap(NULL, size, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_NORESERVE, t->mem_fd, 0);
     if (rx == MAP_FAILED)
         return fail_errno(err, errno, "cannot map executable memory");
     t->mem.rx = rx;
-    t->mem.size = t->tb_size;
+    t->mem.size = size;
     return true;
 }
 
@@ -108,7 +113,7 @@ static void block_free(Block *b)
     free(b);
 }
 
-/* Lock held; the vCPU is outside generated code. */
+/* Lock held, and alone: nobody is in generated code or holds a pointer to a block. */
 static void segment_empty(Tcg *t, Segment *s)
 {
     if (!s->blocks->len)
@@ -186,6 +191,42 @@ Block *block_at_host(Tcg *t, uint64_t host)
 
 /* --- the table */
 
+/* The front table is read without a lock: an entry counts if its sequence number has not changed around the reading. */
+static inline bool front_get(const FrontEntry *f, uint64_t key, Found *out, bool global)
+{
+    uint64_t seq = __atomic_load_n(&f->seq, __ATOMIC_ACQUIRE);
+    if (__atomic_load_n(&f->key, __ATOMIC_ACQUIRE) != key)
+        return false;
+    *out = (Found){ __atomic_load_n(&f->b, __ATOMIC_ACQUIRE), __atomic_load_n(&f->code, __ATOMIC_ACQUIRE), true, global, false };
+    return __atomic_load_n(&f->seq, __ATOMIC_RELAXED) == seq && !(seq & 1);
+}
+
+/* False: somebody else is at it. */
+static bool front_put(FrontEntry *f, uint64_t key, const uint8_t *code, Block *b)
+{
+    uint64_t seq = __atomic_load_n(&f->seq, __ATOMIC_RELAXED);
+    if (seq & 1 || !__atomic_compare_exchange_n(&f->seq, &seq, seq + 1, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+        return false;
+    __atomic_store_n(&f->key, key, __ATOMIC_RELEASE);
+    __atomic_store_n(&f->code, code, __ATOMIC_RELEASE);
+    __atomic_store_n(&f->b, b, __ATOMIC_RELEASE);
+    __atomic_store_n(&f->seq, seq + 2, __ATOMIC_SEQ_CST);
+    return true;
+}
+
+static void front_forget(FrontEntry *f, const Block *b)
+{
+    while (__atomic_load_n(&f->b, __ATOMIC_SEQ_CST) == b && !front_put(f, 0, NULL, NULL))
+        sched_yield();
+}
+
+/* A block that dies is dead first and is then taken out of here; so either we see that or it is seen here. */
+static void front_add(FrontEntry *f, uint64_t key, Block *b)
+{
+    if (front_put(f, key, b->cb.code, b) && __atomic_load_n(&b->dead, __ATOMIC_SEQ_CST))
+        front_forget(f, b);
+}
+
 /* A RAM address has 40 bits, so that a key tells all.  Bit 63 makes it differ from an empty entry's 0. */
 static uint64_t key_of(uint64_t ra, uint32_t mode) { return UINT64_C(1) << 63 | (uint64_t)mode << 40 | ra; }
 
@@ -201,9 +242,7 @@ static void hash_add(Tcg *t, Block *b)
 static void hash_remove(Tcg *t, Block *b)
 {
     uint64_t key = key_of(b->ra, b->mode);
-    FrontEntry *f = &t->front[hash_of(key, FRONT_BITS)];
-    if (f->b == b)
-        *f = (FrontEntry){ 0 };
+    front_forget(&t->front[hash_of(key, FRONT_BITS)], b);
     Block **at = &t->hash[hash_of(key, HASH_BITS)];
     while (*at != b)
         at = &(*at)->hash_next;
@@ -241,7 +280,7 @@ void block_kill(Tcg *t, Block *b)
 {
     if (b->dead)
         return;
-    b->dead = true;
+    __atomic_store_n(&b->dead, true, __ATOMIC_SEQ_CST);
     links_drop(t, b);
     if (!b->listed)
         return;
@@ -257,17 +296,20 @@ bool block_link(TcgVcpu *v, CodeLink *link, Block *to)
     Block *from = (Block *)link->owner;
     int64_t at = (int64_t)(from->ra & ~PAGE_MASK) + link->target_off;
     /* Within one guest page, so that the target's mapping is the one under which the owner runs. */
-    if (from->dead || !from->listed || !to->listed || to->ra2 != RA_NONE || from->mode != to->mode || link->to ||
-        at != (int64_t)(to->ra & ~PAGE_MASK) || (from->ra ^ to->ra) >> PAGE_BITS)
+    if (to->ra2 != RA_NONE || from->mode != to->mode || at != (int64_t)(to->ra & ~PAGE_MASK) ||
+        (from->ra ^ to->ra) >> PAGE_BITS)
         return false;
     pthread_mutex_lock(&v->tcg->lock);
-    link->to = &to->cb;
-    link->next = to->incoming;
-    to->incoming = link;
-    patch(v->tcg, link, &to->cb);
+    bool ok = !from->dead && from->listed && to->listed && !link->to;
+    if (ok) {
+        link->to = &to->cb;
+        link->next = to->incoming;
+        to->incoming = link;
+        patch(v->tcg, link, &to->cb);
+    }
     pthread_mutex_unlock(&v->tcg->lock);
-    v->st.links++;
-    return true;
+    v->st.links += ok;
+    return ok;
 }
 
 /* --- fetching */
@@ -309,8 +351,19 @@ typedef struct Trans {
     bool       fault, straddles;
     bool       pinned;                  /* second is */
     bool       unkeepable;              /* its second page is I/O */
+    bool       transient;
+    bool       copied;                  /* its bytes change while they are read: a copy of them is translated */
+    unsigned   max_insns, full;         /* full: the segment that had no room */
+    enum { TRANS_DONE, TRANS_SETTLE, TRANS_EVICT } wants;       /* to be alone, for that, and then to begin anew */
     uint8_t    io[FETCH_BYTES];         /* code in I/O space */
 } Trans;
+
+/* Word by word, so that no store is seen in half. */
+static void copy_words(uint64_t *to, const uint8_t *from, unsigned n)
+{
+    for (unsigned i = 0; i < n / 8; i++)
+        to[i] = __atomic_load_n((const uint64_t *)from + i, __ATOMIC_RELAXED);
+}
 
 static const uint8_t *fetch_bytes(TcgVcpu *v, const FetchEntry *f, unsigned offset, uint8_t *buf, unsigned n)
 {
@@ -333,14 +386,21 @@ static bool fetch_more(TransReq *req)
     }
     t->second = *f;
     t->straddles = true;
-    if (f->host && !t->pinned) {
-        code_page_pin(t->v, f->ram_page);
+    if (f->host && !t->pinned && !t->transient) {
+        if (!code_page_pin(t->v, f->ram_page))
+            t->wants = TRANS_SETTLE;
         t->pinned = true;
     }
     memcpy(req->buf, req->code, req->first_len);
     unsigned n = BUF / 2;
     uint8_t bytes[BUF / 2];
-    memcpy(req->buf + req->first_len, fetch_bytes(t->v, f, 0, bytes, n), n);
+    uint64_t words[BUF / 16];
+    if (t->copied && f->host) {
+        copy_words(words, f->host, n);
+        memcpy(req->buf + req->first_len, words, n);
+    } else {
+        memcpy(req->buf + req->first_len, fetch_bytes(t->v, f, 0, bytes, n), n);
+    }
     req->code = req->buf;
     return true;
 }
@@ -389,6 +449,12 @@ static bool translate(Trans *t, Ir *ir, unsigned max_insns)
         .first_len = rest, .more = fetch_more, .checks = v->tcg->any_checks ? v->tcg->checks : NULL,
     };
     t->req.code = fetch_bytes(v, &t->first, offset, t->io, rest);
+    if (t->copied && t->first.host) {   /* more than a block can have: MAX_INSNS of them */
+        unsigned skip = offset % 8, words = MIN((rest + skip) / 8, G_N_ELEMENTS(v->code_copy));
+        copy_words(v->code_copy, t->req.code - skip, words * 8);
+        t->req.code = (const uint8_t *)v->code_copy + skip;
+        t->req.first_len = words * 8 - skip;
+    }
     ir_reset(ir);
     ir->entry_page_off = offset;
     v->target->translate(ir, &t->req);
@@ -415,15 +481,16 @@ static size_t ir_bytes(const Ir *ir)
            ir->cap_commits * sizeof *ir->commits + ir->cap_guest * sizeof *ir->guest + sizeof *ir + sizeof(Block);
 }
 
-/* Puts the code of ir at the end of the segment; cb->total_len says how much it took.  Without a back end the IR is
- * what is kept, and counts. */
-static bool emit(Tcg *t, const Ir *ir, Segment *s, Block *b)
+/* Puts the code of ir at the end of the segment, or (NULL) where this vCPU's transient block lies; cb->total_len says how
+ * much it took.  Without a back end the IR is what is kept, and counts. */
+static bool emit(TcgVcpu *v, const Ir *ir, Segment *s, Block *b)
 {
-    size_t room = s->size - s->used;
+    Tcg *t = v->tcg;
+    size_t room = s ? s->size - s->used : TRANSIENT_LEN;
     if (!t->use_interp)
-        return compile(t, ir, s->at + s->used, room, &b->cb);
+        return compile(t, ir, s ? s->at + s->used : t->tb_size + (size_t)v->v.index * TRANSIENT_LEN, room, &b->cb);
     b->cb.total_len = ir_bytes(ir);
-    return b->cb.total_len <= room;
+    return !s || b->cb.total_len <= room;
 }
 
 static void describe(Block *b, const Trans *t, const Ir *ir)
@@ -442,41 +509,70 @@ static void describe(Block *b, const Trans *t, const Ir *ir)
     b->len = MIN(len, rest);
 }
 
-/* Lock held.  A block to be kept, or (b given) a transient one.  NULL: fetch fault. */
-static Block *make(TcgVcpu *v, Trans *t, Block *transient, unsigned max_insns)
+/* Where vCPUs are storing while we read, what is read may be half old and half new. */
+typedef struct Quiet { CodePage *p; uint32_t begun; } Quiet;
+
+static Quiet quiet_begin(Tcg *t, const FetchEntry *f)
+{
+    Quiet q = { t->several && f->host ? code_page(t, f->ram_page) : NULL, 0 };
+    if (q.p) {
+        uint32_t done = __atomic_load_n(&q.p->done, __ATOMIC_ACQUIRE);
+        q.begun = __atomic_load_n(&q.p->begun, __ATOMIC_ACQUIRE);
+        q.begun -= q.begun != done;             /* will not be what it is then */
+    }
+    return q;
+}
+
+static bool quiet_end(const Quiet *q)
+{
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    return !q->p || __atomic_load_n(&q->p->begun, __ATOMIC_RELAXED) == q->begun;
+}
+
+static bool translate_whole(Trans *t, Ir *ir)
+{
+    Quiet first = quiet_begin(t->v->tcg, &t->first);
+    t->copied = false;
+    if (!translate(t, ir, t->max_insns))
+        return false;
+    if (quiet_end(&first) && !(t->straddles && t->v->tcg->several))
+        return true;
+    t->copied = true;
+    return translate(t, ir, t->max_insns);
+}
+
+/* Lock held.  A block to be kept, or (b given) a transient one.  NULL: fetch fault, or wants. */
+static Block *make(TcgVcpu *v, Trans *t, Block *transient)
 {
     Tcg *tcg = v->tcg;
     bool keep_ir = tcg->use_interp || tcg->check;
     Ir *ir = keep_ir && !transient ? ir_new(v->target->slots) : v->ir;
     Block *b = transient ? transient : block_alloc();
     Segment *s = &tcg->seg[tcg->cur];
-    for (bool fresh = false;; fresh = true) {
-        if (!translate(t, ir, max_insns))
-            break;
-        t->unkeepable = t->straddles && !t->second.host && !transient;
-        if (t->unkeepable)
-            break;
+    t->transient = transient != NULL;
+    bool ok = translate_whole(t, ir);
+    t->unkeepable = ok && t->straddles && !t->second.host && !transient;
+    if (ok && !t->unkeepable && t->wants == TRANS_DONE) {
         if (transient)
             memset(b, 0, sizeof *b);
         uint64_t start = stat_ns(v);
-        bool done = emit(tcg, ir, s, b);
+        bool done = emit(v, ir, transient ? NULL : s, b);
         tcg->st.compile_ns += stat_ns(v) - start;
-        if (!done && fresh) {           /* does not fit into an empty segment */
-            g_assert(max_insns > 1);
-            max_insns /= 2;
-            continue;
+        if (done) {
+            describe(b, t, ir);
+            b->seg = s - tcg->seg;
+            if (transient || keep_ir)
+                b->ir = ir;
+            return b;
         }
-        if (!done) {
-            s = segment_next(tcg);
-            done = emit(tcg, ir, s, b);
-            if (!done)
-                continue;
+        g_assert(!transient);
+        t->wants = TRANS_EVICT;
+        t->full = tcg->cur;
+        if (!s->used) {                 /* does not fit into an empty segment */
+            g_assert(t->max_insns > 1);
+            t->max_insns /= 2;
+            t->full = MAX_SEGMENTS;
         }
-        describe(b, t, ir);
-        b->seg = s - tcg->seg;
-        if (transient || keep_ir)
-            b->ir = ir;
-        return b;
     }
     if (!transient) {
         free(b);
@@ -512,17 +608,57 @@ static void keep(Tcg *tcg, const Trans *t, Block *b)
         perfmap_add(tcg, b, t->va);
 }
 
+/* What nobody else may be inside for; see there. */
+static void do_alone(TcgVcpu *v, const Trans *t)
+{
+    Tcg *tcg = v->tcg;
+    alone_begin(v);
+    if (t->wants == TRANS_SETTLE)
+        code_pages_settle(v);
+    pthread_mutex_lock(&tcg->lock);
+    if (t->wants == TRANS_EVICT && t->full == tcg->cur)
+        segment_next(tcg);
+    pthread_mutex_unlock(&tcg->lock);
+    alone_end(v);
+}
+
+static Block *hash_find(Tcg *t, uint64_t ra, uint32_t mode)
+{
+    Block *b = __atomic_load_n(&t->hash[hash_of(key_of(ra, mode), HASH_BITS)], __ATOMIC_ACQUIRE);
+    while (b && (b->ra != ra || b->mode != mode || b->ra2 != RA_NONE))
+        b = __atomic_load_n(&b->hash_next, __ATOMIC_ACQUIRE);
+    return b;
+}
+
 static Block *make_kept(TcgVcpu *v, Trans *t)
 {
     Tcg *tcg = v->tcg;
-    code_page_pin(v, t->first.ram_page);
-    Block *b = make(v, t, NULL, tcg->one_insn ? 1 : MAX_INSNS);
-    if (b)
-        keep(tcg, t, b);
+    uint64_t ra = (t->first.ram_page << PAGE_BITS) | (t->va & ~PAGE_MASK);
+    pthread_mutex_lock(&tcg->lock);
+    t->max_insns = tcg->one_insn ? 1 : MAX_INSNS;
+    t->wants = code_page_pin(v, t->first.ram_page) ? TRANS_DONE : TRANS_SETTLE;
+    Block *b = tcg->several ? hash_find(tcg, ra, cpu_mode(v->cpu)) : NULL;      /* another vCPU was faster */
+    while (!b) {
+        if (t->wants == TRANS_DONE) {
+            b = make(v, t, NULL);
+            if (b)
+                keep(tcg, t, b);
+            if (t->wants == TRANS_DONE)
+                break;
+        }
+        pthread_mutex_unlock(&tcg->lock);
+        do_alone(v, t);
+        t->wants = TRANS_DONE;
+        pthread_mutex_lock(&tcg->lock);
+        if (tcg->several)
+            b = hash_find(tcg, ra, cpu_mode(v->cpu));
+    }
     code_page_unpin(tcg, t->first.ram_page);
     unpin_second(tcg, t);
+    pthread_mutex_unlock(&tcg->lock);
     return b;
 }
+
 static bool fetch_start(TcgVcpu *v, Trans *t)
 {
     *t = (Trans){ .v = v };
@@ -539,12 +675,13 @@ static Block *single(TcgVcpu *v, Trans *t)
     bool before = v->single;
     v->single = true;
     pthread_mutex_lock(&v->tcg->lock);
-    Block *b = make(v, t, &v->transient, 1);
-    unpin_second(v->tcg, t);
+    t->max_insns = 1;
+    t->wants = TRANS_DONE;
+    Block *b = make(v, t, &v->transient);
+    v->tcg->st.one_insn_blocks += b != NULL;
     pthread_mutex_unlock(&v->tcg->lock);
     v->single = before;
     if (b) {
-        v->tcg->st.one_insn_blocks++;
         if (log_on(LOG_OUT_ASM) && !v->tcg->use_interp)
             disas_host(v->tcg, b);
     }
@@ -557,9 +694,9 @@ Block *block_single(TcgVcpu *v)
     return fetch_start(v, &t) ? single(v, &t) : NULL;
 }
 
-static bool found(Found *f, Block *b, bool global)
+static bool found(Found *f, Block *b, bool kept, bool global)
 {
-    *f = (Found){ b, b->cb.code, b->listed, global, b->ra2 != RA_NONE };
+    *f = (Found){ b, b->cb.code, kept, global, b->ra2 != RA_NONE };
     return true;
 }
 
@@ -576,36 +713,28 @@ bool block_find(TcgVcpu *v, Found *out)
         uint32_t mode = cpu_mode(cpu);
         uint64_t key = key_of(ra, mode);
         FrontEntry *front = &v->tcg->front[hash_of(key, FRONT_BITS)];
-        if (G_LIKELY(front->key == key)) {
-            *out = (Found){ front->b, front->code, true, global, false };
+        if (G_LIKELY(front_get(front, key, out, global)))
             return true;
-        }
         Block *b = __atomic_load_n(&v->tcg->hash[hash_of(key, HASH_BITS)], __ATOMIC_ACQUIRE);
         for (; b; b = __atomic_load_n(&b->hash_next, __ATOMIC_ACQUIRE)) {
             if (b->ra != ra || b->mode != mode)
                 continue;
             if (b->ra2 == RA_NONE) {
-                *front = (FrontEntry){ key, b->cb.code, b, 0 };
-                return found(out, b, global);
+                front_add(front, key, b);
+                return found(out, b, true, global);
             }
             const FetchEntry *g = fetch_page(v, (va & PAGE_MASK) + PAGE_SIZE);
             if (!g)
                 return false;
             if (g->host && g->ram_page == b->ra2 >> PAGE_BITS)
-                return found(out, b, global && g->global);
+                return found(out, b, true, global && g->global);
         }
     }
     Trans t = { .v = v, .va = va };
     t.first = *f;
-    Block *b;
-    if (!t.first.host) {                /* code in I/O space is not kept */
+    Block *b = t.first.host ? make_kept(v, &t) : NULL;
+    bool kept = b != NULL;
+    if (!t.first.host || t.unkeepable)  /* code in I/O space is not kept */
         b = single(v, &t);
-    } else {
-        pthread_mutex_lock(&v->tcg->lock);
-        b = make_kept(v, &t);
-        pthread_mutex_unlock(&v->tcg->lock);
-        if (!b && t.unkeepable)
-            b = single(v, &t);
-    }
-    return b && found(out, b, global && (b->ra2 == RA_NONE || t.second.global));
+    return b && found(out, b, kept, global && (b->ra2 == RA_NONE || t.second.global));
 }

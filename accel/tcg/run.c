@@ -121,8 +121,7 @@ static bool run_block(TcgVcpu *v, Block *b, const uint8_t *code)
     }
 }
 
-/* One instruction by itself: it stores into code, an interrupt shadow ends after it, it has hit a data breakpoint. */
-static void run_single(TcgVcpu *v)
+static void run_once(TcgVcpu *v)
 {
     Block *b = block_single(v);
     if (!b) {
@@ -136,6 +135,21 @@ static void run_single(TcgVcpu *v)
     v->link = NULL;                     /* its code is not kept, so is not linked from */
 }
 
+/* One instruction by itself: it stores into code, an interrupt shadow ends after it, it has hit a data breakpoint, it
+ * wants to be atomic and needs all others to stand still for it. */
+static void run_single(TcgVcpu *v)
+{
+    if (!v->want_alone)
+        run_once(v);
+    v->retry = false;
+    if (G_LIKELY(!v->want_alone))
+        return;
+    v->want_alone = false;
+    alone_begin(v);
+    run_once(v);
+    alone_end(v);
+}
+
 static void run_blocks(TcgVcpu *v)
 {
     /* A wish to leave that came up in service(), with nothing that could be done about it: one block goes first. */
@@ -144,7 +158,7 @@ static void run_blocks(TcgVcpu *v)
     for (;;) {
         Found f;
         CodeLink *link = v->link;
-        uint64_t evictions = v->tcg->st.evictions;
+        uint64_t evictions = __atomic_load_n(&v->tcg->st.evictions, __ATOMIC_RELAXED);
         v->link = NULL;
         if (!block_find(v, &f)) {
             debug_fetch_failed(v);
@@ -152,7 +166,7 @@ static void run_blocks(TcgVcpu *v)
         }
         if (plain && f.kept) {
             /* an eviction may have taken the link's owner */
-            if (!link || evictions != v->tcg->st.evictions || !block_link(v, link, f.b))
+            if (!link || evictions != __atomic_load_n(&v->tcg->st.evictions, __ATOMIC_RELAXED) || !block_link(v, link, f.b))
                 jump_fill(v, v->cpu->hot[PC_OFFSET / 8], &f);
         }
         if (leave)
@@ -193,9 +207,17 @@ static void stepped(TcgVcpu *v)
         vcpu_debug_stop(&v->v, DEBUG_STEPPED, NULL, 0);
 }
 
+static void sleep_outside(TcgVcpu *v)
+{
+    turn_leave(v);
+    vcpu_sleep(&v->v);
+    turn_enter(v);
+}
+
 void tcg_vcpu_run(Vcpu *vc)
 {
     TcgVcpu *v = (TcgVcpu *)vc;
+    turn_enter(v);
     debug_resumed(v);
     v->cpu->fp_host = host_fp_control();
     for (;;) {
@@ -205,8 +227,14 @@ void tcg_vcpu_run(Vcpu *vc)
         if (req & VCPU_STOP)
             break;
         qsr_quiescent();
+        turn_pass(v);                   /* after the requests: whoever wants us outside has said so before them */
+        if (G_UNLIKELY(v->want_settled)) {
+            v->want_settled = false;    /* whoever has stood outside looks at its requests before it goes on */
+            alone_begin(v);
+            alone_end(v);
+        }
         if (v->dead) {
-            vcpu_sleep(vc);
+            sleep_outside(v);
             continue;
         }
         tcg_settle(v);
@@ -217,7 +245,7 @@ void tcg_vcpu_run(Vcpu *vc)
             continue;
         if (!runs) {
             v->st.halts++;
-            vcpu_sleep(vc);
+            sleep_outside(v);
             continue;
         }
         /* service() may have ended an interrupt shadow, so it is not asked again before something has run.  A signal
@@ -235,4 +263,5 @@ void tcg_vcpu_run(Vcpu *vc)
         debug_after(v);
     }
     tcg_settle(v);
+    turn_leave(v);
 }

@@ -24,6 +24,11 @@ static inline void host_store(void *p, unsigned n, uint64_t val)
     }
 }
 
+static inline bool code_flag(const TcgVcpu *v, uint32_t ram_page)
+{
+    return __atomic_load_n(&v->code_flags[ram_page], __ATOMIC_RELAXED);
+}
+
 static inline uint64_t swap(uint64_t x, unsigned n) { return __builtin_bswap64(x) >> (64 - 8 * n); }
 
 /* --- filling */
@@ -75,10 +80,17 @@ static __attribute__((noinline)) TlbEntry *tlb_fill(TcgVcpu *v, Context *c, uint
         e->read |= slow;
         if (w->readonly)
             e->pa |= TLBE_READONLY;
-        if (slow || w->readonly || v->code_flags[ram_page] || !dirty_settled(v->ram, ram_page))
-            e->write |= TLB_SLOW;
-        else
+        /* With several vCPUs only a store makes an entry for fast stores: see writer_note(). */
+        bool fast = !slow && !w->readonly && r.writable && dirty_settled(v->ram, ram_page) && !code_flag(v, ram_page) &&
+                    (acc == ACC_WRITE || !v->tcg->several);
+        if (fast) {
+            writer_note(v, ram_page);
+            fast = !code_flag(v, ram_page);
+        }
+        if (fast)
             bit_set(c->fast_pages[r.global], ram_hash(ram_page));
+        else if (r.writable)
+            e->write |= TLB_SLOW;
     } else {
         c->ram_page[i] = RAM_NONE;
         e->read |= TLB_SLOW;
@@ -161,43 +173,66 @@ static inline bool load_piece(TcgVcpu *v, Context *c, TlbEntry *e, uint64_t va, 
 static bool code_covers(Tcg *t, uint64_t ram_page, unsigned offset, unsigned len)
 {
     CodePage *p = code_page(t, ram_page);
-    if (!p || !(p->chunks & chunk_bits(offset, len)))
+    if (!p || !(__atomic_load_n(&p->chunks, __ATOMIC_RELAXED) & chunk_bits(offset, len)))
         return false;
-    for (PageLink *l = p->blocks; l; l = l->next)
+    for (PageLink *l = __atomic_load_n(&p->blocks, __ATOMIC_ACQUIRE); l; l = __atomic_load_n(&l->next, __ATOMIC_ACQUIRE))
         if (link_covers(l, offset, len))
             return true;
     return false;
 }
 
-/* Before bytes of a RAM page may be changed.  False: they hold code and the store is refused, see code_store(). */
+/* Before bytes of a RAM page may be changed.  False: they hold code and the store is refused: the block that runs may be
+ * the one that is changed, so the instruction is to be run again by itself. */
 static bool store_allowed(TcgVcpu *v, Context *c, TlbEntry *e, uint64_t va, unsigned n)
 {
     uint32_t ram_page = c->ram_page[tlb_index(va)];
     if (G_LIKELY(!(e->write & TLB_SLOW)) || ram_page == RAM_NONE || (e->pa & TLBE_READONLY))
         return true;
-    if (v->code_flags[ram_page]) {
-        v->st.code_page_stores++;
-        if (code_covers(v->tcg, ram_page, va & ~PAGE_MASK, n)) {
-            CodeStore r = { v, ram_page, va & ~PAGE_MASK, n, false, false };
-            fp_shield(code_store, &r, v->cpu->fp_host);
-            if (r.refused)
-                return false;
-        }
-    }
-    return true;
+    if (!code_flag(v, ram_page))
+        writer_note(v, ram_page);
+    if (!code_flag(v, ram_page))
+        return true;
+    v->st.code_page_stores++;
+    if (v->single || !v->in_code || !code_covers(v->tcg, ram_page, va & ~PAGE_MASK, n))
+        return true;
+    v->retry = true;
+    __atomic_add_fetch(&v->tcg->st.retries, 1, __ATOMIC_RELAXED);
+    return false;
 }
 
-/* After a store to RAM: clients that wait for the page to be written are told; the page may be fast from now on. */
-static void store_done(TcgVcpu *v, Context *c, TlbEntry *e, uint64_t va)
+/* Around a slow store to RAM; what is returned goes to the second. */
+static inline CodePage *store_begin(TcgVcpu *v, Context *c, uint64_t va)
 {
     uint32_t ram_page = c->ram_page[tlb_index(va)];
+    CodePage *p = v->tcg->several && code_flag(v, ram_page) ? code_page(v->tcg, ram_page) : NULL;
+    if (p)
+        __atomic_add_fetch(&p->begun, 1, __ATOMIC_SEQ_CST);
+    return p;
+}
+
+/* Blocks that the store has hit are dropped, clients that wait for the page to be written are told; the page may be fast
+ * from now on. */
+static void store_done(TcgVcpu *v, Context *c, TlbEntry *e, CodePage *p, uint64_t va, unsigned n)
+{
+    uint32_t ram_page = c->ram_page[tlb_index(va)];
+    if (p)
+        __atomic_add_fetch(&p->done, 1, __ATOMIC_SEQ_CST);
     if (!dirty_settled(v->ram, ram_page)) {
         DirtyReq r = { v, ram_page };
         fp_shield(dirty_req, &r, v->cpu->fp_host);
     }
-    bool stays = v->code_flags[ram_page] || v->tcg->check || (e->pa & TLBE_WATCH);
-    if (!stays && (e->write & ~(uint64_t)TLB_SLOW) == (va & PAGE_MASK)) {
-        e->write &= ~(uint64_t)TLB_SLOW;
+    if (v->tcg->several)
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);        /* either its translator sees the bytes or we see the flag and the pin */
+    if (code_flag(v, ram_page)) {
+        p = code_page(v->tcg, ram_page);
+        if ((p && __atomic_load_n(&p->pins, __ATOMIC_SEQ_CST)) || code_covers(v->tcg, ram_page, va & ~PAGE_MASK, n)) {
+            CodeStore r = { v, ram_page, va & ~PAGE_MASK, n, false };
+            fp_shield(code_store, &r, v->cpu->fp_host);
+        }
+        return;
+    }
+    if (!v->tcg->check && !(e->pa & TLBE_WATCH) && (e->write & ~(uint64_t)TLB_SLOW) == (va & PAGE_MASK)) {
+        e->write &= ~(uint64_t)TLB_SLOW;        /* store_allowed() has noted us */
         bit_set(c->fast_pages[!!(e->pa & TLBE_GLOBAL)], ram_hash(ram_page));
         v->st.upgrades++;
     }
@@ -207,9 +242,13 @@ static void store_done(TcgVcpu *v, Context *c, TlbEntry *e, uint64_t va)
 static inline bool store_piece(TcgVcpu *v, Context *c, TlbEntry *e, uint64_t va, unsigned n, uint64_t val)
 {
     if (G_LIKELY(c->ram_page[tlb_index(va)] != RAM_NONE && !(e->pa & TLBE_READONLY))) {
+        if (!(e->write & TLB_SLOW)) {
+            host_store((void *)(va + e->addend), n, val);
+            return true;
+        }
+        CodePage *p = store_begin(v, c, va);
         host_store((void *)(va + e->addend), n, val);
-        if (e->write & TLB_SLOW)
-            store_done(v, c, e, va);
+        store_done(v, c, e, p, va, n);
         return true;
     }
     v->st.io_stores++;
@@ -402,6 +441,20 @@ static uint64_t atomic_result(unsigned op, uint64_t old, uint64_t x, uint64_t y,
     }
 }
 
+#if defined(__x86_64__)
+/* Atomic at any alignment. */
+static bool host_cas(void *p, unsigned n, uint64_t old, uint64_t val)
+{
+    bool ok;
+    switch (n) {
+    case 1:  __asm__ volatile("lock cmpxchgb %b3, %1" : "=@ccz"(ok), "+m"(*(char *)p), "+a"(old) : "q"(val) : "memory"); break;
+    case 2:  __asm__ volatile("lock cmpxchgw %w3, %1" : "=@ccz"(ok), "+m"(*(char (*)[2])p), "+a"(old) : "r"(val) : "memory"); break;
+    case 4:  __asm__ volatile("lock cmpxchgl %k3, %1" : "=@ccz"(ok), "+m"(*(char (*)[4])p), "+a"(old) : "r"(val) : "memory"); break;
+    default: __asm__ volatile("lock cmpxchgq %q3, %1" : "=@ccz"(ok), "+m"(*(char (*)[8])p), "+a"(old) : "r"(val) : "memory"); break;
+    }
+    return ok;
+}
+#else
 static bool host_cas(void *p, unsigned n, uint64_t old, uint64_t val)
 {
     switch (n) {
@@ -411,46 +464,119 @@ static bool host_cas(void *p, unsigned n, uint64_t old, uint64_t val)
     default: return __sync_bool_compare_and_swap((uint64_t *)p, old, val);
     }
 }
+#endif
 
-/* One piece of RAM, naturally aligned: atomic towards other vCPUs and devices.  I/O and misaligned operands are read
- * and written in two steps, which nothing can come between while there is one vCPU. */
+/* A piece of RAM within one page is atomic towards other vCPUs and devices, aligned or not as far as the host can do
+ * that.  I/O and operands that cross pages are read and written in two steps, with all other vCPUs standing still. */
+#if defined(__x86_64__)
+enum { HOST_ATOMIC_UNALIGNED = 1 };
+#else
+enum { HOST_ATOMIC_UNALIGNED = 0 };
+#endif
+
+/* The entry if an atomic access of n bytes can be done at the host; *status: 1 fault or to be run again. */
+static TlbEntry *atomic_entry(TcgVcpu *v, Context *c, uint64_t va, unsigned n, int *status)
+{
+    *status = 0;
+    if (HOST_ATOMIC_UNALIGNED ? crosses(va, n) : va & (n - 1))
+        return NULL;
+    TlbEntry *e = tlb_get(v, c, va, ACC_WRITE);
+    if (!e || !(e = tlb_get(v, c, va, ACC_READ)) || !store_allowed(v, c, e, va, n) || !watch_ok(v, e, va, n, true)) {
+        *status = 1;
+        return NULL;
+    }
+    return c->ram_page[tlb_index(va)] != RAM_NONE && !(e->pa & TLBE_READONLY) ? e : NULL;
+}
+
 int slow_atomic(CpuState *cpu, uint64_t va, uint32_t flags)
 {
     TcgVcpu *v = tcg_vcpu(cpu);
     Context *c = context_of(cpu, flags & 0xffff);
     unsigned n = mo_bytes(flags), op = ATOMIC_OP(flags);
     bool be = flags & MO_BE;
+    int status;
     v->st.atomics++;
     if (!aligned(cpu, va, flags & 0xffff))
         return 1;
-    uint64_t x = cpu->scratch[0], y = cpu->scratch[1], raw[2], old;
-    if (!(va & (n - 1))) {
-        TlbEntry *e = tlb_get(v, c, va, ACC_WRITE);
-        if (!e || !(e = tlb_get(v, c, va, ACC_READ)) || !store_allowed(v, c, e, va, n) || !watch_ok(v, e, va, n, true))
-            return 1;
-        if (c->ram_page[tlb_index(va)] != RAM_NONE && !(e->pa & TLBE_READONLY)) {
-            void *p = (void *)(va + e->addend);
-            uint64_t new_;
-            do {
-                raw[0] = host_load(p, n);
-                old = be ? swap(raw[0], n) : raw[0];
-                new_ = atomic_result(op, old, x, y, n) & size_bits(n);
-            } while (!host_cas(p, n, raw[0], be ? swap(new_, n) : new_));
-            if (e->write & TLB_SLOW)
-                store_done(v, c, e, va);
-            cpu->helper_ret = old;
-            return 0;
-        }
+    uint64_t x = cpu->scratch[0], y = cpu->scratch[1], raw[2], old, new_;
+    TlbEntry *e = atomic_entry(v, c, va, n, &status);
+    if (e) {
+        bool slow = e->write & TLB_SLOW;
+        CodePage *page = slow ? store_begin(v, c, va) : NULL;
+        void *p = (void *)(va + e->addend);
+        do {
+            raw[0] = host_load(p, n);
+            old = be ? swap(raw[0], n) : raw[0];
+            new_ = atomic_result(op, old, x, y, n) & size_bits(n);
+        } while (!host_cas(p, n, raw[0], be ? swap(new_, n) : new_));
+        if (slow)
+            store_done(v, c, e, page, va, n);
+        cpu->helper_ret = old;
+        return 0;
     }
-    if (!load_any(v, c, va, n, true, raw))
+    if (status || !turn_alone(cpu) || !load_any(v, c, va, n, true, raw))
         return 1;
     old = be ? swap(raw[0], n) : raw[0] & size_bits(n);
-    uint64_t new_ = atomic_result(op, old, x, y, n) & size_bits(n);
+    new_ = atomic_result(op, old, x, y, n) & size_bits(n);
     raw[0] = be ? swap(new_, n) : new_;
     if (!store_any(v, c, va, n, raw))
         return 1;
     cpu->helper_ret = old;
     return 0;
+}
+
+#if defined(__x86_64__)
+static bool host_cas16(void *p, uint64_t old[2], const uint64_t new_[2])
+{
+    bool ok;
+    __asm__ volatile("lock cmpxchg16b %1"
+                     : "=@ccz"(ok), "+m"(*(char (*)[16])p), "+a"(old[0]), "+d"(old[1]) : "b"(new_[0]), "c"(new_[1]) : "memory");
+    return ok;
+}
+#else
+static bool host_cas16(void *p, uint64_t old[2], const uint64_t new_[2])
+{
+    unsigned __int128 e = (unsigned __int128)old[1] << 64 | old[0];
+    bool ok = __atomic_compare_exchange_n((unsigned __int128 *)p, &e, (unsigned __int128)new_[1] << 64 | new_[0], false,
+                                          __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    old[0] = e;
+    old[1] = e >> 64;
+    return ok;
+}
+#endif
+
+bool mem_cas(CpuState *cpu, uint64_t va, unsigned size, uint64_t old[2], const uint64_t new_[2])
+{
+    TcgVcpu *v = tcg_vcpu(cpu);
+    Context *c = context(cpu);
+    int status;
+    v->st.atomics++;
+    TlbEntry *e = atomic_entry(v, c, va, size, &status);
+    if (e) {
+        bool slow = e->write & TLB_SLOW;
+        CodePage *page = slow ? store_begin(v, c, va) : NULL;
+        void *p = (void *)(va + e->addend);
+        if (size == 16) {
+            host_cas16(p, old, new_);
+        } else {
+            uint64_t now = host_load(p, 8);
+            while (!host_cas(p, 8, now, now == old[0] ? new_[0] : now))
+                now = host_load(p, 8);
+            old[0] = now;
+        }
+        if (slow)
+            store_done(v, c, e, page, va, size);
+        return true;
+    }
+    uint64_t now[2];
+    if (status || !turn_alone(cpu) || !load_any(v, c, va, size, true, now))
+        return false;
+    bool equal = now[0] == old[0] && (size == 8 || now[1] == old[1]);
+    if (!store_any(v, c, va, size, equal ? new_ : now))
+        return false;
+    old[0] = now[0];
+    old[1] = now[1];
+    return true;
 }
 
 const SlowOps softmmu_ops = { slow_load, slow_store, slow_atomic, NULL };
@@ -564,16 +690,16 @@ bool mem_phys_cas(CpuState *cpu, uint64_t pa, unsigned size, uint64_t old, uint6
     const Window *w = window_find(v, pa);
     if (!w || w->readonly || (pa & (size - 1)))
         return false;
+    uint64_t ram_page = w->ram_page + ((pa - w->pa) >> PAGE_BITS);
     if (!host_cas(w->host + (pa - w->pa), size, old, new_))
         return false;
-    uint64_t ram_page = w->ram_page + ((pa - w->pa) >> PAGE_BITS);
     if (!dirty_settled(v->ram, ram_page)) {
         DirtyReq r = { v, ram_page };
         fp_shield(dirty_req, &r, cpu->fp_host);
     }
     /* Page tables among code: the few bytes changed are filed, to be looked at when this block has ended. */
     if (G_UNLIKELY(v->code_flags[ram_page]) && code_covers(v->tcg, ram_page, pa & ~PAGE_MASK, size)) {
-        CodeStore r = { v, ram_page, pa & ~PAGE_MASK, size, true, false };
+        CodeStore r = { v, ram_page, pa & ~PAGE_MASK, size, true };
         fp_shield(code_store, &r, cpu->fp_host);
     }
     return true;

@@ -41,6 +41,7 @@ static const StatRow rows[] = {
     ROW("stores by helpers", helper_stores),
     ROW("host pointers given to helpers", host_ok),
     ROW("  refused", host_miss),
+    ROW("times alone", alone),
     ROW("blocks checked", checked),
 };
 

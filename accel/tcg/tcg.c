@@ -2,6 +2,7 @@
  * The tcg accelerator as the registry sees it: options, opening, vCPUs. */
 #include "accel/tcg/tcg_int.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -43,7 +44,7 @@ static bool take_stress(Tcg *t, const char *text, GError **err)
 
 static bool take_options(Tcg *t, Options *o, GError **err)
 {
-    bool multi = true;
+    bool multi = false;
     uint64_t mib = 256;
     options_get(o, "accel");
     if (!take_choice(o, "thread", "single", "multi", &multi, err) ||
@@ -54,6 +55,7 @@ static bool take_options(Tcg *t, Options *o, GError **err)
         !take_stress(t, options_get(o, "stress"), err) || !options_done(o, err))
         return false;
     t->tb_size = mib << 20;
+    t->single = !multi || t->check;         /* check=on runs everything twice: nobody may change it in between */
     if (t->check && t->use_interp)
         return fail(err, "check=on compares the interpreter with compiled code; it does not go with backend=interp");
     if (!HOST_X86_64 && !t->use_interp)
@@ -70,6 +72,7 @@ static void map_changed(void *self)
         TcgVcpu *v = t->a.vcpus->pdata[i];
         if (vcpu_is_self(&v->v)) {              /* a device that it has just written to: true from the next access on */
             tlb_remapped(v);
+            v->want_settled = t->several;
             tcg_vcpu_interrupt(&v->v);
             continue;
         }
@@ -101,6 +104,11 @@ static void tcg_close(Accel *a)
     g_hash_table_destroy(t->counters);
     if (t->perfmap)
         fclose(t->perfmap);
+    if (t->writers)
+        munmap(t->writers, RAM_MAP_PAGES * sizeof *t->writers);
+    turn_free(t);
+    g_array_free(t->written, TRUE);
+    pthread_mutex_destroy(&t->written_lock);
     pthread_mutex_destroy(&t->lock);
     g_free(t);
 }
@@ -116,6 +124,9 @@ static Accel *tcg_open(const char *spec, const AccelMachine *m, GError **err)
     t->counters = g_hash_table_new_full(NULL, NULL, NULL, g_free);
     t->a.m = *m;
     pthread_mutex_init(&t->lock, NULL);
+    pthread_mutex_init(&t->written_lock, NULL);
+    t->written = g_array_new(FALSE, FALSE, sizeof(Written));
+    turn_init(t);
     bool ok = take_options(t, o, err);
     options_free(o);
     if (ok && m->perfmap) {
@@ -136,13 +147,29 @@ static Accel *tcg_open(const char *spec, const AccelMachine *m, GError **err)
 
 /* --- vCPUs */
 
+static bool several_init(Tcg *t, GError **err)
+{
+    if (t->several)
+        return true;
+    void *w = mmap(NULL, RAM_MAP_PAGES * sizeof *t->writers, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (w == MAP_FAILED)
+        return fail_errno(err, errno, "cannot reserve address space");
+    t->writers = w;
+    t->several = true;
+    code_sync_init();
+    return true;
+}
+
 static Vcpu *tcg_vcpu_new(Accel *a, const Target *target, CpuState *cpu, GError **err)
 {
     Tcg *t = (Tcg *)a;
-    if (a->vcpus->len) {
-        fail(err, "accelerator tcg runs one CPU");
+    if (a->vcpus->len == MAX_VCPUS) {
+        fail(err, "accelerator tcg runs %u CPUs at most", MAX_VCPUS);
         return NULL;
     }
+    if (a->vcpus->len && !several_init(t, err))
+        return NULL;
     RamMap *ram = t->a.m.ram;
     ram->written = ram_written_hook;
     ram->protect = ram_protect_hook;
@@ -158,7 +185,6 @@ static Vcpu *tcg_vcpu_new(Accel *a, const Target *target, CpuState *cpu, GError 
     v->code_flags = ram->code_flags;
     v->log_stats = log_on(LOG_STATS) || t->stats;
     pthread_mutex_init(&v->work_lock, NULL);
-    v->written = g_array_new(FALSE, FALSE, sizeof(Written));
     v->protect = g_array_new(FALSE, FALSE, sizeof(uint64_t));
     v->ir = ir_new(target->slots);
     debug_vcpu_init(v);
@@ -168,10 +194,12 @@ static Vcpu *tcg_vcpu_new(Accel *a, const Target *target, CpuState *cpu, GError 
         v->chk = check_new(v);
     cpu->vcpu = v;
     cpu->ctx = &context_get(v, 0, 0)->hw;
-    t->listener = &map_listener;
-    space_add_listener(v->mem, t->listener, t);
-    if (t->a.m.smm)
-        space_add_listener(t->a.m.smm, t->listener, t);
+    if (!t->listener) {
+        t->listener = &map_listener;
+        space_add_listener(v->mem, t->listener, t);
+        if (t->a.m.smm)
+            space_add_listener(t->a.m.smm, t->listener, t);
+    }
     return &v->v;
 }
 
@@ -182,7 +210,6 @@ static void tcg_vcpu_free(Vcpu *vc)
         check_free(v->chk);
     interp_free(v->interp);
     ir_free(v->ir);
-    g_array_free(v->written, TRUE);
     g_array_free(v->protect, TRUE);
     g_array_free(v->watches, TRUE);
     pthread_mutex_destroy(&v->work_lock);
@@ -193,6 +220,7 @@ static void tcg_vcpu_free(Vcpu *vc)
 static void tcg_vcpu_reset(Vcpu *vc)
 {
     TcgVcpu *v = (TcgVcpu *)vc;
+    v->want_alone = v->want_settled = false;
     v->dead = v->retry = v->after_one = v->has_hit = v->pass = false;
     v->link = NULL;
     tlb_remapped(v);

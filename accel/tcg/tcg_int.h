@@ -44,6 +44,8 @@ typedef struct CodePage {                       /* a RAM page that blocks were r
     PageLink        *blocks;
     unsigned         hits;                      /* stores that hit code since the page had none */
     unsigned         pins;                      /* translations that are reading it */
+    /* Several vCPUs: stores by them to the page, begun and done.  What was read while neither changed is of one time. */
+    uint32_t         begun, done;
     struct CodePage *next;
 } CodePage;
 
@@ -53,9 +55,10 @@ typedef struct Segment { size_t at, size, used; GPtrArray *blocks; /* by address
 
 /* In front of the hash table: what was found lately, direct mapped, with all that entering a block takes in one cache
  * line.  Straddlers, whose second page has to be looked up each time, are not put here. */
-typedef struct FrontEntry { uint64_t key; const uint8_t *code; Block *b; uint64_t pad; } FrontEntry;
+typedef struct FrontEntry { uint64_t key; const uint8_t *code; Block *b; uint64_t seq; /* odd: being written */ } FrontEntry;
 
 enum { FRONT_BITS = 15, HASH_BITS = 17, PAGE_HASH_BITS = 12 };
+enum { MAX_VCPUS = 64, TRANSIENT_LEN = 32 << 10 };      /* code memory of a block that is not kept, one per vCPU */
 
 struct Tcg {
     Accel          a;                           /* first */
@@ -64,6 +67,28 @@ struct Tcg {
     bool           check, use_interp, stress_interrupt, stress_regalloc, one_insn;
     uint64_t       tb_size;                     /* bytes */
     uint64_t       seed;
+    bool           single;                      /* thread=single: one vCPU runs at a time */
+
+    /* turn.c */
+    bool           several;                     /* vCPUs */
+    struct {
+        pthread_mutex_t lock;
+        pthread_cond_t  changed;
+        _Atomic bool    stopping;               /* somebody wants to be, or is, alone */
+        TcgVcpu        *holder;                 /* thread=single: of the token, which goes by tickets */
+        uint64_t        next, serving;
+    } turn;
+
+    /* Several vCPUs: by RAM page who may have a TLB entry for fast stores: the epoch in the high byte, in the low one 0,
+     * 1 + the vCPU's index, or MANY.  What is not of this epoch is 0; it ends when all entries are made slow. */
+    uint16_t      *writers;
+    _Atomic uint16_t epoch;
+
+    /* Changes of RAM by others than vCPUs, to be acted upon by the first vCPU that comes to a safe point. */
+    pthread_mutex_t written_lock;               /* the innermost */
+    GArray        *written;                     /* Written */
+    bool           written_all;
+    _Atomic bool   written_any;
 
     /* Everything below under `lock`, but for the look-ups that say otherwise. */
     pthread_mutex_t lock;
@@ -147,7 +172,7 @@ typedef struct TcgStats {
     uint64_t enters, exits[32], jump_fills, jump_dropped, jump_replaced, tlb_dropped, tlb_replaced, links, fetch_fills, tlb_fills, fill_faults, loads, stores, atomics,
              cross, io_loads, io_stores, rmw, code_page_stores, upgrades, selects, select_misses, context_reuses,
              flush_all, flush_asid, flush_global, flush_page, flush_page_scans, halts, kicks, services, helper_loads,
-             helper_stores, host_ok, host_miss, checked, view_other;
+             helper_stores, host_ok, host_miss, checked, view_other, alone;
 } TcgStats;
 
 struct TcgVcpu {
@@ -165,6 +190,12 @@ struct TcgVcpu {
     bool        hold;                           /* check=on: kicks wait until the region has been replayed */
     bool        after_one;                      /* service(): run one instruction, then look again */
     bool        dead;                           /* triple fault: until reset */
+    /* several vCPUs (turn.c) */
+    _Atomic bool inside, pass_on;               /* pass_on: thread=single: another one's turn */
+    bool        alone;                          /* between alone_begin() and alone_end() */
+    bool        want_alone;                     /* with retry: the instruction wants nobody beside it */
+    bool        want_settled;                   /* all others are to act upon what was filed before this one goes on */
+    unsigned    pauses;
     bool        log_stats;
     /* debugging (debug.c) */
     GArray     *watches;                        /* Watch */
@@ -186,14 +217,14 @@ struct TcgVcpu {
     unsigned    next_win;
     /* filed by other threads */
     pthread_mutex_t work_lock;
-    GArray     *written;                        /* Written */
-    bool        written_all, remapped;
+    bool        remapped;
     GArray     *protect;                        /* pairs of uint64_t: RAM pages whose dirty bits were cleared */
 
     Ir         *ir;                             /* scratch of the translator */
     Interp     *interp;
     Check      *chk;
     Block       transient;                      /* the one-instruction block that is not kept */
+    uint64_t    code_copy[2048 / 8];            /* guest code that changes while it is translated */
     uint8_t     random[256];
     unsigned    random_left;
     TcgStats    st;
@@ -217,6 +248,26 @@ static inline void bit_clear(uint64_t *set, unsigned i) { set[i / 64] &= ~(UINT6
 void tcg_vcpu_run(Vcpu *vc);
 void tcg_vcpu_interrupt(Vcpu *vc);              /* makes countdown negative, in a way that the count survives */
 void tcg_settle(TcgVcpu *v);                    /* brings cpu->insns up to date and refills countdown */
+
+/* turn.c */
+void turn_init(Tcg *t);
+void turn_free(Tcg *t);
+void turn_enter(TcgVcpu *v);                    /* waits while somebody is alone; thread=single: for the token */
+void turn_leave(TcgVcpu *v);
+/* Between two rounds of the run loop. */
+static inline void turn_pass(TcgVcpu *v)
+{
+    while (G_UNLIKELY(atomic_load_explicit(&v->tcg->turn.stopping, memory_order_relaxed) ||
+                   atomic_load_explicit(&v->pass_on, memory_order_relaxed))) {
+        turn_leave(v);
+        turn_enter(v);
+    }
+}
+/* On the vCPU's thread, inside, no lock held.  Other vCPUs may have been alone before it returns. */
+void alone_begin(TcgVcpu *v);
+void alone_end(TcgVcpu *v);
+void turn_relax(CpuState *cpu);                 /* CpuHooks */
+bool turn_alone(CpuState *cpu);
 
 /* region.c */
 bool  code_cache_init(Tcg *t, GError **err);
@@ -297,6 +348,7 @@ static inline unsigned jump_next(const Context *c, unsigned i, bool globals)
     return set_next(c->jump_used, c->jump_words, globals ? NULL : c->jump_global, JUMP_SIZE, i);
 }
 void  tlb_protect_page(TcgVcpu *v, uint64_t ram_page);  /* writes to it go the slow way from now on */
+void  tlb_protect_all(TcgVcpu *v);                      /* all writes do */
 void  tlb_remapped(TcgVcpu *v);                         /* physical memory has changed: forget all */
 void  jump_fill(TcgVcpu *v, uint64_t pc, const Found *f);
 void  tlb_hook_select(CpuState *cpu, uint32_t asid, unsigned view);
@@ -314,6 +366,7 @@ bool  mem_load(CpuState *cpu, uint64_t va, unsigned size, int view, uint64_t *ou
 bool  mem_store(CpuState *cpu, uint64_t va, unsigned size, int view, uint64_t val);
 void *mem_host(CpuState *cpu, uint64_t va, unsigned len, MmuAccess acc, int view);
 bool  mem_probe(CpuState *cpu, uint64_t va, unsigned len, MmuAccess acc, int view);
+bool  mem_cas(CpuState *cpu, uint64_t va, unsigned size, uint64_t old[2], const uint64_t new_[2]);
 bool  mem_phys_load(CpuState *cpu, uint64_t pa, unsigned size, uint64_t *out);
 bool  mem_phys_cas(CpuState *cpu, uint64_t pa, unsigned size, uint64_t old, uint64_t new_);
 
@@ -331,14 +384,35 @@ void  context_get_req(void *req);
 extern const CpuHooks tcg_hooks;
 
 /* invalidate.c */
-void  code_page_pin(TcgVcpu *v, uint64_t ram_page);             /* before its bytes are read */
+/* Before its bytes are read.  False: other vCPUs may store to it unseen until code_pages_settle(). */
+bool  code_page_pin(TcgVcpu *v, uint64_t ram_page);
+void  code_sync_init(void);
+void  code_pages_settle(TcgVcpu *v);            /* alone: no vCPU has an entry for fast stores */
 void  code_page_unpin(Tcg *t, uint64_t ram_page);
 void  code_page_add(Tcg *t, Block *b);
 void  code_page_remove(Tcg *t, Block *b);
-/* A store by this vCPU to bytes that blocks cover: before it, or after the fact.  refused: the store must not be done
- * now; the instruction will be run again by itself. */
-typedef struct CodeStore { TcgVcpu *v; uint64_t ram_page; unsigned offset, len; bool after, refused; } CodeStore;
+/* A store by this vCPU to bytes that blocks may cover, after the fact.  file: the running block may be among them, which
+ * is for the next safe point. */
+typedef struct CodeStore { TcgVcpu *v; uint64_t ram_page; unsigned offset, len; bool file; } CodeStore;
 void  code_store(void *req);
+/* This vCPU is about to have an entry for fast stores to the page, or to store by the slow path.  To be called before
+ * the code flag is read: whoever sets the flag looks here after it. */
+enum { WRITERS_MANY = 0xff };
+static inline void writer_note(TcgVcpu *v, uint32_t ram_page)
+{
+    uint16_t *w = v->tcg->writers;
+    if (!w)
+        return;
+    w += ram_page;
+    uint16_t epoch = atomic_load_explicit(&v->tcg->epoch, memory_order_relaxed), mine = epoch | (v->v.index + 1);
+    uint16_t was = __atomic_load_n(w, __ATOMIC_RELAXED);
+    for (;;) {
+        bool empty = (was & 0xff00) != epoch || !(was & 0xff);
+        uint16_t now = empty || was == mine ? mine : epoch | WRITERS_MANY;
+        if (was == now || __atomic_compare_exchange_n(w, &was, now, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+            return;
+    }
+}
 void  ram_written_hook(void *self, uint64_t ram_page, unsigned offset, unsigned len);
 void  ram_protect_hook(void *self, uint64_t ram_page, uint64_t n);
 void  invalidate_work(TcgVcpu *v);              /* at a safe point: what other threads have filed */

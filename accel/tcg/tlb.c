@@ -3,7 +3,7 @@
  * address spaces, or between kernel and user, forgets nothing.  Flushes cost what was filled, not what there is: sets
  * of filled entries tell which to clear, and a flush that keeps globals leaves those of the global set.
  *
- * A context belongs to one vCPU and is touched by its thread only (or while it is paused). */
+ * A context belongs to one vCPU and is touched by its thread only, or while it is paused or another vCPU is alone. */
 #include "accel/tcg/tcg_int.h"
 
 #include <string.h>
@@ -263,6 +263,16 @@ void tlb_protect_page(TcgVcpu *v, uint64_t ram_page)
             continue;
         for (unsigned i = tlb_next(c, 0, true); i < TLB_SIZE; i = tlb_next(c, i + 1, true))
             if (c->ram_page[i] == ram_page && c->hw.tlb[i].write != TLB_EMPTY)
+                c->hw.tlb[i].write |= TLB_SLOW;
+    }
+}
+
+void tlb_protect_all(TcgVcpu *v)
+{
+    for (unsigned n = 0; n < v->n_ctxs; n++) {
+        Context *c = v->ctxs[n];
+        for (unsigned i = tlb_next(c, 0, true); i < TLB_SIZE; i = tlb_next(c, i + 1, true))
+            if (c->hw.tlb[i].write != TLB_EMPTY)
                 c->hw.tlb[i].write |= TLB_SLOW;
     }
 }

@@ -87,73 +87,35 @@ static void put_zf(X86Cpu *c, uint32_t flags, bool zf)
 static int h_cmpxchg8b(CpuState *s, uint64_t va, uint32_t flags)
 {
     X86Cpu *c = x86_cpu(s);
-    uint64_t *hot = s->hot, now;
-    uint64_t expected = (uint32_t)hot[X_RAX] | hot[X_RDX] << 32, wanted = (uint32_t)hot[X_RBX] | hot[X_RCX] << 32;
-    uint64_t *p = va & 7 ? NULL : c->hooks->host(s, va, 8, ACC_WRITE, -1);
+    uint64_t *hot = s->hot;
+    uint64_t expected = (uint32_t)hot[X_RAX] | hot[X_RDX] << 32, now[2] = { expected };
+    const uint64_t wanted[2] = { (uint32_t)hot[X_RBX] | hot[X_RCX] << 32 };
     if (va & 7 && s->mode_tag >> 48 & MODE_AC) {
         x86_raise(c, EXC_AC, 0);
         return 1;
     }
-    if (p) {
-        now = GUINT64_TO_LE(expected);
-        __atomic_compare_exchange_n(p, &now, GUINT64_TO_LE(wanted), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-        now = GUINT64_FROM_LE(now);
-    } else {
-        if (!c->hooks->probe(s, va, 8, ACC_WRITE, -1) || !c->hooks->load(s, va, 8, -1, &now) ||
-            !c->hooks->store(s, va, 8, -1, now == expected ? wanted : now))
-            return 1;
+    if (!c->hooks->cas(s, va, 8, now, wanted))
+        return 1;
+    if (now[0] != expected) {
+        hot[X_RAX] = (uint32_t)now[0];
+        hot[X_RDX] = now[0] >> 32;
     }
-    if (now != expected) {
-        hot[X_RAX] = (uint32_t)now;
-        hot[X_RDX] = now >> 32;
-    }
-    put_zf(c, flags, now == expected);
+    put_zf(c, flags, now[0] == expected);
     return 0;
 }
-
-#if defined(__x86_64__)
-/* Compares and swaps 16 aligned bytes; *expected gets what was there. */
-static bool swap16(void *p, uint64_t expected[2], const uint64_t wanted[2])
-{
-    bool ok;
-    __asm__ volatile("lock cmpxchg16b %1"
-                     : "=@ccz"(ok), "+m"(*(char (*)[16])p), "+a"(expected[0]), "+d"(expected[1])
-                     : "b"(wanted[0]), "c"(wanted[1]) : "memory");
-    return ok;
-}
-#else
-static bool swap16(void *p, uint64_t expected[2], const uint64_t wanted[2])
-{
-    unsigned __int128 e = (unsigned __int128)expected[1] << 64 | expected[0];
-    bool ok = __atomic_compare_exchange_n((unsigned __int128 *)p, &e, (unsigned __int128)wanted[1] << 64 | wanted[0],
-                                          false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-    expected[0] = e;
-    expected[1] = e >> 64;
-    return ok;
-}
-#endif
 
 static int h_cmpxchg16b(CpuState *s, uint64_t va, uint32_t flags)
 {
     X86Cpu *c = x86_cpu(s);
-    uint64_t *hot = s->hot, now[2] = { hot[X_RAX], hot[X_RDX] }, wanted[2] = { hot[X_RBX], hot[X_RCX] };
+    uint64_t *hot = s->hot, now[2] = { hot[X_RAX], hot[X_RDX] };
+    const uint64_t wanted[2] = { hot[X_RBX], hot[X_RCX] };
     if (va & 15) {
         x86_raise(c, EXC_GP, 0);
         return 1;
     }
-    void *p = c->hooks->host(s, va, 16, ACC_WRITE, -1);
-    bool equal;
-    if (p) {
-        equal = swap16(p, now, wanted);
-    } else {
-        if (!c->hooks->probe(s, va, 16, ACC_WRITE, -1) || !c->hooks->load(s, va, 8, -1, &now[0]) ||
-            !c->hooks->load(s, va + 8, 8, -1, &now[1]))
-            return 1;
-        equal = now[0] == hot[X_RAX] && now[1] == hot[X_RDX];
-        const uint64_t *v = equal ? wanted : now;
-        if (!c->hooks->store(s, va, 8, -1, v[0]) || !c->hooks->store(s, va + 8, 8, -1, v[1]))
-            return 1;
-    }
+    if (!c->hooks->cas(s, va, 16, now, wanted))
+        return 1;
+    bool equal = now[0] == hot[X_RAX] && now[1] == hot[X_RDX];
     if (!equal) {
         hot[X_RAX] = now[0];
         hot[X_RDX] = now[1];
@@ -161,6 +123,14 @@ static int h_cmpxchg16b(CpuState *s, uint64_t va, uint32_t flags)
     put_zf(c, flags, equal);
     return 0;
 }
+
+static void h_pause(CpuState *s)
+{
+    X86Cpu *c = x86_cpu(s);
+    if (c->hooks->relax)
+        c->hooks->relax(s);
+}
+const IrHelper x86_helper_pause = { "x86_pause", h_pause, T_NONE, 0 };
 
 #define ABCD (RAX_RDX | SLOT_BIT(X_RBX) | SLOT_BIT(X_RCX))
 const IrHelper x86_helper_cmpxchg8b = {

@@ -3,7 +3,7 @@
 #include "target/x86/alu_int.h"
 
 /* helper_int.c */
-extern const IrHelper x86_helper_idiv64, x86_helper_cmpxchg8b, x86_helper_cmpxchg16b, x86_helper_decimal;
+extern const IrHelper x86_helper_idiv64, x86_helper_cmpxchg8b, x86_helper_cmpxchg16b, x86_helper_decimal, x86_helper_pause;
 
 /* --- ADD OR ADC SBB AND SUB XOR CMP */
 
@@ -422,6 +422,12 @@ static bool tr_cmpxchg8b(X86Trans *t, X86Args *a)
     return true;
 }
 
+static bool tr_pause(X86Trans *t, X86Args *a)
+{
+    ir_call(t->b, &x86_helper_pause);
+    return true;
+}
+
 /* CBW CWDE CDQE */
 static bool tr_cbw(X86Trans *t, X86Args *a)
 {
@@ -618,7 +624,7 @@ const X86Row x86_rows_alu[] = {
     CC_ROWS(CMOV), CC_ROWS(SETCC),
     { "86 /r",        "Eb Gb",  tr_xchg,   0, R_WRITE | R_KEEP | R_LOCK },
     { "87 /r",        "Ev Gv",  tr_xchg,   0, R_WRITE | R_KEEP | R_LOCK },
-    { "F3 90",        "",       NULL },                                 /* PAUSE */
+    { "F3 90",        "",       tr_pause },
     { "90+r",         "Zv rAX", tr_xchg_ax, 0, R_KEEP },
     { "0F B0 /r",     "Eb Gb",  tr_cmpxchg, 0, R_WRITE | R_KEEP | R_LOCK },
     { "0F B1 /r",     "Ev Gv",  tr_cmpxchg, 0, R_WRITE | R_KEEP | R_LOCK },

@@ -514,7 +514,10 @@ bool x86_service(CpuState *s)
     X86Cpu *c = x86_cpu(s);
     if (settle(c))
         return true;
-    if (take_event(c) && atomic_load_explicit(&c->port.pending, memory_order_relaxed))
+    bool taken = take_event(c);
+    while (taken && c->wait_sipi)               /* the SIPI may have come with the INIT */
+        taken = take_event(c);
+    if (taken && atomic_load_explicit(&c->port.pending, memory_order_relaxed))
         c->hooks->attention(s);                 /* more may follow, through a trap gate or after a reset */
     return ready(c);
 }

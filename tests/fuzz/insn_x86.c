@@ -253,12 +253,24 @@ static bool hook_probe(CpuState *s, uint64_t va, unsigned len, MmuAccess acc, in
     return reach(s, va, len, acc == ACC_WRITE);
 }
 
+static bool hook_cas(CpuState *s, uint64_t va, unsigned size, uint64_t old[2], const uint64_t new_[2])
+{
+    uint64_t now[2];
+    if (!reach(s, va, size, true))
+        return false;
+    memcpy(now, (void *)(uintptr_t)va, size);
+    if (!memcmp(now, old, size))
+        memcpy((void *)(uintptr_t)va, new_, size);
+    memcpy(old, now, size);
+    return true;
+}
+
 static void hook_nothing(CpuState *s) { }
 static void hook_select(CpuState *s, uint32_t asid, unsigned view) { }
 
 static const CpuHooks hooks = {
     .load = hook_load, .store = hook_store, .host = hook_host, .probe = hook_probe, .attention = hook_nothing,
-    .tlb_select = hook_select,
+    .tlb_select = hook_select, .cas = hook_cas,
 };
 
 static void fx_to_cpu(X86Cpu *c, const Fx *fx)

@@ -11,8 +11,9 @@
 #define HOT(n) (offsetof(X86Cpu, s.hot) + 8 * (n))
 #define GPR(n, i) [X_RAX + (i)] = { n, I64, HOT(i) }
 #define XMM(i) \
-    [X_XMM0 + (i)] = { "xmm" #i, V128T, offsetof(X86Cpu, ymm[i].lo) }, \
+    [X_XMM0 + (i)] = { "xmm" #i, V128T, offsetof(X86Cpu, ymm[i].lo), .upper = X_YMMH0 + (i) }, \
     [X_YMMH0 + (i)] = { "ymmh" #i, V128T, offsetof(X86Cpu, ymm[i].hi) }
+#define VTMP(i) [X_VTMP0 + (i)] = { "vtmp" #i, V128T, offsetof(X86Cpu, vtmp[i / 2].v[i % 2]), .scratch = true }
 #define BASE(n, i) [X_ES_BASE + (i)] = { n "_base", I64, HOT(22 + (i)) }
 
 static const Slot slots[X_N_SLOTS] = {
@@ -28,6 +29,7 @@ static const Slot slots[X_N_SLOTS] = {
     BASE("es", 0), BASE("cs", 1), BASE("ss", 2), BASE("ds", 3), BASE("fs", 4), BASE("gs", 5),
     XMM(0), XMM(1), XMM(2), XMM(3), XMM(4), XMM(5), XMM(6), XMM(7),
     XMM(8), XMM(9), XMM(10), XMM(11), XMM(12), XMM(13), XMM(14), XMM(15),
+    VTMP(0), VTMP(1), VTMP(2), VTMP(3), VTMP(4), VTMP(5),
     [X_XMM_TMP] = { "xmm_tmp", V128T, offsetof(X86Cpu, xmm_tmp), .scratch = true },
     [X_HELPER_RET] = { "helper_ret", I64, offsetof(X86Cpu, s.helper_ret), .scratch = true },
     [X_SCRATCH] = { "scratch", V128T, offsetof(X86Cpu, s.scratch), .scratch = true },

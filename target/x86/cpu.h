@@ -65,7 +65,8 @@ enum {
     X_CC_D,             /* i64 */
     X_CS_LIMIT,         /* i32, read only */
     X_YMMH0 = 64,       /* v128, 16 of them: upper halves; X_XMM0 + n lies right below X_YMMH0 + n in the struct */
-    X_N_SLOTS = X_YMMH0 + 16
+    X_VTMP0 = X_YMMH0 + 16,                     /* v128, 6 of them: three operands of AVX helpers, two halves each */
+    X_N_SLOTS = X_VTMP0 + 6
 };
 extern const SlotTable x86_slots;
 
@@ -78,6 +79,7 @@ extern const SlotTable x86_slots;
 #define SLOT_BIT(s) (1ull << (s))               /* of SlotSet.w[0], where all are but the upper halves */
 #define SLOTS_ALL  (~0ull)
 #define SLOTS_YMMH 0xffffull                    /* of SlotSet.w[1] */
+#define SLOTS_VTMP 0x3f0000ull                  /* the same */
 
 typedef struct X86Seg {         /* attr: bits 8..23 of the descriptor's second word at their places (0x00f0ff00) */
     uint16_t sel;
@@ -188,6 +190,7 @@ typedef struct X86Cpu {
                                  * EFLAGS hot[21], segment bases hot[22..27], CC_D hot[28] */
     X86Ymm          ymm[16];    /* halves side by side: generated code reads and writes both at once */
     V128            xmm_tmp;
+    V256            vtmp[3];
     uint32_t        mxcsr;      /* guest's; sticky flags of the run are merged when someone looks: x86_mxcsr() */
 
     /* x87: fpr[] by physical number; TOP in fpu_top; tag: bit i set = register i empty */

@@ -253,7 +253,7 @@ static void make_entry(Tables *tb, OpcodeEntry *e, const uint16_t *ids, unsigned
 static void make_tables(void)
 {
     static const X86Row *const lists[] = { x86_rows_alu, x86_rows_bits, x86_rows_flow, x86_rows_string, x86_rows_sys, x86_rows_sse,
-                                           x86_rows_x87, x86_rows_bmi };
+                                           x86_rows_x87, x86_rows_bmi, x86_rows_avx };
     Tables *tb = g_new0(Tables, 1);
     uint16_t *next = g_new0(uint16_t, MAX_DECS * 8), *node_dec = g_new0(uint16_t, MAX_DECS * 8);
     uint16_t first[N_MAPS][256] = { 0 }, last[N_MAPS][256] = { 0 };
@@ -318,6 +318,7 @@ static unsigned decode_prefixes(X86Trans *t, const uint8_t *p)
     unsigned n = 0;
     bool ad = false;
     t->rex = t->vex_l = 0;
+    t->vex = false;
     t->lock = t->repz = t->repnz = t->data16 = false;
     t->seg_override = -1;
     for (; n < X86_MAX_LEN; n++) {
@@ -503,6 +504,7 @@ static unsigned decode_vex(X86Trans *t, const uint8_t *p, bool three)
     unsigned map = three ? p[0] & 31 : 1;
     if (t->lock || t->data16 || t->repz || t->repnz || t->rex || map < 1 || map > 3)
         return 0;
+    t->vex = true;
     t->vex_w = three && last & 0x80;
     t->vvvv = ~last >> 3 & (t->code64 ? 15 : 7);
     t->vex_l = last >> 2 & 1;
@@ -542,6 +544,8 @@ X86DecStatus x86_decode(X86Trans *t, X86Args *a, const uint8_t *p, const X86Dec 
     const OpcodeEntry *e = &tb->entry[map][op];
     unsigned pfx = t->repz ? 2 : t->repnz ? 3 : t->data16;
     unsigned cell = e->cells + pfx;
+    if (t->vex)                 /* what they said is in pfx, and means nothing else */
+        t->data16 = t->repz = t->repnz = false;
     uint8_t modrm = 0;
     a->opcode = op;
     a->is_mem = false;

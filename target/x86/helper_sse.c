@@ -3,7 +3,7 @@
  * exceptions are unmasked, string compares, masked stores, MXCSR.  Sources: Intel SDM vol. 1, 11.5; vol.
  * 2, 4.1 (PCMPxSTRx). */
 #include <string.h>
-#include "target/x86/sse.h"
+#include "target/x86/avx.h"
 #include "target/x86/x87.h"
 #include "tcg/hostop.h"
 
@@ -70,22 +70,37 @@ static uint32_t inexact(const HostRow *row, const V128 *a, const V128 *b, uint32
     return 0;
 }
 
-typedef struct Operands { HostArg a, b, c; unsigned imm, gsize; } Operands;
+typedef struct Operands { V256 a, b, c; uint64_t ga, gb; unsigned imm, gsize; bool wide; } Operands;
+
+static HostArg operand(const V256 *v, uint64_t g, bool general) { return general ? (HostArg){ .g = g } : (HostArg){ .v = &v->v[0] }; }
+
+static uint64_t run_row(const HostRow *row, const Operands *o, V256 *d, uint32_t *mxcsr)
+{
+    if (o->wide)
+        return host_run_wide(row, d, &o->a, &o->b, &o->c, o->imm, mxcsr);
+    bool ga = row->kind == HK_VG || row->kind == HK_GGG, gb = row->kind == HK_VVG || row->kind == HK_GGG;
+    return row->fn(&d->v[0], operand(&o->a, o->ga, ga), operand(&o->b, o->gb, gb), (HostArg){ .v = &o->c.v[0] }, o->imm,
+                   mxcsr, o->gsize);
+}
 
 /* False: an unmasked exception, recorded. */
-static bool run_checked(X86Cpu *c, const HostRow *row, const Operands *o, V128 *d, uint64_t *ret)
+static bool run_checked(X86Cpu *c, const HostRow *row, const Operands *o, V256 *d, uint64_t *ret)
 {
     uint32_t old = x86_mxcsr(c), mxcsr = old & ~MX_FLAGS;
     if (!(old & MX_UM))
         mxcsr &= ~MX_FTZ;         /* flush-to-zero counts only with underflow masked (SDM vol. 1, 10.2.3.3) */
-    *ret = row->fn(d, o->a, o->b, o->c, o->imm, &mxcsr, o->gsize);
+    *ret = run_row(row, o, d, &mxcsr);
     uint32_t raised = mxcsr & MX_FLAGS, unmasked = ~(old >> MX_MASK_SHIFT) & MX_FLAGS;
-    if (!(old & MX_UM) && tiny_result(row, d))
+    if (!(old & MX_UM) && (tiny_result(row, &d->v[0]) || (o->wide && tiny_result(row, &d->v[1]))))
         raised |= MX_UE;
-    if (raised & unmasked & MX_PRE)             /* found before anything was computed (SDM vol. 1, 11.5.2) */
+    if (raised & unmasked & MX_PRE) {           /* found before anything was computed (SDM vol. 1, 11.5.2) */
         raised &= MX_PRE;
-    else if (raised & unmasked & (MX_OE | MX_UE) && !(raised & ~unmasked & (MX_OE | MX_UE)))
-        raised = (raised & ~MX_PE) | inexact(row, o->a.v, o->b.v, old, raised & MX_PE);
+    } else if (raised & unmasked & (MX_OE | MX_UE) && !(raised & ~unmasked & (MX_OE | MX_UE))) {
+        uint32_t pe = inexact(row, &o->a.v[0], &o->b.v[0], old, raised & MX_PE);
+        if (o->wide)
+            pe |= inexact(row, &o->a.v[1], &o->b.v[1], old, raised & MX_PE);
+        raised = (raised & ~MX_PE) | pe;
+    }
     x86_set_mxcsr(c, old | raised);
     if (!(raised & unmasked))
         return true;
@@ -95,41 +110,57 @@ static bool run_checked(X86Cpu *c, const HostRow *row, const Operands *o, V128 *
 
 /* DPPS, DPPD: products, then sums of pairs; each step has its exceptions before the next (SDM vol. 2,
  * DPPS). */
-static bool dot_checked(X86Cpu *c, bool single, const V128 *a, const V128 *b, unsigned imm, V128 *d)
+static bool dot_checked(X86Cpu *c, bool single, const Operands *o, V256 *d)
 {
     const HostRow *mul = &host_rows[single ? HOP_MULPS : HOP_MULPD];
     const HostRow *add = &host_rows[single ? HOP_HADDPS : HOP_HADDPD];
-    V128 x = *a, y = *b, p;
+    Operands x = *o;
+    V256 p;
     uint64_t ret;
-    for (unsigned i = 0; i < 4; i++)            /* what is not selected counts as 0 */
-        if (!(imm >> (4 + (single ? i : i / 2)) & 1))
-            x.u32[i] = y.u32[i] = 0;
-    if (!run_checked(c, mul, &(Operands){ { .v = &x }, { .v = &y } }, &p, &ret))
+    for (unsigned i = 0; i < 8; i++)            /* what is not selected counts as 0 */
+        if (!(o->imm >> (4 + (single ? i % 4 : i % 4 / 2)) & 1))
+            x.a.v[i / 4].u32[i % 4] = x.b.v[i / 4].u32[i % 4] = 0;
+    if (!run_checked(c, mul, &x, &p, &ret))
         return false;
-    for (unsigned i = 0; i < (single ? 2 : 1); i++)
-        if (!run_checked(c, add, &(Operands){ { .v = &p }, { .v = &p } }, &p, &ret))
+    for (unsigned i = 0; i < (single ? 2 : 1); i++) {
+        x.a = x.b = p;
+        if (!run_checked(c, add, &x, &p, &ret))
             return false;
-    for (unsigned i = 0; i < 4; i++)
-        d->u32[i] = imm >> (single ? i : i / 2) & 1 ? p.u32[i] : 0;
+    }
+    for (unsigned i = 0; i < 8; i++)
+        d->v[i / 4].u32[i % 4] = o->imm >> (single ? i % 4 : i % 4 / 2) & 1 ? p.v[i / 4].u32[i % 4] : 0;
     return true;
+}
+
+static bool checked(X86Cpu *c, unsigned id, const Operands *o, V256 *d, uint64_t *ret)
+{
+    return id == HOP_DPPS || id == HOP_DPPD ? dot_checked(c, id == HOP_DPPS, o, d)
+                                            : run_checked(c, &host_rows[id], o, d, ret);
 }
 
 int sse_checked(CpuState *s, uint32_t word, uint64_t a_lo, uint64_t a_hi, uint64_t b_lo, uint64_t b_hi)
 {
     X86Cpu *c = x86_cpu(s);
-    unsigned id = word & 0xffff;
-    const HostRow *row = &host_rows[id];
-    V128 a = { .u64 = { a_lo, a_hi } }, b = { .u64 = { b_lo, b_hi } }, mask = c->xmm_tmp, d = { 0 };
-    Operands o = { { .v = &a }, { .v = &b }, { .v = &mask }, word >> 16 & 0xff, word >> 24 };
+    Operands o = { .a.v[0].u64 = { a_lo, a_hi }, .b.v[0].u64 = { b_lo, b_hi }, .c.v[0] = c->xmm_tmp, .ga = a_lo, .gb = b_lo,
+                   .imm = word >> 16 & 0xff, .gsize = word >> 24 };
+    V256 d = { .v[0].u64 = { 0, 0 } };
     uint64_t ret = 0;
-    if (row->kind == HK_VG || row->kind == HK_GGG)
-        o.a.g = a_lo;
-    if (row->kind == HK_VVG || row->kind == HK_GGG)
-        o.b.g = b_lo;
-    bool dot = id == HOP_DPPS || id == HOP_DPPD;
-    if (dot ? !dot_checked(c, id == HOP_DPPS, &a, &b, o.imm, &d) : !run_checked(c, row, &o, &d, &ret))
+    if (!checked(c, word & 0xffff, &o, &d, &ret))
         return 1;
-    c->xmm_tmp = d;
+    c->xmm_tmp = d.v[0];
+    s->helper_ret = ret;
+    return 0;
+}
+
+int avx_checked(CpuState *s, uint32_t word)
+{
+    X86Cpu *c = x86_cpu(s);
+    Operands o = { .a = c->vtmp[0], .b = c->vtmp[1], .c = c->vtmp[2], .imm = word >> 16 & 0xff, .gsize = 4, .wide = true };
+    V256 d = { .v[0].u64 = { 0, 0 } };
+    uint64_t ret = 0;
+    if (!checked(c, word & 0xffff, &o, &d, &ret))
+        return 1;
+    c->vtmp[0] = d;
     s->helper_ret = ret;
     return 0;
 }

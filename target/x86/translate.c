@@ -4,7 +4,9 @@
  * of the write-back finds the state of the instruction's start.
  *
  * Blocks run on past conditional branches that are not taken (a side exit each), within one guest page. */
+#include "tcg/hostop.h"
 #include "target/x86/decode.h"
+#include "target/x86/vector.h"
 
 enum { MAX_BLOCK_INSNS = 64, MAX_SIDE_EXITS = 4, FETCH_SLACK = 40 };
 
@@ -60,7 +62,7 @@ static unsigned align_op(const X86Trans *t, unsigned size)
 
 static unsigned memop(const X86Trans *t, unsigned size)
 {
-    return log2_size(size) | (size == 16 && t->aligned ? MO_ALIGN : align_op(t, size));
+    return log2_size(size) | (size >= 16 && t->aligned ? MO_ALIGN : align_op(t, size));
 }
 
 /* x86 is TSO: every load acquires, every store releases. */
@@ -354,7 +356,37 @@ static Val read_mem(X86Trans *t, X86Args *a, unsigned size, bool rmw)
 
 static Val read_vec(X86Trans *t, X86Args *a, unsigned size)
 {
-    return ir_load(t->b, V128T, memop(t, size) | MO_ACQ, a->addr);
+    if (size < 4) {
+        Val v = read_mem(t, a, size, false);
+        v = ir_ext(t->b, IR_ZEXT, I32, v);
+        return ir_host(t->b, V128T, HOP_MOVDV, v, VAL_NONE, VAL_NONE, 0);
+    }
+    return ir_load(t->b, size == 32 ? V256T : V128T, memop(t, size) | MO_ACQ, a->addr);
+}
+
+Val x86_get_vec(X86Trans *t, unsigned r, unsigned size)
+{
+    Val low = ir_get(t->b, X_XMM0 + r);
+    if (size < 32)
+        return low;
+    Val high = ir_get(t->b, X_YMMH0 + r);
+    return ir_concat(t->b, low, high);
+}
+
+void x86_put_vec(X86Trans *t, unsigned r, Val v)
+{
+    bool wide = val_type(t->b, v) == V256T;
+    Val low = wide ? ir_low(t->b, v) : v, high = wide ? ir_high(t->b, v) : ir_imm128(t->b, 0, 0);
+    ir_put(t->b, X_XMM0 + r, low);
+    ir_put(t->b, X_YMMH0 + r, high);
+}
+
+static void put_vec(X86Trans *t, unsigned r, Val v)
+{
+    if (t->vex)
+        x86_put_vec(t, r, v);
+    else
+        x86_put_xmm(t, r, v);
 }
 
 static Val get_gpr(X86Trans *t, unsigned reg, unsigned size)
@@ -389,14 +421,18 @@ static Val read_op(X86Trans *t, X86Args *a, const X86Op *op, bool rmw)
     case OPK_Q:
         return a->is_mem && size ? read_mem(t, a, size, rmw) : VAL_NONE;
     case OPK_I:
-        return a->size <= 8 && !(a->row->flags & R_SSE) ? ir_imm(t->b, x86_type(a->size), a->imm) : VAL_NONE;
+        return a->size <= 8 && !(a->row->flags & (R_SSE | R_AVX)) ? ir_imm(t->b, x86_type(a->size), a->imm) : VAL_NONE;
     case OPK_V:
-        return x86_get_xmm(t, a->reg);
+        return x86_get_vec(t, a->reg, size);
     case OPK_MV:
     case OPK_W:
-        return a->is_mem ? read_vec(t, a, size) : x86_get_xmm(t, a->rm);
+        return a->is_mem ? read_vec(t, a, size) : x86_get_vec(t, a->rm, size);
     case OPK_U:
-        return x86_get_xmm(t, a->rm);
+        return x86_get_vec(t, a->rm, size);
+    case OPK_H:
+        return x86_get_vec(t, t->vvvv, size);
+    case OPK_L:
+        return x86_get_vec(t, a->imm8 >> 4 & (t->code64 ? 15 : 7), size);
     case OPK_REG:
         return x86_get_reg(t, op->reg, size);
     case OPK_AH: {
@@ -438,17 +474,20 @@ static void write_op(X86Trans *t, X86Args *a, const X86Op *op, Val v)
         put_gpr(t, a->rm, size, v);
         return;
     case OPK_V:
-        x86_put_xmm(t, a->reg, v);
+        put_vec(t, a->reg, v);
+        return;
+    case OPK_H:
+        put_vec(t, t->vvvv, v);
         return;
     case OPK_MV:
     case OPK_W:
         if (a->is_mem)
             x86_store(t, a->addr, size, v);
         else
-            x86_put_xmm(t, a->rm, v);
+            put_vec(t, a->rm, v);
         return;
     case OPK_U:
-        x86_put_xmm(t, a->rm, v);
+        put_vec(t, a->rm, v);
         return;
     case OPK_REG:
         x86_put_reg(t, op->reg, size, v);
@@ -471,7 +510,7 @@ static bool check_row(X86Trans *t, const X86Args *a, const X86Dec *d)
         x86_ud(t);
         return false;
     }
-    if (G_LIKELY(!(flags & (R_CPL0 | R_SSE | R_FPU))))
+    if (G_LIKELY(!(flags & (R_CPL0 | R_SSE | R_FPU | R_AVX))))
         return true;
     if (flags & R_CPL0 && t->cpl) {
         x86_gp0(t);
@@ -481,6 +520,8 @@ static bool check_row(X86Trans *t, const X86Args *a, const X86Dec *d)
         x86_ud(t);
         return false;
     }
+    if (flags & R_AVX)
+        return x86_avx_enabled(t);
     if (flags & (R_SSE | R_FPU) && t->mode & MODE_FPU_NM) {
         raise_exc(t, EXC_NM, 0);
         return false;
@@ -493,7 +534,7 @@ static bool run_row(X86Trans *t, X86Args *a, const X86Dec *d)
 {
     const X86Row *row = d->row;
     uint32_t flags = row->flags;
-    t->aligned = !(flags & R_NOALIGN);
+    t->aligned = t->vex ? flags & R_ALIGN : !(flags & R_NOALIGN);
     t->any_alignment = false;
     t->limit_len = 0;
     a->dst = a->src = a->src2 = a->src3 = VAL_NONE;

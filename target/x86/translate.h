@@ -44,6 +44,7 @@ typedef struct X86Trans {
     uint8_t   stksize;          /* 2 4 8: stack address size */
     uint8_t   rex;              /* 0, or 0x40.. */
     uint8_t   vex_l, vex_w, vvvv;       /* of a VEX prefix; vex_l 0 without one */
+    bool      vex;              /* there is a VEX prefix */
     bool      lock, repz /* F3 was the last of F2, F3 */, repnz /* F2 was */, data16 /* 66 */;
     int8_t    seg_override;     /* -1 or ES.. */
     bool      code64;
@@ -122,16 +123,17 @@ enum {
     R_SSE    = 0x100,           /* MODE_SSE_UD: #UD; CR0.TS: #NM */
     R_FPU    = 0x200,           /* MODE_FPU_NM: #NM */
     R_FP     = 0x400,           /* SSE floating point: with MODE_FPEXC goes the checked way */
-    R_NOALIGN = 0x800,          /* a 16-byte memory operand need not be aligned */
+    R_NOALIGN = 0x800,          /* without VEX: a 16-byte memory operand need not be aligned */
     R_MEMONLY = 0x1000, R_REGONLY = 0x2000,
     R_AVX    = 0x8000,          /* MODE_AVX_UD: #UD; CR0.TS: #NM */
     R_AVX2   = 0x10000,         /* with VEX.256 it needs AVX2 too */
     R_VSIB   = 0x20000,         /* the SIB's index is a vector register */
+    R_ALIGN  = 0x40000,         /* with VEX: the memory operand must be aligned */
 };
 
 /* Each translate_*.c exports its rows; decode.c joins the lists (ended by a row with a NULL opcode) at start-up. */
 extern const X86Row x86_rows_alu[], x86_rows_bits[], x86_rows_flow[], x86_rows_string[], x86_rows_sys[], x86_rows_sse[], x86_rows_x87[],
-                    x86_rows_bmi[];
+                    x86_rows_bmi[], x86_rows_avx[];
 
 /* translate.c: Target.translate. */
 void x86_translate(Ir *ir, TransReq *req);
@@ -157,8 +159,10 @@ void x86_put_reg8(X86Trans *t, unsigned reg, Val v);
 Val  x86_load(X86Trans *t, Val addr, unsigned size);                    /* 1..8 integer, 16 V128T */
 void x86_store(X86Trans *t, Val addr, unsigned size, Val v);
 Val  x86_linear(X86Trans *t, unsigned seg, Val ea);                     /* adds the base where the mode needs it; wraps; limit check */
-static inline IrType x86_type(unsigned size) { return size == 1 ? I8 : size == 2 ? I16 : size == 4 ? I32 : size == 8 ? I64 : V128T; }
+static inline IrType x86_type(unsigned size) { return size == 1 ? I8 : size == 2 ? I16 : size == 4 ? I32 : size == 8 ? I64 : size == 16 ? V128T : V256T; }
 static inline Val x86_get_xmm(X86Trans *t, unsigned r) { return ir_get(t->b, X_XMM0 + r); }
+Val  x86_get_vec(X86Trans *t, unsigned r, unsigned size);                /* V128T, or V256T for a size of 32 */
+void x86_put_vec(X86Trans *t, unsigned r, Val v);                       /* as VEX does: zeros above */
 static inline void x86_put_xmm(X86Trans *t, unsigned r, Val v) { ir_put(t->b, X_XMM0 + r, v); }
 /* MODE_LIMITS: [a->ea, a->ea + len) in a->seg, for operands whose size the row does not tell; near jumps to pc (I64), to
  * entry + off if p (VAL_NONE: in any case), to be called before the stack is written. */

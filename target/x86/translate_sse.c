@@ -5,7 +5,7 @@
  * operands: Intel SDM vol. 2, appendix A; alignment: table 22-4ff of vol. 1 (16-byte legacy operands). */
 #include "tcg/hostop.h"
 #include "target/x86/sse.h"
-#include "target/x86/translate.h"
+#include "target/x86/vector.h"
 #include "target/x86/x87.h"
 
 #define SET(bits) { { (bits), 0 } }
@@ -42,15 +42,15 @@ static Val host2(X86Trans *t, unsigned row, Val a, Val b)
     return ir_host(t->b, V128T, row, a, b, VAL_NONE, 0);
 }
 
-static Val low64(X86Trans *t, Val v)
+Val x86_low64(X86Trans *t, Val v)
 {
     return ir_host(t->b, I64, HOP_MOVDG, v, VAL_NONE, VAL_NONE, 0);
 }
 
-static Val high64(X86Trans *t, Val v)
+Val x86_high64(X86Trans *t, Val v)
 {
     Val h = host2(t, HOP_UNPCKHPD, v, v);
-    return low64(t, h);
+    return x86_low64(t, h);
 }
 
 static Val vector_of(X86Trans *t, Val g)
@@ -75,9 +75,9 @@ static Val by_helper(X86Trans *t, IrType type, unsigned row, Val a, Val b, Val c
         if (!v[i])
             continue;
         bool general = is_general(r, i);
-        args[1 + 2 * i] = general ? ir_resize(t->b, I64, v[i], false) : low64(t, v[i]);
+        args[1 + 2 * i] = general ? ir_resize(t->b, I64, v[i], false) : x86_low64(t, v[i]);
         if (!general)
-            args[2 + 2 * i] = high64(t, v[i]);
+            args[2 + 2 * i] = x86_high64(t, v[i]);
     }
     if (c)
         ir_put(t->b, X_XMM_TMP, c);
@@ -112,10 +112,11 @@ Val x86_host(X86Trans *t, IrType type, unsigned row, Val a, Val b, Val c, unsign
     if (a == b) {
         Val known = of_itself(t, row, a);
         if (known != VAL_NONE)
-            return known;
+            return type == V256T && val_type(t->b, known) == V128T ? ir_concat(t->b, known, known) : known;
     }
-    if (G_UNLIKELY((t->mode & MODE_FPEXC && r->flags & HOF_FP) || r->needs & ~host_features()))
-        return by_helper(t, type, row, a, b, c, imm);
+    bool wide = type == V256T || val_type(t->b, a) == V256T;
+    if (G_UNLIKELY((t->mode & MODE_FPEXC && r->flags & HOF_FP) || (wide ? r->wide_needs : r->needs) & ~host_features()))
+        return wide ? x86_host_wide_checked(t, type, row, a, b, c, imm) : by_helper(t, type, row, a, b, c, imm);
     return ir_host(t->b, type, row, a, b, c, imm);
 }
 
@@ -160,7 +161,7 @@ static bool tr_host(X86Trans *t, X86Args *a)
     return true;
 }
 
-static bool tr_mov(X86Trans *t, X86Args *a)
+bool x86_tr_vmov(X86Trans *t, X86Args *a)
 {
     a->dst = a->src;
     return true;
@@ -182,7 +183,7 @@ static bool tr_insertps(X86Trans *t, X86Args *a)
 }
 
 /* MOVHPD and MOVHPS to memory: the upper half in the low half's place. */
-static bool tr_high(X86Trans *t, X86Args *a)
+bool x86_tr_vhigh(X86Trans *t, X86Args *a)
 {
     a->dst = host2(t, HOP_UNPCKHPD, a->src, a->src);
     return true;
@@ -205,10 +206,10 @@ static Val di_address(X86Trans *t, unsigned len)
     return x86_linear(t, t->seg_override >= 0 ? (unsigned)t->seg_override : (unsigned)DS, ea);
 }
 
-static bool tr_maskmov(X86Trans *t, X86Args *a)
+bool x86_tr_maskmov(X86Trans *t, X86Args *a)
 {
-    Val at = di_address(t, 16), lo = low64(t, a->dst), hi = high64(t, a->dst), mlo = low64(t, a->src),
-        mhi = high64(t, a->src);
+    Val at = di_address(t, 16), lo = x86_low64(t, a->dst), hi = x86_high64(t, a->dst), mlo = x86_low64(t, a->src),
+        mhi = x86_high64(t, a->src);
     ir_call(t->b, &h_maskmov, at, lo, hi, mlo, mhi);
     return true;
 }
@@ -218,18 +219,18 @@ static bool tr_maskmov(X86Trans *t, X86Args *a)
 static bool tr_field(X86Trans *t, X86Args *a)
 {
     bool insert = a->row->arg;
-    Val lo = low64(t, a->dst), with = insert ? low64(t, a->src) : ir_imm(t->b, I64, 0), word;
+    Val lo = x86_low64(t, a->dst), with = insert ? x86_low64(t, a->src) : ir_imm(t->b, I64, 0), word;
     if (a->opcode == 0x78)
         word = ir_imm(t->b, I64, (a->imm & 63) | (a->imm8 & 63) << 8);
     else
-        word = insert ? high64(t, a->src) : low64(t, a->src);
+        word = insert ? x86_high64(t, a->src) : x86_low64(t, a->src);
     Val r = ir_call(t->b, insert ? &h_insertq : &h_extrq, lo, with, word);
     a->dst = vector_of(t, r);
     return true;
 }
 
 /* arg: STR_EXPLICIT, and 1 for a mask in XMM0 instead of an index in ECX. */
-static bool tr_pcmpstr(X86Trans *t, X86Args *a)
+bool x86_tr_pcmpstr(X86Trans *t, X86Args *a)
 {
     bool mask = a->row->arg & 1;
     uint32_t w = a->imm8 | (uint32_t)a->reg << STR_A | (a->row->arg & STR_EXPLICIT) |
@@ -241,18 +242,21 @@ static bool tr_pcmpstr(X86Trans *t, X86Args *a)
         Val index = ir_get(t->b, X_HELPER_RET);
         index = ir_ext(t->b, IR_TRUNC, I32, index);
         x86_put_reg(t, RCX, 4, index);
+    } else if (t->vex) {
+        Val zero = ir_imm128(t->b, 0, 0);
+        ir_put(t->b, X_YMMH0, zero);
     }
     x86_put_eflags(t, flags);
     return true;
 }
 
-static bool tr_stmxcsr(X86Trans *t, X86Args *a)
+bool x86_tr_stmxcsr(X86Trans *t, X86Args *a)
 {
     a->dst = ir_call(t->b, &h_stmxcsr);
     return true;
 }
 
-static bool tr_ldmxcsr(X86Trans *t, X86Args *a)
+bool x86_tr_ldmxcsr(X86Trans *t, X86Args *a)
 {
     ir_call(t->b, &h_ldmxcsr, a->dst);
     return true;
@@ -278,7 +282,7 @@ static Val mm_get(X86Trans *t, unsigned n)
 
 static void mm_put(X86Trans *t, unsigned n, Val v)
 {
-    Val i = ir_imm(t->b, I32, n & 7), g = low64(t, v);
+    Val i = ir_imm(t->b, I32, n & 7), g = x86_low64(t, v);
     ir_call(t->b, &h_mmput, i, g);
 }
 
@@ -338,7 +342,7 @@ static bool tr_mmx_load(X86Trans *t, X86Args *a)
 static bool tr_mmx_store(X86Trans *t, X86Args *a)
 {
     ir_call(t->b, &h_check);
-    Val v = low64(t, mm_get(t, a->reg));
+    Val v = x86_low64(t, mm_get(t, a->reg));
     if (a->row->arg == 8 && !a->is_mem) {               /* movq mm, mm */
         mm_put(t, a->rm, vector_of(t, v));
         return true;
@@ -389,8 +393,8 @@ static bool tr_movdq2q(X86Trans *t, X86Args *a)
 static bool tr_maskmovq(X86Trans *t, X86Args *a)
 {
     ir_call(t->b, &h_check);
-    Val at = di_address(t, 8), zero = ir_imm(t->b, I64, 0), v = low64(t, mm_get(t, a->reg)),
-        mask = low64(t, mm_get(t, a->rm));
+    Val at = di_address(t, 8), zero = ir_imm(t->b, I64, 0), v = x86_low64(t, mm_get(t, a->reg)),
+        mask = x86_low64(t, mm_get(t, a->rm));
     ir_call(t->b, &h_maskmov, at, v, zero, mask, zero);
     ir_call(t->b, &h_mmenter);
     return true;
@@ -463,17 +467,17 @@ enum {
 
 const X86Row x86_rows_sse[] = {
     /* --- moves */
-    { "0F 10 /r",    "Vx Wx",   tr_mov, 0, SW | R_NOALIGN, X86F_SSE },
-    { "0F 11 /r",    "Wx Vx",   tr_mov, 0, SW | R_NOALIGN, X86F_SSE },
-    { "66 0F 10 /r", "Vx Wx",   tr_mov, 0, SW | R_NOALIGN, X86F_SSE2 },
-    { "66 0F 11 /r", "Wx Vx",   tr_mov, 0, SW | R_NOALIGN, X86F_SSE2 },
-    { "F3 0F 10 /r", "Vx Wss",  tr_mov, 0, LOAD, X86F_SSE },
+    { "0F 10 /r",    "Vx Wx",   x86_tr_vmov, 0, SW | R_NOALIGN, X86F_SSE },
+    { "0F 11 /r",    "Wx Vx",   x86_tr_vmov, 0, SW | R_NOALIGN, X86F_SSE },
+    { "66 0F 10 /r", "Vx Wx",   x86_tr_vmov, 0, SW | R_NOALIGN, X86F_SSE2 },
+    { "66 0F 11 /r", "Wx Vx",   x86_tr_vmov, 0, SW | R_NOALIGN, X86F_SSE2 },
+    { "F3 0F 10 /r", "Vx Wss",  x86_tr_vmov, 0, LOAD, X86F_SSE },
     { "F3 0F 10 /r", "Vx Ux",   H(MOVSS), REG, X86F_SSE },
-    { "F3 0F 11 /r", "Mss Vx",  tr_mov, 0, LOAD, X86F_SSE },
+    { "F3 0F 11 /r", "Mss Vx",  x86_tr_vmov, 0, LOAD, X86F_SSE },
     { "F3 0F 11 /r", "Ux Vx",   H(MOVSS), REG, X86F_SSE },
-    { "F2 0F 10 /r", "Vx Wsd",  tr_mov, 0, LOAD, X86F_SSE2 },
+    { "F2 0F 10 /r", "Vx Wsd",  x86_tr_vmov, 0, LOAD, X86F_SSE2 },
     { "F2 0F 10 /r", "Vx Ux",   H(MOVSD), REG, X86F_SSE2 },
-    { "F2 0F 11 /r", "Msd Vx",  tr_mov, 0, LOAD, X86F_SSE2 },
+    { "F2 0F 11 /r", "Msd Vx",  x86_tr_vmov, 0, LOAD, X86F_SSE2 },
     { "F2 0F 11 /r", "Ux Vx",   H(MOVSD), REG, X86F_SSE2 },
     { "0F 12 /r",    "Vx Wsd",  H(MOVSD), S | R_MEMONLY, X86F_SSE },            /* movlps */
     { "0F 12 /r",    "Vx Ux",   H(MOVHLPS), REG, X86F_SSE },
@@ -481,42 +485,42 @@ const X86Row x86_rows_sse[] = {
     { "F2 0F 12 /r", "Vx Wsd",  H(MOVDDUP), SW, X86F_SSE3 },
     { "F3 0F 12 /r", "Vx Wx",   H(MOVSLDUP), SW, X86F_SSE3 },
     { "F3 0F 16 /r", "Vx Wx",   H(MOVSHDUP), SW, X86F_SSE3 },
-    { "0F 13 /r",    "Msd Vx",  tr_mov, 0, LOAD, X86F_SSE },
-    { "66 0F 13 /r", "Msd Vx",  tr_mov, 0, LOAD, X86F_SSE2 },
+    { "0F 13 /r",    "Msd Vx",  x86_tr_vmov, 0, LOAD, X86F_SSE },
+    { "66 0F 13 /r", "Msd Vx",  x86_tr_vmov, 0, LOAD, X86F_SSE2 },
     { "0F 16 /r",    "Vx Wsd",  H(MOVLHPS), S, X86F_SSE },                    /* movhps from memory as well */
     { "66 0F 16 /r", "Vx Wsd",  H(MOVLHPS), S | R_MEMONLY, X86F_SSE2 },
-    { "0F 17 /r",    "Msd Vx",  tr_high, 0, LOAD, X86F_SSE },
-    { "66 0F 17 /r", "Msd Vx",  tr_high, 0, LOAD, X86F_SSE2 },
-    { "0F 28 /r",    "Vx Wx",   tr_mov, 0, SW, X86F_SSE },
-    { "0F 29 /r",    "Wx Vx",   tr_mov, 0, SW, X86F_SSE },
-    { "66 0F 28 /r", "Vx Wx",   tr_mov, 0, SW, X86F_SSE2 },
-    { "66 0F 29 /r", "Wx Vx",   tr_mov, 0, SW, X86F_SSE2 },
-    { "66 0F 6F /r", "Vx Wx",   tr_mov, 0, SW, X86F_SSE2 },
-    { "66 0F 7F /r", "Wx Vx",   tr_mov, 0, SW, X86F_SSE2 },
-    { "F3 0F 6F /r", "Vx Wx",   tr_mov, 0, SW | R_NOALIGN, X86F_SSE2 },
-    { "F3 0F 7F /r", "Wx Vx",   tr_mov, 0, SW | R_NOALIGN, X86F_SSE2 },
-    { "F2 0F F0 /r", "Vx Mx",   tr_mov, 0, LOADU, X86F_SSE3 },                  /* lddqu */
-    { "0F 2B /r",    "Mx Vx",   tr_mov, 0, LOAD, X86F_SSE },                    /* movntps */
-    { "66 0F 2B /r", "Mx Vx",   tr_mov, 0, LOAD, X86F_SSE2 },
-    { "F3 0F 2B /r", "Mss Vx",  tr_mov, 0, LOAD, X86F_SSE4A },                  /* movntss, movntsd */
-    { "F2 0F 2B /r", "Msd Vx",  tr_mov, 0, LOAD, X86F_SSE4A },
+    { "0F 17 /r",    "Msd Vx",  x86_tr_vhigh, 0, LOAD, X86F_SSE },
+    { "66 0F 17 /r", "Msd Vx",  x86_tr_vhigh, 0, LOAD, X86F_SSE2 },
+    { "0F 28 /r",    "Vx Wx",   x86_tr_vmov, 0, SW, X86F_SSE },
+    { "0F 29 /r",    "Wx Vx",   x86_tr_vmov, 0, SW, X86F_SSE },
+    { "66 0F 28 /r", "Vx Wx",   x86_tr_vmov, 0, SW, X86F_SSE2 },
+    { "66 0F 29 /r", "Wx Vx",   x86_tr_vmov, 0, SW, X86F_SSE2 },
+    { "66 0F 6F /r", "Vx Wx",   x86_tr_vmov, 0, SW, X86F_SSE2 },
+    { "66 0F 7F /r", "Wx Vx",   x86_tr_vmov, 0, SW, X86F_SSE2 },
+    { "F3 0F 6F /r", "Vx Wx",   x86_tr_vmov, 0, SW | R_NOALIGN, X86F_SSE2 },
+    { "F3 0F 7F /r", "Wx Vx",   x86_tr_vmov, 0, SW | R_NOALIGN, X86F_SSE2 },
+    { "F2 0F F0 /r", "Vx Mx",   x86_tr_vmov, 0, LOADU, X86F_SSE3 },                  /* lddqu */
+    { "0F 2B /r",    "Mx Vx",   x86_tr_vmov, 0, LOAD, X86F_SSE },                    /* movntps */
+    { "66 0F 2B /r", "Mx Vx",   x86_tr_vmov, 0, LOAD, X86F_SSE2 },
+    { "F3 0F 2B /r", "Mss Vx",  x86_tr_vmov, 0, LOAD, X86F_SSE4A },                  /* movntss, movntsd */
+    { "F2 0F 2B /r", "Msd Vx",  x86_tr_vmov, 0, LOAD, X86F_SSE4A },
     { "66 0F 78 /0 ib ib", "Ux Ib Ib", tr_field, 0, R_SSE, X86F_SSE4A },
     { "66 0F 79 /r", "Vx Ux",   tr_field, 0, R_SSE, X86F_SSE4A },
     { "F2 0F 78 /r ib ib", "Vx Ux Ib Ib", tr_field, 1, R_SSE, X86F_SSE4A },
     { "F2 0F 79 /r", "Vx Ux",   tr_field, 1, R_SSE, X86F_SSE4A },
-    { "66 0F E7 /r", "Mx Vx",   tr_mov, 0, LOAD, X86F_SSE2 },
-    { "66 0F 38 2A /r", "Vx Mx", tr_mov, 0, LOAD, X86F_SSE41 },
-    { "66 REX.W 0F 6E /r", "Vx Wsd", tr_mov, 0, LOAD, X86F_SSE2 },
-    { "66 0F 6E /r", "Vx Wss",  tr_mov, 0, LOAD, X86F_SSE2 },
+    { "66 0F E7 /r", "Mx Vx",   x86_tr_vmov, 0, LOAD, X86F_SSE2 },
+    { "66 0F 38 2A /r", "Vx Mx", x86_tr_vmov, 0, LOAD, X86F_SSE41 },
+    { "66 REX.W 0F 6E /r", "Vx Wsd", x86_tr_vmov, 0, LOAD, X86F_SSE2 },
+    { "66 0F 6E /r", "Vx Wss",  x86_tr_vmov, 0, LOAD, X86F_SSE2 },
     { "66 0F 6E /r", "Vx Ry",   H(MOVDV), SW, X86F_SSE2 },
-    { "66 REX.W 0F 7E /r", "Msd Vx", tr_mov, 0, LOAD, X86F_SSE2 },
-    { "66 0F 7E /r", "Mss Vx",  tr_mov, 0, LOAD, X86F_SSE2 },
+    { "66 REX.W 0F 7E /r", "Msd Vx", x86_tr_vmov, 0, LOAD, X86F_SSE2 },
+    { "66 0F 7E /r", "Mss Vx",  x86_tr_vmov, 0, LOAD, X86F_SSE2 },
     { "66 0F 7E /r", "Ry Vx",   H(MOVDG), SW, X86F_SSE2 },
-    { "F3 0F 7E /r", "Vx Wsd",  tr_mov, 0, LOAD, X86F_SSE2 },
+    { "F3 0F 7E /r", "Vx Wsd",  x86_tr_vmov, 0, LOAD, X86F_SSE2 },
     { "F3 0F 7E /r", "Vx Ux",   H(MOVQ), SW, X86F_SSE2 },
-    { "66 0F D6 /r", "Msd Vx",  tr_mov, 0, LOAD, X86F_SSE2 },
+    { "66 0F D6 /r", "Msd Vx",  x86_tr_vmov, 0, LOAD, X86F_SSE2 },
     { "66 0F D6 /r", "Ux Vx",   H(MOVQ), SW, X86F_SSE2 },
-    { "66 0F F7 /r", "Vx Ux",   tr_maskmov, 0, SK, X86F_SSE2 },
+    { "66 0F F7 /r", "Vx Ux",   x86_tr_maskmov, 0, SK, X86F_SSE2 },
     { "0F 50 /r",    "Gd Ux",   H(MOVMSKPS), SW, X86F_SSE },
     { "66 0F 50 /r", "Gd Ux",   H(MOVMSKPD), SW, X86F_SSE2 },
     { "66 0F D7 /r", "Gd Ux",   H(PMOVMSKB), SW, X86F_SSE2 },
@@ -567,8 +571,8 @@ const X86Row x86_rows_sse[] = {
     { "66 0F 3A 0B /r ib", "Vx Wsd Ib", H(ROUNDSD), SF, X86F_SSE41 },
     { "66 0F 3A 40 /r ib", "Vx Wx Ib",  H(DPPS), SF, X86F_SSE41 },
     { "66 0F 3A 41 /r ib", "Vx Wx Ib",  H(DPPD), SF, X86F_SSE41 },
-    { "0F AE /2",    "Md",      tr_ldmxcsr, 0, SK | R_ENDS, X86F_SSE },
-    { "0F AE /3",    "Md",      tr_stmxcsr, 0, SW, X86F_SSE },
+    { "0F AE /2",    "Md",      x86_tr_ldmxcsr, 0, SK | R_ENDS, X86F_SSE },
+    { "0F AE /3",    "Md",      x86_tr_stmxcsr, 0, SW, X86F_SSE },
 
     /* --- bitwise */
     { "0F 54 /r",    "Vx Wx",   H(ANDPS), S, X86F_SSE },
@@ -670,10 +674,10 @@ const X86Row x86_rows_sse[] = {
     { "66 0F 3A 22 /r ib", "Vx Ey Ib",  H(PINSRD), S, X86F_SSE41 },
     { "66 0F 3A 42 /r ib", "Vx Wx Ib",  H(MPSADBW), S, X86F_SSE41 },
     { "66 0F 38 37 /r",    "Vx Wx",     H(PCMPGTQ), S, X86F_SSE42 },
-    { "66 0F 3A 60 /r ib", "Vx Wx Ib",  tr_pcmpstr, STR_EXPLICIT | 1, SK | R_NOALIGN, X86F_SSE42 },
-    { "66 0F 3A 61 /r ib", "Vx Wx Ib",  tr_pcmpstr, STR_EXPLICIT, SK | R_NOALIGN, X86F_SSE42 },
-    { "66 0F 3A 62 /r ib", "Vx Wx Ib",  tr_pcmpstr, 1, SK | R_NOALIGN, X86F_SSE42 },
-    { "66 0F 3A 63 /r ib", "Vx Wx Ib",  tr_pcmpstr, 0, SK | R_NOALIGN, X86F_SSE42 },
+    { "66 0F 3A 60 /r ib", "Vx Wx Ib",  x86_tr_pcmpstr, STR_EXPLICIT | 1, SK | R_NOALIGN, X86F_SSE42 },
+    { "66 0F 3A 61 /r ib", "Vx Wx Ib",  x86_tr_pcmpstr, STR_EXPLICIT, SK | R_NOALIGN, X86F_SSE42 },
+    { "66 0F 3A 62 /r ib", "Vx Wx Ib",  x86_tr_pcmpstr, 1, SK | R_NOALIGN, X86F_SSE42 },
+    { "66 0F 3A 63 /r ib", "Vx Wx Ib",  x86_tr_pcmpstr, 0, SK | R_NOALIGN, X86F_SSE42 },
 
     /* --- AES, PCLMULQDQ, SHA */
     { "66 0F 38 DB /r", "Vx Wx", H(AESIMC), SW, X86F_AES },

@@ -26,6 +26,7 @@
 #include "config.h"
 #include "tcg/backend.h"
 #include "tcg/build_int.h"
+#include "tcg/hostop.h"
 #include "tests/fuzz/insn_x86.h"
 
 /* --- native */
@@ -33,6 +34,9 @@
 uint64_t fuzz_gpr[16], fuzz_flags, fuzz_host_sp;
 struct { uint32_t offset; uint16_t selector; } __attribute__((packed)) fuzz_entry;      /* far pointer */
 Fx fuzz_fx;
+/* Whole vector registers, where the host has them; what is not ymm comes from fuzz_fx. */
+V256 fuzz_ymm[16];
+uint8_t fuzz_avx;
 void fuzz_enter(void);
 extern const char fuzz_exit[], fuzz_resume[];
 
@@ -43,6 +47,12 @@ __asm__(".text\n"
         "    mov %rsp, fuzz_host_sp(%rip)\n"
         "    mov $0x2b, %eax; mov %eax, %ds; mov %eax, %es\n"      /* Linux's user data segment */
         "    fxrstor64 fuzz_fx(%rip)\n"
+        "    cmpb $0, fuzz_avx(%rip)\n"
+        "    je 1f\n"
+        ".irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15\n"
+        "    vmovups fuzz_ymm+32*\\n(%rip), %ymm\\n\n"
+        ".endr\n"
+        "1:\n"
         "    pushq fuzz_flags(%rip); popfq\n"
         "    mov fuzz_gpr(%rip), %rax;      mov fuzz_gpr+8(%rip), %rcx;   mov fuzz_gpr+16(%rip), %rdx\n"
         "    mov fuzz_gpr+24(%rip), %rbx;   mov fuzz_gpr+32(%rip), %rsp;  mov fuzz_gpr+40(%rip), %rbp\n"
@@ -61,6 +71,12 @@ __asm__(".text\n"
         "    mov fuzz_host_sp(%rip), %rsp\n"
         "    pushfq; popq fuzz_flags(%rip)\n"
         "    fxsave64 fuzz_fx(%rip)\n"
+        "    cmpb $0, fuzz_avx(%rip)\n"
+        "    je fuzz_resume\n"
+        ".irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15\n"
+        "    vmovups %ymm\\n, fuzz_ymm+32*\\n(%rip)\n"
+        ".endr\n"
+        "    vzeroupper\n"
         "fuzz_resume:\n"
         "    cld\n"
         "    fninit\n"
@@ -87,6 +103,12 @@ static void on_signal(int sig, siginfo_t *info, void *context)
     native_out->pc = g[REG_RIP];
     native_out->vector = g[REG_TRAPNO] == EXC_SS ? EXC_GP : g[REG_TRAPNO];      /* not told apart here */
     memcpy(&native_out->fx, uc->uc_mcontext.fpregs, sizeof(Fx));
+    /* Linux: the signal frame is an XSAVE area, in the standard format; a component that it leaves out is zero. */
+    enum { XSTATE_BV = 512, YMM_HIGH = 576 };
+    const uint8_t *area = (const uint8_t *)uc->uc_mcontext.fpregs;
+    memset(native_out->ymmh, 0, sizeof native_out->ymmh);
+    if (fuzz_avx && area[XSTATE_BV] & XCR0_AVX)
+        memcpy(native_out->ymmh, area + YMM_HIGH, sizeof native_out->ymmh);
     g[REG_RIP] = (uintptr_t)fuzz_resume;
     g[REG_RSP] = fuzz_host_sp;
     g[REG_EFL] &= ~(greg_t)(FL_DF | FL_TF | FL_AC);
@@ -135,6 +157,8 @@ static void run_native(const State *in, State *out, uint64_t end)
     memcpy(fuzz_gpr, in->gpr, sizeof fuzz_gpr);
     fuzz_flags = in->flags | FL_1 | FL_IF;
     fuzz_fx = in->fx;
+    for (unsigned i = 0; i < 16; i++)
+        fuzz_ymm[i] = (V256){ { in->fx.xmm[i], in->ymmh[i] } };
     fuzz_entry.offset = CODE;
     fuzz_entry.selector = in->code32 ? USER_CS32 : USER_CS64;
     out->vector = -1;
@@ -145,6 +169,8 @@ static void run_native(const State *in, State *out, uint64_t end)
         memcpy(out->gpr, fuzz_gpr, sizeof fuzz_gpr);
         out->flags = fuzz_flags;
         out->fx = fuzz_fx;
+        for (unsigned i = 0; i < 16; i++)
+            out->ymmh[i] = fuzz_ymm[i].v[1];
         out->pc = end;
     }
     memcpy(out->mem, (void *)(uintptr_t)SANDBOX, SANDBOX_LEN);
@@ -191,7 +217,7 @@ static SLOW int slow_load(CpuState *s, uint64_t va, uint32_t memop)
     unsigned len = mo_bytes(memop);
     if (!aligned(s, va, memop) || !reach(s, va, len, memop & MO_RMW))
         return 1;
-    s->scratch[0] = s->scratch[1] = 0;
+    s->scratch[0] = s->scratch[1] = s->scratch[2] = s->scratch[3] = 0;
     copy(s->scratch, (void *)(uintptr_t)va, len);
     return 0;
 }
@@ -401,6 +427,8 @@ static void run_guest(Guest *g, Engine e, const State *in, State *out, uint64_t 
     c->s.hot[X_EFLAGS - 1] = FL_1;
     x86_set_eflags(c, in->flags, FUZZ_FLAGS);
     fx_to_cpu(c, &in->fx);
+    for (unsigned i = 0; i < 16; i++)
+        c->ymm[i].hi = in->ymmh[i];
     x86_set_mxcsr(c, in->fx.mxcsr);
     c->s.fp_host = 0x1f80;
     c->exc_pending = false;
@@ -426,6 +454,8 @@ static void run_guest(Guest *g, Engine e, const State *in, State *out, uint64_t 
     out->pc = c->s.hot[X_PC];
     out->flags = x86_eflags(c);
     cpu_to_fx(c, &out->fx);
+    for (unsigned i = 0; i < 16; i++)
+        out->ymmh[i] = c->ymm[i].hi;
     memcpy(out->mem, (void *)(uintptr_t)SANDBOX, SANDBOX_LEN);
 }
 
@@ -590,6 +620,9 @@ static void compare(const Case *c, const State *a, const State *b, GString *s)
         for (unsigned k = 0; k < 2; k++) {
             snprintf(name, sizeof name, "xmm%u.%u", i, k);
             differ(s, name, a->fx.xmm[i].u64[k], b->fx.xmm[i].u64[k]);
+            snprintf(name, sizeof name, "ymm%u.%u", i, 2 + k);
+            if (fuzz_avx)
+                differ(s, name, a->ymmh[i].u64[k], b->ymmh[i].u64[k]);
         }
     differ(s, "mxcsr", a->fx.mxcsr, b->fx.mxcsr);
     if (a->vector != EXC_XM)    /* whether CVTPS2PI switches to MMX before it faults is the model's choice */
@@ -632,12 +665,12 @@ static bool host_differs(const Case *c, const State *host)
     if (~host->fx.mxcsr & 0xc00)                /* unmasked overflow and underflow: docs/gaps.md */
         return true;
     for (unsigned k = 0; k < c->n; k++)         /* DPPS, DPPD: which flags come with an unmasked exception, the same */
-        if (c->insn[k].d->map == 3 && (c->insn[k].d->opcode & 0xfe) == 0x40 && ~host->fx.mxcsr & 0x1f80)
+        if ((c->insn[k].d->map == 3 || c->insn[k].d->map == MAP_VEX + 3) && (c->insn[k].d->opcode & 0xfe) == 0x40 && ~host->fx.mxcsr & 0x1f80)
             return true;
     if (host->vector < 0 || i >= c->n)
         return false;
     const X86Dec *d = c->insn[i].d;
-    if (d->map == 1 && d->opcode == 0xf7)       /* MASKMOVx: whether bytes not written can fault is open (SDM) */
+    if ((d->map == 1 || d->map == MAP_VEX + 1) && d->opcode == 0xf7)       /* MASKMOVx: whether bytes not written can fault is open (SDM) */
         return true;
     if (host->vector == EXC_MF && d->map && d->row->flags & R_FPU)      /* MMX, with a fault as well: docs/gaps.md */
         return true;
@@ -714,6 +747,7 @@ static bool runs_32bit_code(void)
 
 static void fuzz_init(Fuzz *f)
 {
+    fuzz_avx = !!(host_features() & HOST_AVX);
     map_sandbox();
     map_code();
     native_init();
@@ -725,7 +759,8 @@ static void fuzz_init(Fuzz *f)
     static const X86Model *model;       /* lives as long as the program */
     model = x86_model_parse("max", NULL);
     f->g.c = x86_cpu_new(model, &hooks);
-    f->g.c->cr4 = CR4_OSFXSR | CR4_OSXMMEXCPT;
+    f->g.c->cr4 = CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE;
+    f->g.c->xcr0 = XCR0_X87 | XCR0_SSE | XCR0_AVX;
     f->g.c->cpl = 3;
     open_context(&f->g);
     f->g.ir = ir_new(&x86_slots);
@@ -737,7 +772,7 @@ static void fuzz_init(Fuzz *f)
             open_backend(&f->g, e);
     for (unsigned i = 0; i < f->n_dec; i++) {
         const X86Dec *d = &f->dec[i];
-        if (fuzz_excluded(d) || (d->row->flags & R_NO64 && !f->compat) || (d->row->feature && !x86_has(f->g.c, d->row->feature)))
+        if (fuzz_excluded(d) || (!fuzz_avx && d->row->flags & R_AVX) || (d->row->flags & R_NO64 && !f->compat) || (d->row->feature && !x86_has(f->g.c, d->row->feature)))
             continue;
         if (f->opt.row && !strstr(d->row->opcode, f->opt.row))
             continue;

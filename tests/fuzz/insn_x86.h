@@ -30,6 +30,7 @@ typedef struct State {
     uint64_t gpr[16], flags, pc;
     int      vector;            /* -1: ran to the end */
     Fx       fx;
+    V128     ymmh[16];
     uint8_t  mem[SANDBOX_LEN];
 } State;
 

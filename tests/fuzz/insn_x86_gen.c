@@ -494,13 +494,17 @@ static uint32_t random_float(Rng *r)
     }
 }
 
+static uint64_t random_lane(Rng *r, unsigned how)
+{
+    return how == 0 ? random_double(r) : how == 1 ? random_float(r) | (uint64_t)random_float(r) << 32 : interesting(r);
+}
+
 static void random_fx(Rng *r, Fx *fx)
 {
     for (unsigned i = 0; i < 16; i++) {
         unsigned how = rnd(r, 3);
         for (unsigned k = 0; k < 2; k++)
-            fx->xmm[i].u64[k] = how == 0 ? random_double(r) : how == 1 ? random_float(r) | (uint64_t)random_float(r) << 32
-                                                            : interesting(r);
+            fx->xmm[i].u64[k] = random_lane(r, how);
     }
     fx->mxcsr = 0x1f80;
     if (chance(r, 3))
@@ -564,4 +568,7 @@ void fuzz_random_state(Rng *r, State *s, bool code32)
         memcpy(s->mem + i, &v, 8);
     }
     random_fx(r, &s->fx);
+    for (unsigned i = 0; i < 16; i++)
+        for (unsigned k = 0; k < 2; k++)
+            s->ymmh[i].u64[k] = random_lane(r, rnd(r, 3));
 }

@@ -86,7 +86,7 @@ const Field x86_state[] = {
     FIELD(X86Cpu, smm_nmi_blocked), FIELD(X86Cpu, smbase), FIELD(X86Cpu, exc_vector),
     FIELD(X86Cpu, exc_error),
     FIELD(X86Cpu, exc_cr2), FIELD(X86Cpu, exc_dr6), FIELD(X86Cpu, trap_dr6), FIELD(X86Cpu, no_break),
-    FIELD(X86Cpu, rf_done), FIELD(X86Cpu, wait_sipi), FIELD(X86Cpu, pdpte),
+    FIELD(X86Cpu, rf_done), FIELD(X86Cpu, rep_inside), FIELD(X86Cpu, wait_sipi), FIELD(X86Cpu, pdpte),
     FIELD(X86Cpu, tsc_adjust), FIELD(X86Cpu, mcg_status), FIELD(X86Cpu, debugctl),
     FIELD(X86Cpu, pkru),
     FIELD(X86Cpu, irq_held), FIELD(X86Cpu, irq_vector), FIELD(X86Cpu, pv_msr),
@@ -151,7 +151,7 @@ void x86_init_reset(X86Cpu *c)
     c->wait_sipi = c->port.cpu_index != 0;      /* SDM vol. 3, 9.4.3: all but the boot processor */
     c->exc_pending = c->exc_noncanonical = c->exc_kept = c->delivering = false;
     c->exc_dr6 = c->trap_dr6 = 0;
-    c->no_break = c->rf_done = false;
+    c->no_break = c->rf_done = c->rep_inside = false;
     x86_debug_changed(c);
     c->irq_held = false;
     c->cur_view = ~0u;

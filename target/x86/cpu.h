@@ -221,6 +221,8 @@ typedef struct X86Cpu {
     uint8_t         dr_exec, dr_data, dr_io;
     uint32_t        trap_dr6;
     bool            no_break, rf_done;
+    bool            rep_inside;         /* the last instruction was a string one with iterations left: what comes in
+                                         * between pushes RF (SDM vol. 3, 17.3.1.1) */
     bool            delivering;         /* an event is being delivered: errors carry exc_ext */
     uint8_t         exc_ext;            /* EXT bit of error codes: 1 while the event is not an INT n */
     bool            in_smm, smm_nmi_blocked;        /* the latter: nmi_blocked before the SMI */

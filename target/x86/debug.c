@@ -59,7 +59,7 @@ bool x86_debug_insn(CpuState *s, uint64_t va)
     X86Cpu *c = x86_cpu(s);
     if (c->hooks->break_at && c->hooks->break_at(s, va))
         return true;
-    if (!c->dr_exec || (*x86_flags(c) & FL_RF) || (c->shadow & SHADOW_SS) || c->no_break)
+    if (!c->dr_exec || (*x86_flags(c) & FL_RF) || (c->shadow & SHADOW_SS) || c->no_break || c->rep_inside)
         return false;
     unsigned hit = 0;
     for (unsigned i = 0; i < 4; i++)

@@ -286,7 +286,8 @@ static int h_rep(CpuState *s, uint64_t what, uint64_t src_base, uint64_t dst_bas
     }
     if (r.done)
         write_back(&r);
-    s->hot[X_PC] = r.n && !r.stop ? pc : next;
+    c->rep_inside = r.n && !r.stop;
+    s->hot[X_PC] = c->rep_inside ? pc : next;
     return 0;
 }
 

@@ -365,7 +365,11 @@ static void load_seg(X86Trans *t, unsigned seg, Val sel16)
         ir_put(t->b, X_SHADOW, ir_imm(t->b, I8, SHADOW_SS));
         t->shadow = t->no_step = true;
     }
-    if (!t->code64)
+    if (t->code64)
+        return;
+    if (seg == SS)
+        x86_exit_run(t, EXITR_NONE);    /* x86_service() sees to the end of the shadow */
+    else
         end_block(t);
 }
 

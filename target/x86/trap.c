@@ -309,6 +309,7 @@ static bool deliver(X86Cpu *c, const Event *ev)
               : ev->int_n && x86_vm86(c) ? deliver_int_vm86(c, ev)
                                              : deliver_protected(c, ev);
     c->delivering = false;
+    c->rep_inside &= !ok;
     return ok;
 }
 
@@ -382,7 +383,7 @@ static void deliver_exception(X86Cpu *c)
         Event ev = {
             .vector = v, .error = c->exc_error, .has_error = has_error_code(v) && x86_pe(c), .ret = *x86_pc(c)
         };
-        ev.fault = v != EXC_BP && v != EXC_OF && v != EXC_DB;
+        ev.fault = v == EXC_DB ? c->rep_inside : v != EXC_BP && v != EXC_OF;
         c->exc_pending = c->exc_noncanonical = c->exc_kept = false;
         if (v == EXC_PF)
             c->cr2 = c->exc_cr2;
@@ -410,7 +411,7 @@ static void deliver_exception(X86Cpu *c)
 
 static void interrupt(X86Cpu *c, unsigned vector)
 {
-    Event ev = { .vector = vector, .ret = *x86_pc(c) };
+    Event ev = { .vector = vector, .ret = *x86_pc(c), .fault = c->rep_inside };
     c->halted = false;
     if (!deliver(c, &ev) || c->exc_pending)
         deliver_exception(c);
@@ -489,7 +490,7 @@ static bool settle(X86Cpu *c)
         deliver_exception(c);
     }
     if (c->shadow && !c->halted) {
-        c->no_break = c->shadow & SHADOW_SS;
+        c->no_break = c->dr_exec && (c->shadow & SHADOW_SS);
         c->shadow = 0;
         if (wait || c->dr_exec || atomic_load_explicit(&c->port.pending, memory_order_relaxed))
             c->hooks->attention_after(&c->s);

@@ -44,7 +44,7 @@ struct CpuPort {
     unsigned         cpu_index;
     /* The FERR# pin, in the vCPU thread: an unmasked x87 error waits while CR0.NE is clear (IRQ 13 of a PC).  May be
      * NULL.  It falls when the guest clears the error. */
-    void           (*ferr)(void *self, bool level);
+    void           (*ferr)(void *self, unsigned cpu_index, bool level);
     void            *ferr_self;
     /* Time of the CPU as its controller's timers need it: virtual ns <-> TSC. */
     uint64_t         tsc_hz;

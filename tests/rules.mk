@@ -20,7 +20,7 @@ test-y += tests/unit/tcg/x64.o tests/unit/tcg/x64_ops.o
 test-y += tests/unit/target/x86_x87.o tests/unit/target/x86_str.o tests/unit/target/x86_xsave.o tests/unit/target/x86_opcodes.o
 support-y += tests/x86_fake.o
 test-y += tests/unit/target/x86_sys_mmu.o tests/unit/target/x86_sys_trap.o tests/unit/target/x86_sys_rows.o tests/unit/target/x86_sys_cpu.o
-test-y += tests/unit/target/x86_sys_vm86.o tests/unit/target/x86_sys_task.o tests/unit/target/x86_sys_smm.o tests/unit/target/x86_sys_limits.o
+test-y += tests/unit/target/x86_sys_vm86.o tests/unit/target/x86_sys_task.o tests/unit/target/x86_sys_smm.o tests/unit/target/x86_sys_limits.o tests/unit/target/x86_sys_fpu.o
 support-y += tests/fuzz/insn_x86_gen.o
 test-y += tests/fuzz/guest_bytes.o tests/fuzz/insn_x86.o tests/unit/target/x86_decode.o tests/unit/target/x86_int.o
 
@@ -40,7 +40,7 @@ test-y += tests/unit/hw/core.o
 # --- hw devices
 support-y += tests/fake_port.o
 test-y += tests/unit/hw/linux_boot.o
-test-y += tests/dev/i8259.o tests/dev/i8254.o tests/dev/mc146818.o tests/dev/uart16550.o tests/dev/acpi_pm.o \
+test-y += tests/dev/i8259.o tests/dev/i8254.o tests/dev/mc146818.o tests/dev/uart16550.o tests/dev/acpi_pm.o tests/dev/cpu_lines.o \
           tests/dev/apic.o tests/dev/fw_cfg.o tests/dev/pc.o tests/fuzz/devices.o
 
 # --- monitor

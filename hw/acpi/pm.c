@@ -14,7 +14,7 @@ enum { RST_SYSTEM = 2, RST_CPU = 4, P92_RESET = 1, P92_A20 = 2 };
 
 typedef struct AcpiPm {
     Device   dev;
-    Line     sci;
+    Line     sci, a20;
     uint16_t sts, en, cnt;
     uint8_t  rst_cnt, port92;
     bool     button, alarm;             /* levels of the inputs */
@@ -45,6 +45,7 @@ static void settle(void *self)
 {
     AcpiPm *p = self;
     line_set(&p->sci, sts_value(p) & p->en);
+    line_set(&p->a20, p->port92 & P92_A20);
     if (p->en & PM1_TMR && carries(p) == p->carries)
         timer_set_ns(&p->carry, (int64_t)muldiv64_up((p->carries + 1) << 23, NS_PER_S, PM_TIMER_HZ));
     else
@@ -129,7 +130,7 @@ static bool restored(void *self, GError **err)
     return p->carries <= carries(p) || fail(err, "the timer has not carried %" PRIu64 " times", p->carries);
 }
 
-static const Field pins[] = { PIN(AcpiPm, sci, "sci"), PIN_IN("power-button", 1, power_button),
+static const Field pins[] = { PIN(AcpiPm, sci, "sci"), PIN(AcpiPm, a20, "a20"), PIN_IN("power-button", 1, power_button),
                               PIN_IN("rtc", 1, rtc_alarm), { 0 } };
 static const Field state[] = {
     FIELD(AcpiPm, sts), FIELD(AcpiPm, cnt), FIELD(AcpiPm, carries), FIELD(AcpiPm, carry),

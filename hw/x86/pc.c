@@ -5,6 +5,7 @@
 #include "hw/core/bus.h"
 #include "hw/intc/ioapic.h"
 #include "hw/intc/lapic.h"
+#include "hw/misc/cpu_lines.h"
 #include "hw/x86/acpi_tables.h"
 #include "hw/x86/linux_boot.h"
 #include "hw/x86/unpack_cache.h"
@@ -36,7 +37,8 @@ static const BoardSlot board[] = {
     { "lapic", "lapic0", LAPIC_BASE, NULL, SLOT_MEM, "id-number=0,pic=pic0", .priority = 2 },     /* before the others */
     { "ioapic", "ioapic", IOAPIC_BASE, NULL, SLOT_MEM },
     { "i8254", "pit", 0x40, "out=pic0.ir:0 out=ioapic.in:2", SLOT_IO, .more = { { 0x61, SLOT_IO } } },
-    { "acpi-pm", "pm", PM_BASE, "sci=pic1.ir:1 sci=ioapic.in:9", SLOT_IO, .more = { { 0 }, { 0x92, SLOT_IO } } },
+    { "cpu-lines", "lines", 0xf0, "irq=pic1.ir:5 irq=ioapic.in:13", SLOT_IO },
+    { "acpi-pm", "pm", PM_BASE, "sci=pic1.ir:1 sci=ioapic.in:9 a20=lines.a20:0", SLOT_IO, .more = { { 0 }, { 0x92, SLOT_IO } } },
     { "fw_cfg", "fw_cfg", 0x510, NULL, SLOT_IO, .more = { { 0x514, SLOT_IO } } },
     { 0 }
 };
@@ -254,6 +256,7 @@ bool pc_add_cpus(Pc *pc, Accel *accel, GError **err)
         if (!accel_add_vcpu(accel, &x86_target, &c->s, &c->port, err))
             return false;
         lapic_attach(machine_find(pc->m, id), &c->port);
+        cpu_lines_attach(machine_find(pc->m, "lines"), &c->port);
     }
     for (unsigned i = 0; i < pc->m->devices->len; i++) {
         Device *d = g_ptr_array_index(pc->m->devices, i);

@@ -82,7 +82,7 @@ const Field x86_state[] = {
     FIELD(X86Cpu, tsc_aux), FIELD(X86Cpu, pat), FIELD(X86Cpu, tsc_offset), FIELD(X86Cpu, spec_ctrl),
     FIELD(X86Cpu, mtrr_def), FIELD(X86Cpu, mtrr_fixed), FIELD(X86Cpu, mtrr_var),
     FIELD(X86Cpu, misc_enable), FIELD(X86Cpu, xss),
-    FIELD(X86Cpu, exc_pending), FIELD(X86Cpu, exc_noncanonical), FIELD(X86Cpu, exc_kept), FIELD(X86Cpu, in_smm),
+    FIELD(X86Cpu, exc_pending), FIELD(X86Cpu, exc_noncanonical), FIELD(X86Cpu, exc_kept), FIELD(X86Cpu, in_smm), FIELD(X86Cpu, ferr),
     FIELD(X86Cpu, smm_nmi_blocked), FIELD(X86Cpu, smbase), FIELD(X86Cpu, exc_vector),
     FIELD(X86Cpu, exc_error),
     FIELD(X86Cpu, exc_cr2), FIELD(X86Cpu, exc_dr6), FIELD(X86Cpu, trap_dr6), FIELD(X86Cpu, no_break),
@@ -180,6 +180,10 @@ void x86_reset(X86Cpu *c)
     memset(c->mtrr_var, 0, sizeof c->mtrr_var);
     c->a20_off = atomic_load(&c->port.lines) & LINE_A20M;
     x86_smm_reset(c);
+    if (c->ferr) {
+        c->ferr = false;
+        c->port.ferr(c->port.ferr_self, c->port.cpu_index, false);
+    }
     c->misc_enable = 1;                 /* fast strings */
     c->tsc_adjust = 0;
     memset(c->pv_msr, 0, sizeof c->pv_msr);

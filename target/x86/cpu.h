@@ -225,6 +225,7 @@ typedef struct X86Cpu {
                                          * between pushes RF (SDM vol. 3, 17.3.1.1) */
     bool            delivering;         /* an event is being delivered: errors carry exc_ext */
     uint8_t         exc_ext;            /* EXT bit of error codes: 1 while the event is not an INT n */
+    bool            ferr;               /* FERR# is raised */
     bool            in_smm, smm_nmi_blocked;        /* the latter: nmi_blocked before the SMI */
     uint64_t        smbase;
     bool            wait_sipi;          /* after reset or INIT, not the boot processor */

@@ -481,12 +481,30 @@ static bool run(X86Cpu *c, uint32_t w)
 
 /* --- what generated code calls */
 
+/* An error waits.  With CR0.NE clear it is the board's: FERR# is raised, and until its interrupt comes, or IGNNE# says to
+ * go on, the instruction does not start (SDM vol. 3, 2.5, NE; vol. 1, appendix D).  A board without that pin has #MF. */
 static bool pending(X86Cpu *c)
 {
     if (!(c->fsw & SW_ES))
         return false;
-    x86_raise(c, EXC_MF, 0);
-    return true;
+    if (G_LIKELY(c->cr0 & CR0_NE) || !c->port.ferr) {
+        x86_raise(c, EXC_MF, 0);
+        return true;
+    }
+    if (!c->ferr) {
+        c->ferr = true;
+        c->port.ferr(c->port.ferr_self, c->port.cpu_index, true);
+    }
+    return !(atomic_load(&c->port.lines) & LINE_IGNNE);         /* true, nothing recorded: it tries again */
+}
+
+/* FERR# falls with the error. */
+static void settle_ferr(X86Cpu *c)
+{
+    if (G_UNLIKELY(c->ferr) && !(c->fsw & SW_ES)) {
+        c->ferr = false;
+        c->port.ferr(c->port.ferr_self, c->port.cpu_index, false);
+    }
 }
 
 static void pops(X86Cpu *c, uint32_t w)
@@ -665,6 +683,7 @@ void x87_set_fcw(CpuState *s, uint32_t v)
     X86Cpu *c = x86_cpu(s);
     c->fcw = (v & CW_VALID) | CW_RESERVED;
     c->fsw = summary(c->fsw, c->fcw);
+    settle_ferr(c);
 }
 
 uint64_t x87_get_fcw(CpuState *s) { return x86_cpu(s)->fcw; }
@@ -680,11 +699,13 @@ void x87_load_words(X86Cpu *c, uint16_t fcw, uint16_t fsw)
     c->fcw = (fcw & CW_VALID) | CW_RESERVED;
     c->fpu_top = fsw >> 11 & 7;
     c->fsw = summary(fsw & ~SW_TOP, c->fcw);
+    settle_ferr(c);
 }
 
 void x87_clex(CpuState *s)
 {
     x86_cpu(s)->fsw &= SW_CC;
+    settle_ferr(x86_cpu(s));
 }
 
 void x87_init(CpuState *s)
@@ -695,6 +716,7 @@ void x87_init(CpuState *s)
     c->fip = c->fdp = 0;
     c->fpu_top = 0;
     c->fpu_empty = 0xff;
+    settle_ferr(c);
 }
 
 /* --- environments (SDM vol. 1, 8.1.10) */

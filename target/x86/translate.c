@@ -82,6 +82,7 @@ Val x86_atomic(X86Trans *t, X86Args *a, AtomicOp op, Val b, Val c)
 }
 
 extern const IrHelper x86_helper_limit;         /* helper_int.c */
+extern const IrHelper x86_helper_mmx_off, x86_helper_x87_check;         /* translate_x87.c */
 
 static void check_limit(X86Trans *t, unsigned seg, Val ea, unsigned len, bool write)
 {
@@ -502,6 +503,12 @@ static void write_op(X86Trans *t, X86Args *a, const X86Op *op, Val v)
 
 /* --- one instruction */
 
+/* Rows of MMX registers: x87 has its opcodes, FXSAVE and the XSAVE family are 0F AE and 0F C7. */
+static bool is_mmx(const X86Dec *d)
+{
+    return d->row->flags & R_FPU && d->map && d->opcode != 0xae && d->opcode != 0xc7;
+}
+
 /* False: it has raised. */
 static bool check_row(X86Trans *t, const X86Args *a, const X86Dec *d)
 {
@@ -523,6 +530,8 @@ static bool check_row(X86Trans *t, const X86Args *a, const X86Dec *d)
     if (flags & R_AVX)
         return x86_avx_enabled(t);
     if (flags & (R_SSE | R_FPU) && t->mode & MODE_FPU_NM) {
+        if (is_mmx(d))                  /* CR0.EM: #UD (SDM vol. 3, table 12-1) */
+            ir_call(t->b, &x86_helper_mmx_off);
         raise_exc(t, EXC_NM, 0);
         return false;
     }
@@ -550,6 +559,9 @@ static bool run_row(X86Trans *t, X86Args *a, const X86Dec *d)
         t->limit_write = d->rm_op == 0 && !(flags & R_KEEP);
         x86_mem(t, a);
     }
+    /* A pending x87 error goes before the operand's faults (SDM vol. 3, table 6-2).  CVTPI2PS and CVTPI2PD do not ask. */
+    if (G_UNLIKELY(a->is_mem && flags & R_FPU) && is_mmx(d) && d->opcode != 0x2a)
+        ir_call(t->b, &x86_helper_x87_check);
     /* The memory operand's fault comes before any effect, so the order of reads is free. */
     if (d->n_ops) {
         if (!(flags & R_WRITE) && !t->lock)

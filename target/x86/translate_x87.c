@@ -26,6 +26,16 @@ static const IrHelper
     h_clex   = { "x87_clex",   x87_clex,   T_NONE, 0, 0,         SET(FPU), SET(FPU) },
     h_init   = { "x87_init",   x87_init,   T_NONE, 0, 0,         SET(FPU), SET(FPU) };
 
+/* For MMX: CR0.EM is #UD; before a memory operand. */
+static int mmx_off(CpuState *s)
+{
+    X86Cpu *c = x86_cpu(s);
+    x86_raise(c, c->cr0 & CR0_EM ? EXC_UD : EXC_NM, 0);
+    return 1;
+}
+const IrHelper x86_helper_mmx_off = { "x86_mmx_off", mmx_off, T_NONE, 0, HF_FAULTS, SET(SLOT_BIT(X_SYS)), SET(0) };
+const IrHelper x86_helper_x87_check = { "x86_x87_check", x87_check, T_NONE, 0, HF_FAULTS, SET(FPU), SET(0) };
+
 /* The row's word with FOP, and with the register or the segment. */
 static Val word(X86Trans *t, const X86Args *a)
 {

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef HW_MISC_CPU_LINES_H
+#define HW_MISC_CPU_LINES_H
+
+#include "hw/core/device.h"
+#include "target/port.h"
+
+/* The CPU's A20M#, IGNNE# and FERR# go to this device.  Before the machine runs; port->cpu_index is set. */
+void cpu_lines_attach(Device *lines, CpuPort *port);
+
+#endif

@@ -29,7 +29,7 @@ test-y += $(if $(filter x86_64,$(HOST)),tests/unit/accel/kvm.o tests/unit/accel/
 test-y += tests/unit/accel/accel.o tests/unit/accel/run.o tests/unit/accel/smc.o tests/unit/accel/tlb.o
 
 # --- block, net
-test-y += tests/unit/block/model.o
+test-y += tests/unit/block/model.o tests/unit/block/hostile.o
 
 # --- chardev
 test-y += tests/unit/chardev/stream.o

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -29,6 +30,8 @@ typedef struct Config {
     PcConfig    pc;
     bool        stopped;            /* -S */
     bool        default_monitor;    /* one shares the terminal with the serial port */
+    RamHints    ram_hints;
+    bool        cpu_pm;             /* -overcommit: the guest idles the processor itself */
     bool        nographic, no_reboot, no_shutdown, daemonize, perfmap, no_defaults;
     bool        done;               /* the option has said all there is to say (-version, help) */
 } Config;
@@ -325,6 +328,28 @@ static bool opt_device(Config *c, const char *v, GError **err)
     return true;
 }
 
+static bool opt_overcommit(Config *c, const char *v, GError **err)
+{
+    Options *o = options_parse("-overcommit", v, NULL, err);
+    if (!o)
+        return false;
+    bool ok = options_bool(o, "mem-lock", &c->ram_hints.lock, err) && options_bool(o, "cpu-pm", &c->cpu_pm, err) && options_done(o, err);
+    options_free(o);
+    return ok;
+}
+
+static bool opt_mem_prealloc(Config *c, const char *v, GError **err)
+{
+    c->ram_hints.prealloc = true;
+    return true;
+}
+
+static bool opt_mem_path(Config *c, const char *v, GError **err)
+{
+    c->ram_hints.path = v;
+    return true;
+}
+
 static const Option options[] = {
     { "accel", "NAME[,opt=...]", opt_accel, "accelerator; several are tried in order; 'help' lists them" },
     { "append", "TEXT", opt_append, "kernel command line" },
@@ -349,12 +374,15 @@ static const Option options[] = {
     { "m", "SIZE", opt_memory, "RAM in MiB, or with a suffix (default: 128)" },
     { "machine", "NAME[,accel=A[:B]][,kernel-irqchip=on|split|off]", opt_machine, "machine type; 'help' lists them" },
     { "mon", "chardev=ID", opt_mon, "monitor on a -chardev" },
+    { "mem-path", "FOLDER", opt_mem_path, "RAM in a file made there (huge pages: a hugetlbfs)" },
+    { "mem-prealloc", NULL, opt_mem_prealloc, "take all of the RAM from the host at once" },
     { "monitor", "DEV", opt_monitor, "monitor on stdio, unix:PATH,server=on,wait=off, tcp:HOST:PORT,...; 'none'" },
     { "name", "TEXT", opt_name, "name of the guest" },
     { "no-reboot", NULL, opt_no_reboot, "exit instead of rebooting" },
     { "no-shutdown", NULL, opt_no_shutdown, "stop instead of exiting when the guest powers off" },
     { "nodefaults", NULL, opt_no_defaults, "no default serial port" },
     { "nographic", NULL, opt_nographic, "no display; serial port on the terminal, Ctrl-A H for help" },
+    { "overcommit", "[mem-lock=on|off][,cpu-pm=on|off]", opt_overcommit, "lock memory; let the guest idle the processor itself" },
     { "perfmap", NULL, opt_perfmap, "write /tmp/perf-PID.map for perf" },
     { "pidfile", "FILE", opt_pidfile, "write the process id there" },
     { "rtc", "base=utc|localtime|DATE", opt_rtc, "real-time clock" },
@@ -408,8 +436,11 @@ static bool parse_machine(Config *c, GError **err)
     const char *type = options_get(o, "type"), *accel = options_get(o, "accel"), *chips = options_get(o, "kernel-irqchip");
     const char *old = options_get(o, "kernel_irqchip");     /* QEMU's older spelling */
     chips = chips ? chips : old;
-    bool ok = !type || strcmp(type, "pc") == 0 || strcmp(type, "pc-1.0") == 0 ||
-              fail(err, "-machine: unknown machine '%s'; -machine help lists them", type);
+    bool merge = true;
+    bool ok = options_bool(o, "mem-merge", &merge, err) && options_bool(o, "dump-guest-core", &c->ram_hints.dump, err);
+    c->ram_hints.keep_single = !merge;
+    ok = ok && (!type || strcmp(type, "pc") == 0 || strcmp(type, "pc-1.0") == 0 ||
+              fail(err, "-machine: unknown machine '%s'; -machine help lists them", type));
     ok = ok && options_done(o, err);
     if (ok && accel && c->accel->len == 0) {
         char **list = g_strsplit(accel, ":", -1);
@@ -698,7 +729,11 @@ static bool start(Run *r, GError **err)
     Config *c = r->c;
     AccelMachine am = { .target = &x86_target, .clock = r->m->clock, .mem = r->m->mem, .io = r->m->io, .ram = r->m->ram, .self = r,
                         .cpu_dead = cpu_dead, .cpu_failed = cpu_failed, .cpu_stopped = cpu_stopped,
-                        .perfmap = c->perfmap, .chips = true };
+                        .perfmap = c->perfmap, .chips = true, .cpu_pm = c->cpu_pm };
+    r->m->ram->hints = c->ram_hints;
+    /* All else as it is touched: large tables are only reserved. */
+    if (c->ram_hints.lock && mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
+        return fail_errno(err, errno, "-overcommit mem-lock=on");
     r->m->no_reboot = c->no_reboot;
     r->m->no_shutdown = c->no_shutdown;
     r->accel = accel_open((const char *const *)c->accel->pdata, c->accel->len, &am, err);

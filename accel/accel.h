@@ -54,6 +54,7 @@ typedef struct AccelMachine {
     /* A vCPU has hit a breakpoint or the like and stopped itself (accel/debug.h): the machine pauses the others. */
     void   (*cpu_stopped)(void *self, unsigned cpu_index);
     bool    perfmap;                    /* -perfmap: write /tmp/perf-PID.map */
+    bool    cpu_pm;                     /* -overcommit cpu-pm=on: waiting vCPUs keep their processors */
     bool    chips;                      /* the board will offer its interrupt hardware: accel_add_chip() */
 } AccelMachine;
 

@@ -20,7 +20,17 @@ typedef struct RamBlock {
     uint64_t first_page;
 } RamBlock;
 
+/* What the user says of the host's memory; all false and NULL is what suits most. */
+typedef struct RamHints {
+    bool        keep_single;            /* -machine mem-merge=off: the host may not merge equal pages (ksm) */
+    bool        dump;                   /* -machine dump-guest-core=on: it is part of core files */
+    bool        prealloc;               /* -mem-prealloc: all of it is taken now, or starting fails */
+    bool        lock;                   /* -overcommit mem-lock=on: it stays in the host's memory */
+    const char *path;                   /* -mem-path: a folder, of huge pages say, in which a file of it is made */
+} RamHints;
+
 typedef struct RamMap {
+    RamHints  hints;                    /* for what is allocated after they have been set */
     /* code_flags[page] != 0: translated code was read from it, so a writer must call `written`.  Never moves;
      * set and cleared by the accelerator with atomic byte stores. */
     uint8_t  *code_flags;

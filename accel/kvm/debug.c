@@ -192,3 +192,15 @@ void kvm_debug_exit(KvmVcpu *v)
     else
         give_back(v, EXC_DB, d->dr6);
 }
+
+/* A KVM whose instruction emulator does not know int3: where it gives up is a breakpoint as well. */
+bool kvm_debug_at_break(KvmVcpu *v)
+{
+    if (!v->kvm->patches->len || (v->in_kernel && kvm_state_get(v) < 0))
+        return false;
+    uint64_t pc = v->v.target->code_va(&v->cpu->s, v->cpu->s.hot[16]);
+    const DebugPoint *p = accel_debug_break_at(&v->kvm->a, pc);
+    if (p && p->kind == DEBUG_SW_BREAK)
+        vcpu_debug_stop(&v->v, DEBUG_POINT, p, pc);
+    return p && p->kind == DEBUG_SW_BREAK;
+}

@@ -69,6 +69,12 @@ bool kvm_chips_create(Kvm *k, GError **err)
         return true;
     if (!(k->chips == KVM_CHIPS_SPLIT ? create_split(k, err) : create_all(k, err)))
         return false;
+    int idle = kvm_ioctl(k->vm_fd, KVM_CHECK_EXTENSION, (void *)KVM_CAP_X86_DISABLE_EXITS);
+    if (k->a.m.cpu_pm) {
+        struct kvm_enable_cap pm = { .cap = KVM_CAP_X86_DISABLE_EXITS, .args = { idle > 0 ? idle : 0 } };
+        if (idle <= 0 || kvm_ioctl(k->vm_fd, KVM_ENABLE_CAP, &pm) < 0)
+            return fail(err, "-overcommit cpu-pm=on: the host kernel does not leave idling to the guest");
+    }
     struct kvm_enable_cap x2 = { .cap = KVM_CAP_X2APIC_API };
     x2.args[0] = KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK;
     k->wide_ids = kvm_ioctl(k->vm_fd, KVM_ENABLE_CAP, &x2) >= 0;

@@ -114,6 +114,7 @@ void kvm_memory_close(Kvm *k);
 extern const struct AccelDebug kvm_debug;
 int  kvm_debug_put(KvmVcpu *v);                                 /* 0 or -errno */
 void kvm_debug_exit(KvmVcpu *v);
+bool kvm_debug_at_break(KvmVcpu *v);                            /* stands at a software breakpoint: stops there */
 
 /* irqchip.c: 0 or -errno */
 bool kvm_chips_parse(Kvm *k, const char *text, GError **err);   /* NULL: the default */

@@ -79,6 +79,8 @@ static void internal_error(KvmVcpu *v)
     struct kvm_run *r = v->run;
     static const char *const names[] = { "", "an instruction that the host kernel cannot emulate", "simultaneous exceptions",
                                          "an exit while an event was being delivered", "an unexpected exit reason" };
+    if (r->internal.suberror == KVM_INTERNAL_ERROR_EMULATION && kvm_debug_at_break(v))
+        return;
     GString *s = g_string_new("internal error of the host kernel");
     if (r->internal.suberror < G_N_ELEMENTS(names) && r->internal.suberror)
         g_string_append_printf(s, ": %s", names[r->internal.suberror]);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * kvm: registers go into the kernel and come back as they were; who is refused. */
+#include "accel/debug.h"
 #include "accel/kvm/kvm_int.h"
 
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
+#include "util/qsr.h"
 
 static Vcpu *open_vcpu(Accel **a, AccelMachine *m, X86Cpu **c)
 {
@@ -93,6 +95,46 @@ static void round_trip(void)
     clock_free(m.clock);
 }
 
+/* What the debug registers can do, and no more. */
+static void debug_points(void)
+{
+    static const struct { DebugKind kind; uint64_t va, len; bool ok; } rows[] = {
+        { DEBUG_WATCH_READ, 0x1000, 4, false }, { DEBUG_WATCH_WRITE, 0x1000, 3, false }, { DEBUG_WATCH_WRITE, 0x1002, 4, false },
+        { DEBUG_WATCH_WRITE, 0x1000, 16, false }, { DEBUG_SW_BREAK, 0x1000, 1, false },  /* there is no memory */
+        { DEBUG_WATCH_WRITE, 0x1000, 4, true }, { DEBUG_WATCH_ACCESS, 0x1001, 1, true }, { DEBUG_HW_BREAK, 0x1003, 1, true },
+        { DEBUG_WATCH_WRITE, 0x1008, 8, true }, { DEBUG_HW_BREAK, 0x1004, 1, false },    /* the fifth */
+    };
+    int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    if (fd < 0) {
+        g_test_skip("no /dev/kvm that can be opened");
+        return;
+    }
+    close(fd);
+    Accel *a;
+    AccelMachine m = { 0 };
+    X86Cpu *c;
+    KvmVcpu *v = (KvmVcpu *)open_vcpu(&a, &m, &c);
+    for (unsigned i = 0; i < G_N_ELEMENTS(rows); i++) {
+        GError *err = NULL;
+        g_assert_true(accel_debug_insert(a, rows[i].kind, rows[i].va, rows[i].len, &err) == rows[i].ok);
+        g_assert_true(rows[i].ok == !err);
+        g_clear_error(&err);
+    }
+    g_assert_cmpint(kvm_debug_put(v), ==, 0);
+    g_assert_cmphex(v->debug.arch.debugreg[7] >> 16, ==, 0x903d);   /* write 8, execute, access 1, write 4 */
+    accel_debug_clear(a);
+    g_assert_cmpint(kvm_debug_put(v), ==, 0);
+    g_assert_cmphex(v->debug.control, ==, 0);
+    const X86Model *model = c->model;
+    accel_close(a);
+    x86_cpu_free(c);
+    x86_model_free(model);
+    space_free(m.mem);
+    space_free(m.io);
+    ram_map_free(m.ram);
+    clock_free(m.clock);
+}
+
 static void other_guest(void)
 {
     static const Target other = { .name = "aarch64" };
@@ -109,6 +151,10 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/kvm/round-trip", round_trip);
+    g_test_add_func("/kvm/debug-points", debug_points);
     g_test_add_func("/kvm/other-guest", other_guest);
-    return g_test_run();
+    qsr_register();
+    int status = g_test_run();
+    qsr_unregister();
+    return status;
 }

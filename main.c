@@ -31,6 +31,7 @@ typedef struct Config {
     bool        stopped;            /* -S */
     bool        default_monitor;    /* one shares the terminal with the serial port */
     RamHints    ram_hints;
+    const char *pit_policy;         /* -global kvm-pit.lost_tick_policy= */
     bool        cpu_pm;             /* -overcommit: the guest idles the processor itself */
     bool        nographic, no_reboot, no_shutdown, daemonize, perfmap, no_defaults;
     bool        done;               /* the option has said all there is to say (-version, help) */
@@ -338,6 +339,15 @@ static bool opt_overcommit(Config *c, const char *v, GError **err)
     return ok;
 }
 
+static bool opt_global(Config *c, const char *v, GError **err)
+{
+    static const char policy[] = "kvm-pit.lost_tick_policy=";
+    if (!g_str_has_prefix(v, policy))
+        return fail(err, "-global: '%s' is not known; kvm-pit.lost_tick_policy=delay|discard is", v);
+    c->pit_policy = v + strlen(policy);
+    return true;
+}
+
 static bool opt_mem_prealloc(Config *c, const char *v, GError **err)
 {
     c->ram_hints.prealloc = true;
@@ -366,6 +376,7 @@ static const Option options[] = {
     { "enable-kvm", NULL, opt_enable_kvm, "the same as -accel kvm" },
     { "fw_cfg", "[name=]NAME,file=F|string=S", opt_fw_cfg, "an item for the firmware; names of your own begin with opt/" },
     { "gdb", "DEV", opt_gdb, "gdb stub on tcp:HOST:PORT, unix:PATH or another back end; 'none'" },
+    { "global", "DRIVER.PROP=VALUE", opt_global, "kvm-pit.lost_tick_policy=delay|discard" },
     { "h", NULL, opt_help, "this text" },
     { "help", NULL, opt_help, "this text" },
     { "initrd", "FILE", opt_initrd, "initial RAM disk" },
@@ -428,6 +439,16 @@ static bool parse_arguments(Config *c, int argc, char **argv, GError **err)
     return true;
 }
 
+/* What QEMU has as a property of the machine or of a device is one of the accelerator here. */
+static void add_for_kvm(char **spec, const char *key, const char *value)
+{
+    if (!value || !(g_str_equal(*spec, "kvm") || g_str_has_prefix(*spec, "kvm,")) || strstr(*spec, key))
+        return;
+    char *with = g_strdup_printf("%s,%s=%s", *spec, key, value);
+    g_free(*spec);
+    *spec = with;
+}
+
 static bool parse_machine(Config *c, GError **err)
 {
     Options *o = options_parse("-machine", c->machine ? c->machine : "pc", "type", err);
@@ -448,13 +469,9 @@ static bool parse_machine(Config *c, GError **err)
             g_ptr_array_add(c->accel, g_strdup(list[i]));
         g_strfreev(list);
     }
-    for (unsigned i = 0; ok && chips && i < c->accel->len; i++) {
-        char **spec = (char **)&c->accel->pdata[i];
-        if ((g_str_equal(*spec, "kvm") || g_str_has_prefix(*spec, "kvm,")) && !strstr(*spec, "kernel-irqchip")) {
-            char *with = g_strdup_printf("%s,kernel-irqchip=%s", *spec, chips);
-            g_free(*spec);
-            *spec = with;
-        }
+    for (unsigned i = 0; ok && i < c->accel->len; i++) {
+        add_for_kvm((char **)&c->accel->pdata[i], "kernel-irqchip", chips);
+        add_for_kvm((char **)&c->accel->pdata[i], "kvm-pit.lost_tick_policy", c->pit_policy);
     }
     options_free(o);
     return ok;

@@ -44,7 +44,7 @@ static bool take_stress(Tcg *t, const char *text, GError **err)
 
 static bool take_options(Tcg *t, Options *o, GError **err)
 {
-    bool multi = false;
+    bool multi = true;
     uint64_t mib = 256;
     options_get(o, "accel");
     if (!take_choice(o, "thread", "single", "multi", &multi, err) ||

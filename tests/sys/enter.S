@@ -73,6 +73,7 @@ enter:
     cmp $MODE_REAL, %ebx
     je enter_real
     mov C_CR4, %eax
+    and $~CR4_PCIDE, %eax               /* that is for long mode alone */
     mov %eax, %cr4
     mov C_CR3, %eax
     mov %eax, %cr3
@@ -89,7 +90,9 @@ enter:
     jnz 3f
     lidt idt_pointer
     jmp 4f
-3:  lidt idt64_pointer
+3:  mov C_CR4, %eax
+    mov %eax, %cr4
+    lidt idt64_pointer
 4:  mov $S_LDT, %eax
     lldt %ax
     mov C_TSS, %eax

@@ -269,7 +269,7 @@ static void make_context(const Row *r)
     }
     if (r->ds)
         c->ds = r->ds;
-    make_paging(user);
+    make_paging(user || r->user);
 }
 
 /* What the stubs saved, made uniform. */

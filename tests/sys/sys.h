@@ -160,7 +160,7 @@ typedef struct Poke { U32 at, len; U64 v; } Poke;
 typedef struct Peek { U32 at, len; const char *name; } Peek;
 typedef struct Row {
     const char *name;
-    U8 mode, paging, cpl, unused;
+    U8 mode, paging, cpl, user;      /* user: pages are, though it starts in ring 0 */
     U32 eflags, cr0, cr4, efer, need, ds;
     const Poke *pokes;
     const Peek *peeks;

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * TLB semantics: what must be gone after INVLPG, CR3, CR4, INVPCID, and that globals stay (SDM 3A 4.10).  A row changes the
+ * entry behind the processor's back, invalidates, and looks.  Stale entries that are allowed are not looked for. */
+#include "tests/sys/rows.inc"
+
+    .macro pages entry
+    poke8(PT4, FRAME | 3 | \entry)
+    poke4(FRAME, 0x1111)
+    poke4(FRAME + 0x1000, 0x2222)
+    .endm
+#define inv_row(name_, cr4_, entry_, need_, ...) \
+    row tlb.name_, MODE_L64, cr4=cr4_, need=need_; \
+    pages entry_; \
+    code 64; \
+    mov LIN, %eax; \
+    movl $(FRAME + 0x1000) | 3 | entry_, PT4; \
+    __VA_ARGS__; \
+    mov LIN, %ebx; \
+    done; \
+    end
+    inv_row(invlpg, 0, 0, 0, invlpg LIN)
+    inv_row(invlpg_in_page, 0, 0, 0, invlpg LIN + 0xfff)
+    inv_row(invlpg_global, CR4_PGE, 0x100, 0, invlpg LIN)
+    inv_row(cr3, 0, 0, 0, mov %cr3, %rcx; mov %rcx, %cr3)
+    inv_row(cr3_pge_not_global, CR4_PGE, 0, 0, mov %cr3, %rcx; mov %rcx, %cr3)
+    inv_row(cr4_pge, CR4_PGE, 0x100, 0, mov %cr4, %rcx; btc $7, %rcx; mov %rcx, %cr4)
+    inv_row(cr4_pge_on, 0, 0x100, 0, mov %cr4, %rcx; btc $7, %rcx; mov %rcx, %cr4)
+    inv_row(cr0_wp, 0, 0, 0, mov %cr0, %rcx; btc $16, %rcx; mov %rcx, %cr0; mov %cr3, %rcx; mov %rcx, %cr3)
+    inv_row(pcid_cr3, CR4_PCIDE, 0, NEED_PCID, mov %cr3, %rcx; mov %rcx, %cr3)
+    inv_row(pcid_pcide_off, CR4_PCIDE, 0, NEED_PCID, mov %cr4, %rcx; btr $17, %rcx; mov %rcx, %cr4)
+    inv_row(invpcid0, CR4_PCIDE, 0, NEED_PCID|NEED_INVPCID, movq $LIN, DATA + 8; xor %ecx, %ecx; invpcid DATA, %rcx)
+    inv_row(invpcid1, CR4_PCIDE, 0, NEED_PCID|NEED_INVPCID, mov $1, %ecx; invpcid DATA, %rcx)
+    inv_row(invpcid2_global, CR4_PCIDE|CR4_PGE, 0x100, NEED_PCID|NEED_INVPCID, mov $2, %ecx; invpcid DATA, %rcx)
+    inv_row(invpcid3, CR4_PCIDE, 0, NEED_PCID|NEED_INVPCID, mov $3, %ecx; invpcid DATA, %rcx)
+    inv_row(invpcid_bad_type, CR4_PCIDE, 0, NEED_PCID|NEED_INVPCID, mov $4, %ecx; invpcid DATA, %rcx)
+    inv_row(invpcid_reserved, CR4_PCIDE, 0, NEED_PCID|NEED_INVPCID, movl $0x1000, DATA; mov $1, %ecx; invpcid DATA, %rcx)
+    inv_row(invpcid_noncanonical, CR4_PCIDE, 0, NEED_PCID|NEED_INVPCID, movl $0x8000, DATA + 12; xor %ecx, %ecx; invpcid DATA, %rcx)
+    row tlb.pcid_other, MODE_L64, need=NEED_PCID    /* each PCID has its own */
+    pages 0
+    code 64
+        mov %cr4, %rcx
+        bts $17, %rcx
+        mov %rcx, %cr4
+        mov LIN, %eax
+        mov $PML4 | 5, %ecx
+        mov %rcx, %cr3
+        movl $(FRAME + 0x1000) | 3, PT4
+        mov LIN, %ebx
+        mov $PML4 | 5, %ecx
+        bts $63, %rcx
+        mov %rcx, %cr3
+        mov LIN, %esi
+        mov $PML4, %ecx
+        mov %rcx, %cr3
+        mov LIN, %edi
+        done
+    end
+    row tlb.present_needs_nothing, MODE_L64         /* absence is not cached */
+    poke4(FRAME, 0x1111)
+    poke8(IDT64 + 14 * 16, GATE(S_CODE64, F(1), 0x8e, 0))
+    code 64
+        mov LIN, %eax
+        done
+    1:  mov %cr2, %rbx
+        movl $FRAME | 3, PT4
+        add $8, %rsp
+        iretq
+    end
+    row tlb.rights_up, MODE_L64, cr0=CR0_WP         /* more rights need no invalidation: the fault drops the entry */
+    poke8(PT4, FRAME | 1)
+    poke8(IDT64 + 14 * 16, GATE(S_CODE64, F(1), 0x8e, 0))
+    peek(4, FRAME, "frame")
+    code 64
+        mov LIN, %eax
+        movl $0x5555, LIN
+        done
+    1:  inc %ecx
+        orl $2, PT4
+        add $8, %rsp
+        iretq
+    end
+    row tlb.dirty, MODE_L64
+    pages 0
+    peek(8, PT4, "pte")
+    code 64
+        mov LIN, %eax
+        mov PT4, %ebx
+        mov %eax, LIN
+        mov PT4, %ecx
+        done
+    end
+    row tlb.accessed_levels, MODE_L64
+    pages 0
+    poke8(PD4 + 32, PT4 | 3)
+    peek(1, PD4 + 32, "pde")
+    peek(1, PT4, "pte")
+    code 64
+        mov LIN + 8, %eax
+        done
+    end
+    row tlb.large_2m, MODE_L64
+    poke8(PD4 + 32, FRAME | 0x83)
+    poke4(FRAME + 0x12345 * 4, 0x77)
+    peek(1, PD4 + 32, "pde")
+    code 64
+        mov LIN + 0x12345 * 4, %eax
+        movl $0, PD4 + 32
+        invlpg LIN + 0x1ff000
+        mov LIN + 0x12345 * 4, %ebx
+        done
+    end
+    .macro rsvd name, mode, paging, at, v, need=0, efer=0
+    row tlb.reserved.\name, \mode, paging=\paging, need=\need, efer=\efer
+    poke8(\at, \v)
+    code 32
+        .byte 0xa1
+        .long LIN
+        .if \mode == MODE_L64
+        .long 0
+        .endif
+        done
+    end
+    .endm
+    rsvd pde_2m, MODE_L64, PAGING_4, PD4+32, FRAME|0x2083
+    rsvd nx_off, MODE_L64, PAGING_4, PT4, FRAME|0x8000000000000003
+    rsvd nx_on, MODE_L64, PAGING_4, PT4, FRAME|0x8000000000000003, NEED_NX, EFER_NXE
+    rsvd pae_pde_2m, MODE_P32, PAGING_PAE, PDP+32, FRAME|0x2083
+    rsvd pae_high, MODE_P32, PAGING_PAE, PTP, FRAME|0x4000000000000003
+    rsvd pse_bit21, MODE_P32, PAGING_2, PD2+8, 0x600083|0x200000
+    rsvd pse, MODE_P32, PAGING_2, PD2+8, 0x400083
+    row tlb.pdpte_reserved, MODE_P32, paging=PAGING_PAE
+    poke4(PDPTP + 8, 0)
+    code 32
+        movl $3, PDPTP + 8
+        mov %cr3, %eax
+        mov %eax, %cr3
+        done
+    end
+    row tlb.pdpte_cached, MODE_P32, paging=PAGING_PAE       /* registers: a change in memory shows at the next CR3 */
+    poke4(PTP, FRAME | 3)
+    code 32
+        movl $0, PDPTP
+        mov LIN, %eax
+        movl $PDP | 1, PDPTP
+        done
+    end
+    row tlb.straddle, MODE_L64                              /* the second page's fault, and nothing written */
+    poke8(PT4, FRAME | 3)
+    peek(4, FRAME + 0xffc, "frame")
+    code 64
+        movl $-1, LIN + 0xffe
+        done
+    end
+    row tlb.rmw_ro, MODE_L64, cr0=CR0_WP                    /* a read-modify-write faults as a write */
+    poke8(PT4, FRAME | 1)
+    code 64
+        incl LIN
+        done
+    end
+    row tlb.smc, MODE_P32                                   /* code that changes itself, the next instruction even */
+    code 32
+        movb $0x43, FB(1)
+    1:  nop
+        mov $3, %ecx
+    2:  incb FB(3) + 1
+    3:  mov $0x10, %al
+        loop 2b
+        done
+    end
+    row tlb.smc_alias, MODE_L64                             /* by another linear address */
+    poke8(PT4, CODE | 3)
+    code 64
+        xor %ebx, %ebx
+        mov $2, %ecx
+    1:  nop
+        movw $0xc3ff, LIN + BO(1)                          /* inc %ebx, too long by one: the byte behind is as it was */
+        movb $0x90, LIN + BO(1) + 1
+        movb $0x90, LIN + BO(1)
+        dec %ecx
+        jnz 1b
+        done
+    end

@@ -55,7 +55,7 @@ typedef struct Kvm {
     uint64_t  rte[CHIP_IOAPIC_PINS];    /* split: as the kernel was told last */
 } Kvm;
 
-typedef struct KvmMsr { uint32_t index; uint16_t at; } KvmMsr;
+typedef struct KvmMsr { uint32_t index; uint16_t at; uint64_t last; } KvmMsr;     /* last: what the kernel has */
 
 typedef struct KvmVcpu {
     Vcpu      v;                        /* first */

@@ -66,8 +66,7 @@ void kvm_msrs_find(KvmVcpu *v)
     for (unsigned i = 0; i < G_N_ELEMENTS(msr_rows); i++) {
         for (unsigned n = 0; n < msr_rows[i].n; n++) {
             KvmMsr m = { msr_rows[i].first + n, msr_rows[i].at + 8 * n };
-            uint64_t value;
-            if (msr_get(v, m.index, &value))
+            if (msr_get(v, m.index, &m.last))
                 g_array_append_val(v->msrs, m);
         }
     }
@@ -75,23 +74,32 @@ void kvm_msrs_find(KvmVcpu *v)
 
 static uint64_t *msr_member(KvmVcpu *v, const KvmMsr *m) { return (uint64_t *)((char *)v->cpu + m->at); }
 
+/* Those that changed: the kernel complains in its log of some even where they are 0 as before. */
 static void put_msrs(KvmVcpu *v)
 {
     for (unsigned done = 0; done < v->msrs->len;) {
         MsrBatch b = { .h.nmsrs = 0 };
-        for (unsigned i = done; i < v->msrs->len; i++) {
-            const KvmMsr *m = &g_array_index(v->msrs, KvmMsr, i);
+        unsigned from[MSRS_MAX], i = done;
+        for (; i < v->msrs->len; i++) {
+            KvmMsr *m = &g_array_index(v->msrs, KvmMsr, i);
+            uint64_t value = *msr_member(v, m);
+            if (value == m->last)
+                continue;
+            m->last = value;
+            from[b.h.nmsrs] = i;
             b.h.entries[b.h.nmsrs].index = m->index;
-            b.h.entries[b.h.nmsrs++].data = *msr_member(v, m);
+            b.h.entries[b.h.nmsrs++].data = value;
         }
-        int n = kvm_ioctl(v->fd, KVM_SET_MSRS, &b);
+        int n = b.h.nmsrs ? kvm_ioctl(v->fd, KVM_SET_MSRS, &b) : 0;
+        done = i;
         if (n < 0)
             n = 0;
-        done += n;
-        if (done < v->msrs->len) {      /* the kernel stops at the first that it refuses: go on behind it */
+        if (n < (int)b.h.nmsrs) {       /* the kernel stops at the first that it refuses: go on behind it */
             trace(LOG_UNIMP, "kvm: MSR %#x does not take %#" G_GINT64_MODIFIER "x\n", b.h.entries[n].index,
                   (guint64)b.h.entries[n].data);
-            done++;
+            done = from[n] + 1;
+            for (unsigned k = n + 1; k < b.h.nmsrs; k++)        /* these were not looked at */
+                g_array_index(v->msrs, KvmMsr, from[k]).last = ~b.h.entries[k].data;
         }
     }
 }
@@ -104,8 +112,10 @@ static int get_msrs(KvmVcpu *v)
     int n = kvm_ioctl(v->fd, KVM_GET_MSRS, &b);
     if (n < 0)
         return n;
-    for (int i = 0; i < n; i++)
-        *msr_member(v, &g_array_index(v->msrs, KvmMsr, i)) = b.h.entries[i].data;
+    for (int i = 0; i < n; i++) {
+        KvmMsr *m = &g_array_index(v->msrs, KvmMsr, i);
+        *msr_member(v, m) = m->last = b.h.entries[i].data;
+    }
     return n == (int)v->msrs->len ? 0 : -EIO;
 }
 
@@ -411,7 +421,8 @@ static void get_time(KvmVcpu *v)
 
 static int put_activity(KvmVcpu *v)
 {
-    struct kvm_mp_state m = { .mp_state = v->cpu->wait_sipi ? KVM_MP_STATE_UNINITIALIZED
+    /* Not UNINITIALIZED: the kernel would want an INIT first, which may have come before the pause. */
+    struct kvm_mp_state m = { .mp_state = v->cpu->wait_sipi ? KVM_MP_STATE_INIT_RECEIVED
                                         : v->cpu->halted    ? KVM_MP_STATE_HALTED : KVM_MP_STATE_RUNNABLE };
     return v->lapic ? kvm_ioctl(v->fd, KVM_SET_MP_STATE, &m) : 0;
 }

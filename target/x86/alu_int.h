@@ -25,7 +25,8 @@ static inline void put_rm(X86Trans *t, X86Args *a, Val v)
 static inline Val get_rm(X86Trans *t, X86Args *a, bool rmw)
 {
     if (a->is_mem)
-        return ir_load(t->b, type_of(a), (unsigned)__builtin_ctz(a->size) | MO_ACQ | (rmw ? MO_RMW : 0), a->addr);
+        return ir_load(t->b, type_of(a), (unsigned)__builtin_ctz(a->size) | x86_align_op(t, a->size) | MO_ACQ |
+                                         (rmw ? MO_RMW : 0), a->addr);
     return a->size == 1 ? x86_get_reg8(t, a->rm) : x86_get_reg(t, a->rm, a->size);
 }
 

@@ -54,31 +54,38 @@ void x86_put_reg8(X86Trans *t, unsigned reg, Val v)
     ir_put(t->b, slot, v);
 }
 
-/* MODE_AC: what has 2, 4 or 8 bytes must be aligned (SDM vol. 3, table 6-7). */
-static unsigned align_op(const X86Trans *t, unsigned size)
-{
-    return G_UNLIKELY(t->mode & MODE_AC) && !t->any_alignment && size > 1 && size < 16 ? MO_ALIGN : 0;
-}
-
 static unsigned memop(const X86Trans *t, unsigned size)
 {
-    return log2_size(size) | (size >= 16 && t->aligned ? MO_ALIGN : align_op(t, size));
+    return log2_size(size) | (size >= 16 && t->aligned ? MO_ALIGN : x86_align_op(t, size));
+}
+
+/* MODE_AC: operands of 16 and 32 bytes that need not be aligned for #GP must be for #AC (APM vol. 2, 8.2.18). */
+static void check_vector(X86Trans *t, Val addr, unsigned size)
+{
+    if (G_LIKELY(!(t->mode & MODE_AC)) || size < 16 || t->aligned || t->any_alignment)
+        return;
+    Val low = ir_op2i(t->b, IR_AND, addr, size - 1);
+    Val zero = ir_imm(t->b, I64, 0);
+    Val bad = ir_cmp(t->b, C_NE, low, zero);
+    ir_raise_if(t->b, bad, EXC_AC, 0);
 }
 
 /* x86 is TSO: every load acquires, every store releases. */
 Val x86_load(X86Trans *t, Val addr, unsigned size)
 {
+    check_vector(t, addr, size);
     return ir_load(t->b, x86_type(size), memop(t, size) | MO_ACQ, addr);
 }
 
 void x86_store(X86Trans *t, Val addr, unsigned size, Val v)
 {
+    check_vector(t, addr, size);
     ir_store(t->b, memop(t, size) | MO_REL, addr, v);
 }
 
 Val x86_atomic(X86Trans *t, X86Args *a, AtomicOp op, Val b, Val c)
 {
-    return ir_atomic(t->b, op, log2_size(a->size) | align_op(t, a->size) | MO_ACQ | MO_REL | MO_SC, a->addr, b, c);
+    return ir_atomic(t->b, op, log2_size(a->size) | x86_align_op(t, a->size) | MO_ACQ | MO_REL | MO_SC, a->addr, b, c);
 }
 
 extern const IrHelper x86_helper_limit;         /* helper_int.c */
@@ -352,7 +359,7 @@ void x86_gp0(X86Trans *t) { raise_exc(t, EXC_GP, 0); }
 
 static Val read_mem(X86Trans *t, X86Args *a, unsigned size, bool rmw)
 {
-    return ir_load(t->b, x86_type(size), log2_size(size) | align_op(t, size) | MO_ACQ | (rmw ? MO_RMW : 0), a->addr);
+    return ir_load(t->b, x86_type(size), log2_size(size) | x86_align_op(t, size) | MO_ACQ | (rmw ? MO_RMW : 0), a->addr);
 }
 
 static Val read_vec(X86Trans *t, X86Args *a, unsigned size)
@@ -362,6 +369,7 @@ static Val read_vec(X86Trans *t, X86Args *a, unsigned size)
         v = ir_ext(t->b, IR_ZEXT, I32, v);
         return ir_host(t->b, V128T, HOP_MOVDV, v, VAL_NONE, VAL_NONE, 0);
     }
+    check_vector(t, a->addr, size);
     return ir_load(t->b, size == 32 ? V256T : V128T, memop(t, size) | MO_ACQ, a->addr);
 }
 

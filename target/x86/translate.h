@@ -169,6 +169,11 @@ static inline void x86_put_xmm(X86Trans *t, unsigned r, Val v) { ir_put(t->b, X_
 void x86_limit(X86Trans *t, const X86Args *a, unsigned len, bool write);
 void x86_check_target(X86Trans *t, Val pc);
 void x86_check_jump(X86Trans *t, Val p, int64_t off);
+/* MODE_AC: what has 2, 4 or 8 bytes must be aligned (SDM vol. 3, table 6-7). */
+static inline unsigned x86_align_op(const X86Trans *t, unsigned size)
+{
+    return G_UNLIKELY(t->mode & MODE_AC) && !t->any_alignment && size > 1 && size < 16 ? MO_ALIGN : 0;
+}
 void x86_ud(X86Trans *t);                                               /* raise and end the block */
 void x86_gp0(X86Trans *t);
 

@@ -174,8 +174,13 @@ static bool tr_enter(X86Trans *t, X86Args *a)
     }
     if (level)
         x86_push(t, t->opsize, frame);
-    if (size)
+    if (size) {                         /* where the stack ends must be writable (SDM vol. 2, ENTER: #PF) */
         x86_add_sp(t, -(int)size);
+        t->limit_len = t->opsize;
+        t->limit_write = true;
+        Val top = x86_stack_addr(t, 0);
+        ir_load(b, x86_type(t->opsize), (unsigned)__builtin_ctz(t->opsize) | x86_align_op(t, t->opsize) | MO_ACQ | MO_RMW, top);
+    }
     x86_put_reg(t, RBP, t->opsize, frame);
     return true;
 }

@@ -113,8 +113,7 @@ static bool tr_store(X86Trans *t, X86Args *a)
     return true;
 }
 
-/* FSTP m80, FBSTP.  If the second part faults the first has been written; the instruction will be run
- * again and write the same there. */
+/* FSTP m80, FBSTP: both parts are probed before one is written. */
 static bool tr_store10(X86Trans *t, X86Args *a)
 {
     x86_limit(t, a, 10, true);
@@ -124,6 +123,7 @@ static bool tr_store10(X86Trans *t, X86Args *a)
     Val high = ir_host(t->b, I32, HOP_PEXTRW, v, none, none, 4),
         low = ir_host(t->b, I64, HOP_MOVDG, v, none, none, 0);
     high = ir_ext(t->b, IR_TRUNC, I16, high);
+    ir_load(t->b, I64, 3 | x86_align_op(t, 8) | MO_ACQ | MO_RMW, a->addr);
     x86_store(t, at, 2, high);
     x86_store(t, a->addr, 8, low);
     ir_call(t->b, &h_stored, w, pc, a->addr);

@@ -18,7 +18,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <asm/ldt.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -26,13 +29,14 @@
 #include "config.h"
 #include "tcg/backend.h"
 #include "tcg/build_int.h"
+#include "target/x86/sys.h"
 #include "tcg/hostop.h"
 #include "tests/fuzz/insn_x86.h"
 
 /* --- native */
 
-uint64_t fuzz_gpr[16], fuzz_flags, fuzz_host_sp;
-struct { uint32_t offset; uint16_t selector; } __attribute__((packed)) fuzz_entry;      /* far pointer */
+uint64_t fuzz_gpr[16], fuzz_flags, fuzz_host_sp, fuzz_data_sel;
+struct { uint32_t offset; uint16_t selector; } __attribute__((packed, aligned(8))) fuzz_entry;  /* far pointer */
 Fx fuzz_fx;
 /* Whole vector registers, where the host has them; what is not ymm comes from fuzz_fx. */
 V256 fuzz_ymm[16];
@@ -45,7 +49,7 @@ __asm__(".text\n"
         "fuzz_enter:\n"
         "    push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15\n"
         "    mov %rsp, fuzz_host_sp(%rip)\n"
-        "    mov $0x2b, %eax; mov %eax, %ds; mov %eax, %es\n"      /* Linux's user data segment */
+        "    mov fuzz_data_sel(%rip), %eax; mov %eax, %ds; mov %eax, %es; mov %eax, %ss\n"
         "    fxrstor64 fuzz_fx(%rip)\n"
         "    cmpb $0, fuzz_avx(%rip)\n"
         "    je 1f\n"
@@ -70,6 +74,8 @@ __asm__(".text\n"
         "    mov %r15, fuzz_gpr+120(%rip)\n"
         "    mov fuzz_host_sp(%rip), %rsp\n"
         "    pushfq; popq fuzz_flags(%rip)\n"
+        "    pushq $2; popfq\n"                /* AC is not for C */
+        "    mov $0x2b, %eax; mov %eax, %ss\n"
         "    fxsave64 fuzz_fx(%rip)\n"
         "    cmpb $0, fuzz_avx(%rip)\n"
         "    je fuzz_resume\n"
@@ -89,6 +95,7 @@ static State *native_out;       /* where the handler puts the state of a fault *
 
 static void on_signal(int sig, siginfo_t *info, void *context)
 {
+    __asm__ volatile("pushfq; andl $~0x40000, (%%rsp); popfq" : : : "memory", "cc");    /* AC is not for C */
     static const uint8_t order[16] = { REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
                                        REG_R8, REG_R9, REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15 };
     ucontext_t *uc = context;
@@ -101,7 +108,8 @@ static void on_signal(int sig, siginfo_t *info, void *context)
         native_out->gpr[i] = g[order[i]];
     native_out->flags = g[REG_EFL];
     native_out->pc = g[REG_RIP];
-    native_out->vector = g[REG_TRAPNO] == EXC_SS ? EXC_GP : g[REG_TRAPNO];      /* not told apart here */
+    /* #SS for a non-canonical address is told from #GP by x86_service(), which does not run here */
+    native_out->vector = g[REG_TRAPNO] == EXC_SS && g[REG_CSGSFS] >> 48 == USER_DATA ? EXC_GP : g[REG_TRAPNO];
     memcpy(&native_out->fx, uc->uc_mcontext.fpregs, sizeof(Fx));
     /* Linux: the signal frame is an XSAVE area, in the standard format; a component that it leaves out is zero. */
     enum { XSTATE_BV = 512, YMM_HIGH = 576 };
@@ -112,7 +120,7 @@ static void on_signal(int sig, siginfo_t *info, void *context)
     g[REG_RIP] = (uintptr_t)fuzz_resume;
     g[REG_RSP] = fuzz_host_sp;
     g[REG_EFL] &= ~(greg_t)(FL_DF | FL_TF | FL_AC);
-    g[REG_CSGSFS] = (g[REG_CSGSFS] & ~(greg_t)0xffff) | USER_CS64;
+    g[REG_CSGSFS] = (g[REG_CSGSFS] & 0xffffffff0000) | USER_CS64 | (greg_t)USER_DATA << 48;
 }
 
 static void native_init(void)
@@ -128,9 +136,11 @@ static void native_init(void)
 
 static void map_sandbox(void)
 {
-    void *p = mmap((void *)(uintptr_t)SANDBOX, SANDBOX_LEN, PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
-    if (p == MAP_FAILED) {
+    uint8_t *p = mmap((void *)(uintptr_t)SANDBOX, SANDBOX_LEN + READ_ONLY_LEN, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    for (unsigned i = 0; p != MAP_FAILED && i < READ_ONLY_LEN; i++)
+        p[SANDBOX_LEN + i] = i * 7 + i / 256;
+    if (p == MAP_FAILED || mprotect(p + SANDBOX_LEN, READ_ONLY_LEN, PROT_READ) < 0) {
         perror("insn_x86: mmap");
         exit(1);
     }
@@ -151,7 +161,7 @@ static void map_code(void)
     close(fd);
 }
 
-static void run_native(const State *in, State *out, uint64_t end)
+static void run_native(const State *in, State *out, unsigned start, uint64_t end)
 {
     memcpy((void *)(uintptr_t)SANDBOX, in->mem, SANDBOX_LEN);
     memcpy(fuzz_gpr, in->gpr, sizeof fuzz_gpr);
@@ -159,7 +169,8 @@ static void run_native(const State *in, State *out, uint64_t end)
     fuzz_fx = in->fx;
     for (unsigned i = 0; i < 16; i++)
         fuzz_ymm[i] = (V256){ { in->fx.xmm[i], in->ymmh[i] } };
-    fuzz_entry.offset = CODE;
+    fuzz_entry.offset = CODE + start;
+    fuzz_data_sel = in->limits ? in->limits << 3 | 7 : USER_DATA;      /* in the LDT: see segments_init() */
     fuzz_entry.selector = in->code32 ? USER_CS32 : USER_CS64;
     out->vector = -1;
     native_out = out;
@@ -183,7 +194,8 @@ static void run_native(const State *in, State *out, uint64_t end)
 
 static SLOW bool in_sandbox(uint64_t va, uint64_t len, bool write)
 {
-    if (va - SANDBOX < SANDBOX_LEN && va - SANDBOX + len <= SANDBOX_LEN)
+    uint64_t room = write ? SANDBOX_LEN : SANDBOX_LEN + READ_ONLY_LEN;
+    if (va - SANDBOX < room && va - SANDBOX + len <= room)
         return true;
     return !write && va - CODE < CODE_LEN && va - CODE + len <= CODE_LEN;
 }
@@ -200,10 +212,7 @@ static SLOW bool reach(CpuState *s, uint64_t va, uint64_t len, bool write)
 
 static SLOW bool aligned(CpuState *s, uint64_t va, uint32_t memop)
 {
-    if (!(memop & MO_ALIGN) || !(va & (mo_bytes(memop) - 1)))
-        return true;
-    x86_raise(x86_cpu(s), EXC_GP, 0);
-    return false;
+    return !(memop & MO_ALIGN) || !(va & (mo_bytes(memop) - 1)) || x86_target.misaligned(s, va, memop);
 }
 
 static SLOW void copy(volatile void *to, const volatile void *from, unsigned len)
@@ -235,7 +244,7 @@ static SLOW int slow_atomic(CpuState *s, uint64_t va, uint32_t flags)
 {
     unsigned len = mo_bytes(flags);
     uint64_t old = 0, v = s->scratch[0], m = len == 8 ? ~0ull : (1ull << len * 8) - 1;
-    if (!reach(s, va, len, true))
+    if (!aligned(s, va, flags & 0xffff) || !reach(s, va, len, true))
         return 1;
     copy(&old, (void *)(uintptr_t)va, len);
     switch (ATOMIC_OP(flags)) {
@@ -373,21 +382,40 @@ static void open_context(Guest *g)
         uint64_t page = SANDBOX + i * PAGE_SIZE;
         g->ctx->tlb[tlb_index(page)] = (TlbEntry){ page, page, 0, 0 };
     }
+    g->ctx->tlb[tlb_index(SANDBOX + SANDBOX_LEN)] = (TlbEntry){ SANDBOX + SANDBOX_LEN, TLB_EMPTY, 0, 0 };
     g->c->s.ctx = g->ctx;
 }
 
-static bool no_more(TransReq *req) { return false; }
+static bool more(TransReq *req)
+{
+    req->code = memcpy(req->buf, req->code, MIN(req->first_len + 16, sizeof req->buf));
+    return true;
+}
 
-static uint32_t mode_bits(const X86Cpu *c, bool code32)
+static uint32_t mode_bits(const X86Cpu *c, const State *in)
 {
     bool unmasked = (~c->mxcsr >> 7 & 0x3f) != 0;
-    return (code32 ? MODE_CS32 | MODE_SS32 : MODE_CS64) | 3 << MODE_CPL_SHIFT | (unmasked ? MODE_FPEXC : 0);
+    return (in->code32 ? MODE_CS32 | MODE_SS32 : MODE_CS64) | 3 << MODE_CPL_SHIFT | (unmasked ? MODE_FPEXC : 0) |
+           (in->limits ? MODE_BASES | MODE_LIMITS : 0) | (in->flags & FL_AC ? MODE_AC : 0);
+}
+
+static void load_segments(X86Cpu *c, unsigned limits)
+{
+    static const uint8_t data[] = { ES, SS, DS };
+    const FuzzLimit *l = &fuzz_limits[limits];
+    for (unsigned i = 0; i < N_SEGS; i++)
+        x86_set_seg_flat(c, i, 0x2b, SEG_P | SEG_S | SEG_DB | (i == CS ? 0xb00 : 0x300) | 3 << SEG_DPL_SHIFT);
+    for (unsigned i = 0; limits && i < sizeof data; i++) {
+        c->seg[data[i]].limit = l->limit;
+        c->seg[data[i]].attr |= l->down ? DESC_C : 0;
+        *x86_seg_base(c, data[i]) = SANDBOX;
+    }
 }
 
 static CpuExit run_block(Guest *g, Engine e, uint64_t pc, uint64_t end, uint32_t mode)
 {
     TransReq req = { .cpu = &g->c->s, .pc = pc, .mode = mode, .max_insns = 64, .code = (uint8_t *)(uintptr_t)pc,
-                     .first_len = end - pc, .more = no_more };
+                     .first_len = MIN(end - pc, PAGE_SIZE - pc % PAGE_SIZE), .more = more };
     Ir *ir = e == INTERP_PLAIN ? g->plain : g->ir;
     ir_reset(ir);
     ir->entry_page_off = pc & (PAGE_SIZE - 1);
@@ -418,14 +446,15 @@ static CpuExit run_block(Guest *g, Engine e, uint64_t pc, uint64_t end, uint32_t
     return x;
 }
 
-static void run_guest(Guest *g, Engine e, const State *in, State *out, uint64_t end)
+static void run_guest(Guest *g, Engine e, const State *in, State *out, unsigned start, uint64_t end)
 {
     X86Cpu *c = g->c;
     memcpy((void *)(uintptr_t)SANDBOX, in->mem, SANDBOX_LEN);
     memcpy(c->s.hot, in->gpr, sizeof in->gpr);
-    c->s.hot[X_PC] = CODE;
+    c->s.hot[X_PC] = CODE + start;
+    load_segments(c, in->limits);
     c->s.hot[X_EFLAGS - 1] = FL_1;
-    x86_set_eflags(c, in->flags, FUZZ_FLAGS);
+    x86_set_eflags(c, in->flags, FUZZ_FLAGS | FL_AC);
     fx_to_cpu(c, &in->fx);
     for (unsigned i = 0; i < 16; i++)
         c->ymm[i].hi = in->ymmh[i];
@@ -440,7 +469,9 @@ static void run_guest(Guest *g, Engine e, const State *in, State *out, uint64_t 
             out->vector = EXC_PF;
             break;
         }
-        CpuExit x = run_block(g, e, pc, end, mode_bits(c, in->code32));
+        uint32_t mode = mode_bits(c, in);
+        c->s.mode_tag = (uint64_t)mode << 48;
+        CpuExit x = run_block(g, e, pc, end, mode);
         if (x.reason == EXITR_RAISE) {
             out->vector = x.arg & 0xff;
             break;
@@ -475,16 +506,19 @@ typedef struct Fuzz {
     uint64_t *hits, *ok;
     Guest    g;
     bool     compat;            /* the host runs 32-bit code */
+    bool     segments;          /* and with segments of ours */
+    unsigned engines;           /* to run, by bit */
+    unsigned job, jobs;         /* this process's share of the cases */
     csh      cs, cs32;
 } Fuzz;
 
 /* Jumps that disturb no register: to CODE + EXIT_AT, from there on to fuzz_exit. */
 static void put_jump(uint8_t *code, unsigned at, bool code32)
 {
-    static const uint8_t indirect[6] = { 0xff, 0x25 };
+    static const uint8_t indirect[6] = { 0xff, 0x25, 2 };
     uint64_t to = (uintptr_t)fuzz_exit;
     memcpy(code + EXIT_AT, indirect, 6);
-    memcpy(code + EXIT_AT + 6, &to, 8);
+    memcpy(code + EXIT_AT + 8, &to, 8);         /* aligned, for AC */
     uint32_t low = code32 ? CODE + EXIT_AT : EXIT_AT - (at + 5);
     uint16_t selector = USER_CS64;
     code[at] = code32 ? 0xea : 0xe9;
@@ -495,7 +529,7 @@ static void put_jump(uint8_t *code, unsigned at, bool code32)
 static void lay_out(Case *c)
 {
     uint8_t *code = code_rw;
-    unsigned at = 0;
+    unsigned at = c->start;
     for (unsigned i = 0; i < c->n; i++) {
         c->off[i] = at;
         at += c->insn[i].len;
@@ -548,6 +582,9 @@ static void make_case(Fuzz *f, uint64_t number, Case *c)
     rnd64(&r);
     bool code32 = f->compat && number % 4 == 3;
     fuzz_random_state(&r, &c->in, code32);
+    c->start = chance(&r, 4) ? PAGE_SIZE - 1 - rnd(&r, 40) : 0;         /* some straddle a page */
+    if (c->in.limits && !f->segments)
+        c->in.limits = 0;
     c->n = 1 + rnd(&r, MAX_INSNS);
     for (unsigned i = 0; i < c->n; i++) {
         unsigned k = f->pool[rnd(&r, f->n_pool)], wrong = code32 ? R_ONLY64 : R_NO64;
@@ -555,7 +592,7 @@ static void make_case(Fuzz *f, uint64_t number, Case *c)
             c->n = i;           /* not of this mode */
             break;
         }
-        fuzz_generate(&r, &c->insn[i], &f->dec[k], code32);
+        fuzz_generate(&r, &c->insn[i], &f->dec[k], code32, c->in.limits ? SANDBOX : 0);
         c->insn[i].dec_index = k;
     }
     follow_flags(c);
@@ -581,13 +618,24 @@ static void differ(GString *s, const char *name, uint64_t a, uint64_t b)
         g_string_append_printf(s, "  %-8s host %016" PRIx64 "  guest %016" PRIx64 "\n", name, a, b);
 }
 
+static bool memory_fault(int vector) { return vector == EXC_PF || vector == EXC_GP || vector == EXC_AC; }
+
 /* Both operands of a string comparison or move fault: which goes first is not architectural.  In 32-bit code accesses
  * that wrap at 4 GiB exceed a limit, which is not modelled for flat segments. */
 static bool either_operand(const Case *c, const State *a, const State *b)
 {
     unsigned i = insn_at(c, a->pc);
-    return i < c->n && (c->in.code32 || is_string(c->insn[i].d)) && (a->vector == EXC_PF || a->vector == EXC_GP) &&
-           (b->vector == EXC_PF || b->vector == EXC_GP);
+    return i < c->n && (c->in.code32 || is_string(c->insn[i].d)) && memory_fault(a->vector) && memory_fault(b->vector);
+}
+
+/* Misaligned and beyond the limit of SS, or not canonical: which goes first is not architectural.  POP m: docs/gaps.md. */
+static bool either_check(const Case *c, const State *a, const State *b)
+{
+    unsigned i = insn_at(c, a->pc), seen = a->vector < 0 || b->vector < 0 ? 0 : 1u << a->vector | 1u << b->vector;
+    bool either = i < c->n && (c->insn[i].d->row->flags & R_SSE || (c->insn[i].d->map == 0 && c->insn[i].d->opcode == 0x8f));
+    if (either && c->in.limits && seen == (1u << EXC_SS | 1u << EXC_GP))
+        return true;
+    return c->in.flags & FL_AC && seen == (1u << EXC_AC | 1u << EXC_GP);
 }
 
 static void compare_x87(const State *a, const State *b, GString *s)
@@ -609,7 +657,7 @@ static void compare(const Case *c, const State *a, const State *b, GString *s)
 {
     uint32_t mask = FUZZ_FLAGS & ~c->unknown[insn_at(c, a->pc)];
     char name[16];
-    if (a->vector != b->vector && !either_operand(c, a, b))
+    if (a->vector != b->vector && !either_operand(c, a, b) && !either_check(c, a, b))
         g_string_append_printf(s, "  exception host %d guest %d\n", a->vector, b->vector);
     differ(s, "rip", a->pc, b->pc);
     for (unsigned i = 0; i < (c->in.code32 ? 8 : 16); i++)
@@ -683,13 +731,13 @@ static bool run_case(Fuzz *f, Case *c, bool report)
     static State host, guest;
     uint64_t end = CODE + c->off[c->n];
     bool good = true;
-    run_native(&c->in, &host, end);
+    run_native(&c->in, &host, c->start, end);
     if (host_differs(c, &host))
         return true;
     for (Engine e = INTERP_PLAIN; e < N_ENGINES; e++) {
-        if (e >= COMPILED && !f->g.be[e])
+        if (!(f->engines >> e & 1) || (e >= COMPILED && !f->g.be[e]))
             continue;
-        run_guest(&f->g, e, &c->in, &guest, end);
+        run_guest(&f->g, e, &c->in, &guest, c->start, end);
         GString *s = g_string_new(NULL);
         compare(c, &host, &guest, s);
         if (s->len) {
@@ -703,7 +751,7 @@ static bool run_case(Fuzz *f, Case *c, bool report)
     }
     if (good && !report && host.vector < 0)
         for (unsigned i = 0; i < c->n; i++)
-            f->ok[c->insn[i].dec_index]++;
+            __atomic_fetch_add(&f->ok[c->insn[i].dec_index], 1, __ATOMIC_RELAXED);
     return good;
 }
 
@@ -741,8 +789,26 @@ static bool runs_32bit_code(void)
     c.in.fx.mxcsr = 0x1f80;
     c.in.fx.fcw = 0x37f;
     lay_out(&c);
-    run_native(&c.in, &out, CODE);
+    run_native(&c.in, &out, 0, CODE);
     return out.vector < 0;
+}
+
+/* The segments of fuzz_limits in the LDT (modify_ldt(2)).  Not every kernel has it, nor lets everyone. */
+static bool segments_init(void)
+{
+    for (unsigned i = 1; i < N_LIMITS; i++) {
+        struct user_desc d = { .entry_number = i, .base_addr = SANDBOX, .limit = fuzz_limits[i].limit, .seg_32bit = 1,
+                               .contents = fuzz_limits[i].down ? MODIFY_LDT_CONTENTS_STACK : MODIFY_LDT_CONTENTS_DATA };
+        if (syscall(SYS_modify_ldt, 0x11, &d, sizeof d) != 0)
+            return false;
+    }
+    return true;
+}
+
+/* Of this host and of the model. */
+static bool possible(const Fuzz *f, const X86Dec *d)
+{
+    return !(d->row->flags & R_NO64 && !f->compat) && (fuzz_avx || !(d->row->flags & R_AVX)) && (!d->row->feature || x86_has(f->g.c, d->row->feature));
 }
 
 static void fuzz_init(Fuzz *f)
@@ -751,11 +817,17 @@ static void fuzz_init(Fuzz *f)
     map_sandbox();
     map_code();
     native_init();
+    fuzz_data_sel = USER_DATA;
     f->compat = runs_32bit_code();
+    f->segments = f->compat && segments_init();
     f->dec = x86_decs(&f->n_dec);
     f->pool = g_new0(unsigned, f->n_dec);
-    f->hits = g_new0(uint64_t, f->n_dec);
-    f->ok = g_new0(uint64_t, f->n_dec);
+    f->hits = mmap(NULL, 2 * f->n_dec * sizeof *f->hits, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (f->hits == MAP_FAILED) {
+        perror("insn_x86: mmap");
+        exit(1);
+    }
+    f->ok = f->hits + f->n_dec;         /* the counts of all processes */
     static const X86Model *model;       /* lives as long as the program */
     model = x86_model_parse("max", NULL);
     f->g.c = x86_cpu_new(model, &hooks);
@@ -772,7 +844,7 @@ static void fuzz_init(Fuzz *f)
             open_backend(&f->g, e);
     for (unsigned i = 0; i < f->n_dec; i++) {
         const X86Dec *d = &f->dec[i];
-        if (fuzz_excluded(d) || (!fuzz_avx && d->row->flags & R_AVX) || (d->row->flags & R_NO64 && !f->compat) || (d->row->feature && !x86_has(f->g.c, d->row->feature)))
+        if (fuzz_excluded(d) || !possible(f, d))
             continue;
         if (f->opt.row && !strstr(d->row->opcode, f->opt.row))
             continue;
@@ -792,8 +864,7 @@ static void fuzz_free(Fuzz *f)
     g_aligned_free(f->g.ctx);
     x86_cpu_free(f->g.c);
     g_free(f->pool);
-    g_free(f->hits);
-    g_free(f->ok);
+    munmap(f->hits, 2 * f->n_dec * sizeof *f->hits);
     cs_close(&f->cs);
     cs_close(&f->cs32);
 }
@@ -805,20 +876,30 @@ static double now(void)
     return ts.tv_sec + ts.tv_nsec * 1e-9;
 }
 
-static unsigned fuzz_run(Fuzz *f, unsigned *never)
+/* All engines; fewer if a case only has to be shown good. */
+enum { ALL_ENGINES = (1 << N_ENGINES) - 1 };
+static unsigned some_engines(uint64_t number)
+{
+    static const uint8_t other[3] = { INTERP_PLAIN, INTERP_OPT, COMPILED_RANDOM };
+    return 1u << COMPILED | 1u << other[number % 3];
+}
+
+/* The failures among this process's share of the cases. */
+static unsigned fuzz_share(Fuzz *f)
 {
     unsigned failures = 0;
     double stop = f->opt.minutes ? now() + f->opt.minutes * 60 : 0;
     Case *c = g_new(Case, 1);
-    uint64_t n = 0;
-    for (; f->opt.minutes ? now() < stop : n < f->opt.cases; n++) {
+    for (uint64_t n = f->job; f->opt.minutes ? now() < stop : n < f->opt.cases; n += f->jobs) {
         make_case(f, n, c);
         if (!c->n)
             continue;
         for (unsigned i = 0; i < c->n; i++)
-            f->hits[c->insn[i].dec_index]++;
+            __atomic_fetch_add(&f->hits[c->insn[i].dec_index], 1, __ATOMIC_RELAXED);
+        f->engines = f->g.be[COMPILED] ? some_engines(n / f->jobs) : ALL_ENGINES;
         if (run_case(f, c, false))
             continue;
+        f->engines = ALL_ENGINES;
         minimize(f, c);
         lay_out(c);
         printf("\ncase %" PRIu64 " (--seed %" PRIu64 "):\n", n, f->opt.seed);
@@ -830,32 +911,75 @@ static unsigned fuzz_run(Fuzz *f, unsigned *never)
             break;
     }
     g_free(c);
-    unsigned rows = 0;
-    *never = 0;
-    for (unsigned i = 0; i < f->n_pool; i++) {
-        unsigned k = f->pool[i];
-        rows++;
-        if (!f->ok[k]) {
-            (*never)++;
-            if (!failures)
-                printf("%snever run to the end: %s | %s (made %" PRIu64 " times)\n", f->opt.tap ? "# " : "", f->dec[k].row->opcode,
-                       f->dec[k].row->operands, f->hits[k]);
+    return failures;
+}
+
+/* One process for each host processor: the sandbox is at one address in all. */
+static unsigned fuzz_processes(Fuzz *f)
+{
+    unsigned failures = 0;
+    fflush(stdout);
+    for (f->job = 0; f->job < f->jobs; f->job++) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            munmap(code_rw, CODE_LEN);
+            munmap((void *)(uintptr_t)CODE, CODE_LEN);
+            map_code();                 /* its own */
+            unsigned n = fuzz_share(f);
+            fflush(stdout);
+            _exit(n);
+        }
+        if (pid < 0) {
+            perror("insn_x86: fork");
+            exit(1);
         }
     }
-    printf("%s%" PRIu64 " cases, %u of %u rows, %u of them never run to the end, %u failures\n", f->opt.tap ? "# " : "", n,
-           rows, f->n_dec, *never, failures);
+    for (unsigned i = 0; i < f->jobs; i++) {
+        int status;
+        wait(&status);
+        failures += WIFEXITED(status) ? (unsigned)WEXITSTATUS(status) : 1;
+        if (!WIFEXITED(status))
+            printf("a process ended with signal %d\n", WTERMSIG(status));
+    }
     return failures;
+}
+
+/* Rows by what became of them; those that should have run and never did are named. */
+static unsigned report(const Fuzz *f, unsigned failures)
+{
+    const char *comment = f->opt.tap ? "# " : "";
+    unsigned never = 0, absent = 0, excluded = 0;
+    for (unsigned i = 0; i < f->n_pool; i++) {
+        unsigned k = f->pool[i];
+        if (f->ok[k])
+            continue;
+        never++;
+        printf("%snever run to the end: %s | %s (made %" PRIu64 " times)\n", comment, f->dec[k].row->opcode,
+               f->dec[k].row->operands, f->hits[k]);
+    }
+    for (unsigned i = 0; i < f->n_dec; i++) {
+        const char *why = fuzz_excluded(&f->dec[i]);
+        if (why && f->opt.verbose)
+            printf("%snot tried: %s | %s: %s\n", comment, f->dec[i].row->opcode, f->dec[i].row->operands, why);
+        excluded += why != NULL;
+        absent += !why && !possible(f, &f->dec[i]);
+    }
+    printf("%s%" PRIu64 " cases, %u rows: %u run, %u never run to the end, %u not tried with a reason, %u not of this host or model; "
+           "%u failures\n", comment, f->opt.cases, f->n_dec, f->n_pool - never, never, excluded, absent, failures);
+    return never;
 }
 
 int main(int argc, char **argv)
 {
-    Fuzz f = { .opt = { .cases = 200000, .seed = 1 } };
+    Fuzz f = { .opt = { .cases = 1000000, .seed = 1 }, .jobs = CLAMP(sysconf(_SC_NPROCESSORS_ONLN), 1, 16) };
     for (int i = 1; i < argc; i++) {
         const char *v = i + 1 < argc ? argv[i + 1] : "";
         if (!strcmp(argv[i], "--cases"))
             f.opt.cases = strtoull(v, NULL, 0), i++;
         else if (!strcmp(argv[i], "--seed"))
             f.opt.seed = strtoull(v, NULL, 0), i++;
+        else if (!strcmp(argv[i], "--jobs"))
+            f.jobs = CLAMP(atoi(v), 1, 64), i++;
         else if (!strcmp(argv[i], "--minutes"))
             f.opt.minutes = atof(v), i++;
         else if (!strcmp(argv[i], "--row"))
@@ -867,7 +991,7 @@ int main(int argc, char **argv)
         else if (!strcmp(argv[i], "--tap"))
             f.opt.tap = true;
         else if (strncmp(argv[i], "--seed=", 7)) {      /* GTest's seed is not ours */
-            fprintf(stderr, "usage: insn_x86 [--cases N] [--seed S] [--minutes M] [--row OPCODE] [--verbose] [--interpret]\n");
+            fprintf(stderr, "usage: insn_x86 [--cases N] [--jobs N] [--seed S] [--minutes M] [--row OPCODE] [--verbose] [--interpret]\n");
             return 1;
         }
     }
@@ -879,7 +1003,7 @@ int main(int argc, char **argv)
     }
 #endif
     fuzz_init(&f);
-    unsigned never, failures = fuzz_run(&f, &never);
+    unsigned failures = fuzz_processes(&f), never = report(&f, failures);
     fuzz_free(&f);
     if (f.opt.tap) {
         printf("%s 1 /fuzz/insn_x86/agree-with-host\n", failures ? "not ok" : "ok");

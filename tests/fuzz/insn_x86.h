@@ -6,9 +6,10 @@
 #include "target/x86/decode.h"
 
 enum {
-    SANDBOX = 0x20000000, SANDBOX_LEN = 4 * PAGE_SIZE, CODE = 0x20100000, CODE_LEN = PAGE_SIZE,
-    EXIT_AT = 2048,                             /* 64-bit code at CODE + EXIT_AT: where sequences jump to when they end */
-    USER_CS32 = 0x23, USER_CS64 = 0x33,         /* Linux's */
+    SANDBOX = 0x20000000, SANDBOX_LEN = 4 * PAGE_SIZE, READ_ONLY_LEN = PAGE_SIZE /* behind it */,
+    CODE = 0x20100000, CODE_LEN = 2 * PAGE_SIZE,
+    EXIT_AT = PAGE_SIZE + 2048,                             /* 64-bit code at CODE + EXIT_AT: where sequences jump to when they end */
+    USER_CS32 = 0x23, USER_CS64 = 0x33, USER_DATA = 0x2b,         /* Linux's */
     MAX_INSNS = 8, MAX_BLOCKS = 200, FUZZ_FLAGS = FL_ARITH | FL_DF,
 };
 
@@ -27,6 +28,7 @@ _Static_assert(sizeof(Fx) == 512, "FXSAVE image");
 
 typedef struct State {
     bool     code32;            /* compatibility mode */
+    uint8_t  limits;            /* 32-bit: which of the segments of fuzz_limits DS, ES and SS are; 0: flat */
     uint64_t gpr[16], flags, pc;
     int      vector;            /* -1: ran to the end */
     Fx       fx;
@@ -39,6 +41,7 @@ typedef struct FlagUse { uint32_t reads, sets, undef; } FlagUse;
 typedef struct Insn {
     const X86Dec *d;
     bool     code32;
+    uint32_t base;
     unsigned dec_index;
     uint8_t  b[32];
     unsigned len;
@@ -48,7 +51,7 @@ typedef struct Insn {
 
 typedef struct Case {
     Insn     insn[MAX_INSNS];
-    unsigned n, off[MAX_INSNS + 1];
+    unsigned n, start, off[MAX_INSNS + 1];      /* start: of the first instruction; off: of all, from CODE */
     uint32_t unknown[MAX_INSNS + 1];            /* flags undefined before instruction i */
     State    in;
 } Case;
@@ -71,9 +74,15 @@ static inline bool is_string(const X86Dec *d)
 }
 
 /* insn_x86_gen.c */
-/* Rows that leave user code, or whose effect depends on more than the sandbox; each has tests elsewhere. */
-bool fuzz_excluded(const X86Dec *d);
-void fuzz_generate(Rng *r, Insn *i, const X86Dec *d, bool code32);
+/* Rows that leave user code, or whose effect depends on more than the sandbox: why, and where they are tested.  NULL: the row
+ * must be hit. */
+const char *fuzz_excluded(const X86Dec *d);
+/* Data segments whose base is the sandbox: limits in bytes, some expanding down. */
+typedef struct FuzzLimit { uint32_t limit; bool down; } FuzzLimit;
+enum { N_LIMITS = 8 };
+extern const FuzzLimit fuzz_limits[N_LIMITS];
+/* base: of the segments that its operands are in. */
+void fuzz_generate(Rng *r, Insn *i, const X86Dec *d, bool code32, uint32_t base);
 void fuzz_random_state(Rng *r, State *s, bool code32);
 bool fuzz_has_op(const X86Dec *d, X86OpKind k);
 

@@ -224,7 +224,7 @@ static void put_mem(Rng *r, Insn *i, uint8_t *rex, unsigned rex_at, uint8_t modr
     } else if (how < 31) {                      /* [disp32] */
         put(i, modrm | 4, 1);
         put(i, 0x25, 1);
-        put(i, SANDBOX + SANDBOX_LEN / 2 + disp, 4);
+        put(i, SANDBOX + SANDBOX_LEN / 2 + disp - i->base, 4);
     } else {                                    /* anything: mostly faults */
         if (*rex)
             *rex |= rnd(r, 4);
@@ -245,26 +245,28 @@ static void put_mem(Rng *r, Insn *i, uint8_t *rex, unsigned rex_at, uint8_t modr
         i->b[rex_at] = *rex;
 }
 
-bool fuzz_excluded(const X86Dec *d)
+const char *fuzz_excluded(const X86Dec *d)
 {
     unsigned op = d->opcode, flags = d->row->flags;
     if (flags & R_CPL0)
-        return true;
+        return "privileged: x86_sys_rows, tests/sys";
     for (const X86Row *row = x86_rows_sys; row->opcode; row++)
         if (row == d->row)
-            return true;
+            return "system: x86_sys_rows, x86_xsave, tests/sys";
     if (d->map == 0)
         switch (op) {
-        case 0xcc: case 0xcd: case 0xce: case 0xf1: case 0xc2: case 0xc3: case 0x6c ... 0x6f:
-            return true;
+        case 0xcc: case 0xcd: case 0xce: case 0xf1:
+            return "enters the kernel: x86_sys_trap, tests/sys";
+        case 0xc2: case 0xc3:
+            return "goes to where a random stack says: x86_int, guests";
+        case 0x6c ... 0x6f:
+            return "ports: x86_int, tests/sys";
         case 0xff:
-            return d->digit == 2 || d->digit == 4;
-        case 0xd9: case 0xdd:                   /* FLDENV, FNSTENV, FRSTOR, FNSAVE: instruction pointers */
-            return (d->digit == 4 || d->digit == 6) && d->mod == 1 && (op == 0xd9 || d->digit >= 4);
+            return d->digit == 2 || d->digit == 4 ? "goes to where random operands say: x86_int, guests" : NULL;
+        case 0xd9: case 0xdd:
+            return (d->digit == 4 || d->digit == 6) && d->mod == 1 ? "stores x87 instruction pointers: x86_x87" : NULL;
         }
-    if (d->map == 1 && op == 0xae)              /* FXSAVE, LDMXCSR and relatives */
-        return d->digit != 2 && d->digit != 3;
-    return false;
+    return NULL;
 }
 
 bool fuzz_has_op(const X86Dec *d, X86OpKind k)
@@ -369,12 +371,13 @@ static void generate_vex(Rng *r, Insn *i, const X86Dec *d)
     i->use = flag_use(d, 0, 0, false);
 }
 
-void fuzz_generate(Rng *r, Insn *i, const X86Dec *d, bool code32)
+void fuzz_generate(Rng *r, Insn *i, const X86Dec *d, bool code32, uint32_t base)
 {
     const X86Row *row = d->row;
     memset(i, 0, sizeof *i);
     i->d = d;
     i->code32 = code32;
+    i->base = base;
     if (x86_dec_vex(d)) {
         generate_vex(r, i, d);
         return;
@@ -454,7 +457,7 @@ void fuzz_generate(Rng *r, Insn *i, const X86Dec *d, bool code32)
             i->disp_at = i->len;
             put(i, 0, size);
         } else if (d->op[k].kind == OPK_O) {
-            put(i, SANDBOX + SANDBOX_LEN / 2 + mem_disp(r), t.adsize);
+            put(i, SANDBOX + SANDBOX_LEN / 2 + mem_disp(r) - i->base, t.adsize);
         }
     }
     unsigned size0 = d->n_ops ? x86_op_size(&t, &d->op[0]) : opsize;
@@ -536,6 +539,21 @@ static void random_fx(Rng *r, Fx *fx)
     }
 }
 
+/* Ends within the sandbox: in a page, at a page's end, at its own end; and from a place on to 4 GiB. */
+const FuzzLimit fuzz_limits[N_LIMITS] = {
+    [1] = { 0x20ff, false }, [2] = { 0x1fff, false }, [3] = { 0x3fff, false }, [4] = { 0x2007, false },
+    [5] = { 0x1fff, true }, [6] = { 0x20ff, true }, [7] = { 0x2fff, false },
+};
+
+/* Pointers into the sandbox become offsets into a segment that starts there. */
+static void make_relative(State *s)
+{
+    static const uint8_t pointers[] = { RSP, RBP, RSI, RDI, RBX };
+    for (unsigned i = 0; i < sizeof pointers; i++)
+        if (s->gpr[pointers[i]] - SANDBOX < SANDBOX_LEN + READ_ONLY_LEN)
+            s->gpr[pointers[i]] -= SANDBOX;
+}
+
 void fuzz_random_state(Rng *r, State *s, bool code32)
 {
     memset(s, 0, sizeof *s);
@@ -556,13 +574,18 @@ void fuzz_random_state(Rng *r, State *s, bool code32)
     if (chance(r, 2))
         s->gpr[RBX] = mid + rnd(r, 512);
     s->gpr[R14] = rnd(r, 16);
-    s->gpr[R15] = chance(r, 16) ? SANDBOX + SANDBOX_LEN - rnd(r, 64) : (mid + rnd(r, 256)) & ~(chance(r, 4) ? 0 : 15ull);
+    s->gpr[R15] = chance(r, 16) ? SANDBOX + SANDBOX_LEN + (chance(r, 2) ? READ_ONLY_LEN : 0) - rnd(r, 64) :
+                  chance(r, 48) && !code32 ? (UINT64_C(1) << 47) - rnd(r, 32) : (mid + rnd(r, 256)) & ~(chance(r, 4) ? 0 : 15ull);
     if (s->code32) {
         s->gpr[RBP] = s->gpr[R15];
         for (unsigned i = 0; i < 16; i++)
             s->gpr[i] = i < 8 ? (uint32_t)s->gpr[i] : 0;
     }
-    s->flags = (rnd64(r) & FL_ARITH) | (chance(r, 6) ? FL_DF : 0);
+    s->flags = (rnd64(r) & FL_ARITH) | (chance(r, 6) ? FL_DF : 0) | (chance(r, 16) ? FL_AC : 0);
+    if (code32 && chance(r, 3)) {
+        s->limits = 1 + rnd(r, N_LIMITS - 1);
+        make_relative(s);
+    }
     for (unsigned i = 0; i < SANDBOX_LEN; i += 8) {
         uint64_t v = chance(r, 2) ? interesting(r) : rnd64(r);
         memcpy(s->mem + i, &v, 8);

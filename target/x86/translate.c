@@ -59,12 +59,13 @@ static unsigned memop(const X86Trans *t, unsigned size)
     return log2_size(size) | (size >= 16 && t->aligned ? MO_ALIGN : x86_align_op(t, size));
 }
 
-/* MODE_AC: operands of 16 and 32 bytes that need not be aligned for #GP must be for #AC (APM vol. 2, 8.2.18). */
+/* MODE_AC: operands of 16 and 32 bytes that need not be aligned for #GP must be to 16 for #AC (APM vol. 2,
+ * 8.2.18; so AMD's processors do). */
 static void check_vector(X86Trans *t, Val addr, unsigned size)
 {
     if (G_LIKELY(!(t->mode & MODE_AC)) || size < 16 || t->aligned || t->any_alignment)
         return;
-    Val low = ir_op2i(t->b, IR_AND, addr, size - 1);
+    Val low = ir_op2i(t->b, IR_AND, addr, 15);
     Val zero = ir_imm(t->b, I64, 0);
     Val bad = ir_cmp(t->b, C_NE, low, zero);
     ir_raise_if(t->b, bad, EXC_AC, 0);

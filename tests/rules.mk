@@ -23,6 +23,7 @@ test-y += tests/unit/target/x86_sys_mmu.o tests/unit/target/x86_sys_trap.o tests
 test-y += tests/unit/target/x86_sys_vm86.o tests/unit/target/x86_sys_task.o tests/unit/target/x86_sys_smm.o tests/unit/target/x86_sys_limits.o tests/unit/target/x86_sys_fpu.o
 support-y += tests/fuzz/insn_x86_gen.o
 test-y += tests/fuzz/guest_bytes.o tests/fuzz/insn_x86.o tests/unit/target/x86_decode.o tests/unit/target/x86_int.o
+test-y += tests/unit/target/x86_avx.o
 
 # --- accel
 test-y += $(if $(filter x86_64,$(HOST)),tests/unit/accel/kvm.o tests/unit/accel/move.o)

@@ -296,17 +296,23 @@ static int slow_load(CpuState *s, uint64_t va, uint32_t memop)
     unsigned n = mo_bytes(memop);
     if ((memop & MO_ALIGN) && (va & (n - 1)))
         return !x86_target.misaligned(s, va, memop);
-    s->scratch[1] = 0;
-    return !load(s, va, MIN(n, 8), -1, &s->scratch[0]) ||
-           (n == 16 && !load(s, va + 8, 8, -1, &s->scratch[1]));
+    s->scratch[1] = s->scratch[2] = s->scratch[3] = 0;
+    for (unsigned i = 0; i < n; i += 8)
+        if (!load(s, va + i, MIN(n, 8), -1, &s->scratch[i / 8]))
+            return 1;
+    return 0;
 }
 static int slow_store(CpuState *s, uint64_t va, uint32_t memop)
 {
     unsigned n = mo_bytes(memop);
     if ((memop & MO_ALIGN) && (va & (n - 1)))
         return !x86_target.misaligned(s, va, memop);
-    return !store(s, va, MIN(n, 8), -1, s->scratch[0]) ||
-           (n == 16 && !store(s, va + 8, 8, -1, s->scratch[1]));
+    if (!probe(s, va, n, ACC_WRITE, -1))
+        return 1;
+    for (unsigned i = 0; i < n; i += 8)
+        if (!store(s, va + i, MIN(n, 8), -1, s->scratch[i / 8]))
+            return 1;
+    return 0;
 }
 static int slow_atomic(CpuState *s, uint64_t va, uint32_t flags)
 {

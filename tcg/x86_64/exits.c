@@ -165,9 +165,17 @@ static void store_dirty(Gen *g, bool without_pc)
             list[k] = 0xff;
         }
     }
+    bool zero = false;                  /* VTMP2 is: for what VZEROUPPER leaves */
     for (unsigned k = 0; k < n; k++)
         if (list[k] != 0xff && slotset_has(&written, list[k])) {
-            if (store_whole(g, list[k]))
+            bool clear = g->be->avx && slot_bytes(g, list[k]) == 16 && is_zero(g, gen_ent(g, g->dirty_val[list[k]]));
+            if (clear && !zero) {
+                x64_vrr(g, 0xef | O_0F | O_66, VTMP2 & 15, VTMP2 & 15, VTMP2 & 15);
+                zero = true;
+            }
+            if (clear)
+                host_store(g, slot_disp(g, list[k]), VTMP2, 16);
+            else if (store_whole(g, list[k]))
                 written.w[g->ir->slots->slot[list[k]].upper / 64] &= ~BIT(g->ir->slots->slot[list[k]].upper % 64);
             else
                 store_ent(g, list[k], snap_ent(g, g->dirty_val[list[k]]));

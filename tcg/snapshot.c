@@ -6,7 +6,7 @@
 #include <string.h>
 #include "tcg/gen.h"
 
-enum { LOC_REG, LOC_REG_HIGH, LOC_SPILL, LOC_HOME, LOC_CONST, LOC_CONST128, LOC_PLUS = 0x80 };
+enum { LOC_REG, LOC_REG_HIGH, LOC_SPILL, LOC_HOME, LOC_CONST, LOC_CONST128, LOC_ZERO128, LOC_PLUS = 0x80 };
 
 void snap_advance(Gen *g, uint32_t snap)
 {
@@ -82,6 +82,11 @@ uint32_t snap_record(Gen *g, uint32_t snap)
             if (ent_is_const(g, e)) {
                 const IrConst *k = ent_const(g, e);
                 bool wide = type_size(k->type) > 8;
+                if (wide && !k->lo && !k->hi) {         /* VZEROUPPER leaves sixteen of them */
+                    p = put_loc(p, slot, LOC_ZERO128, 0);
+                    n++;
+                    continue;
+                }
                 p = put_loc(p, slot, wide ? LOC_CONST128 : LOC_CONST, 0);
                 p = put(p, &k->lo, 8);
                 if (wide)
@@ -153,6 +158,8 @@ void snap_restore(const uint8_t *rec, const SlotTable *slots, CpuState *cpu)
         case LOC_CONST128:
             memcpy(v, p, 16);
             p += 16;
+            break;
+        case LOC_ZERO128:
             break;
         default:
             memcpy(v, p, 8);

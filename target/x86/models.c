@@ -7,7 +7,9 @@
  * The other models have the errata of their namesakes, and kernels work around them. */
 #include <string.h>
 
+#include "config.h"
 #include "target/x86/sys.h"
+#include "tcg/hostop.h"
 #include "util/error.h"
 #include "util/log.h"
 
@@ -161,9 +163,12 @@ static unsigned distance(const char *a, const char *b)
     return row[nb];
 }
 
-/* What the accelerator can give: all that is implemented, or no more than its own host's model. */
+/* What the accelerator can give: all that is implemented, or no more than its own host's model.  Values of 256 bits live
+ * in the host's registers: an x86-64 host without AVX has no place for them. */
 static bool can_have(const X86Model *host, unsigned f)
 {
+    if (!host && f == X86F_AVX && HOST_X86_64 && !(host_features() & HOST_AVX))
+        return false;
     return host ? has(host, f) : features[f].have == FEAT_YES || features[f].have == FEAT_ASKED;
 }
 

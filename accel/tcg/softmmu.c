@@ -68,7 +68,7 @@ static __attribute__((noinline)) TlbEntry *tlb_fill(TcgVcpu *v, Context *c, uint
     unsigned i = tlb_index(va), log = 63 - __builtin_clzll(r.page_len | PAGE_SIZE);
     v->st.tlb_replaced += bit_test(c->tlb_used, i);
     TlbEntry *e = &c->hw.tlb[i];
-    uint64_t page = va & PAGE_MASK, pa = r.pa & PAGE_MASK, slow = v->tcg->check ? TLB_SLOW : 0;
+    uint64_t page = va & PAGE_MASK, pa = r.pa & PAGE_MASK, slow = v->tcg->check || v->tcg->stress_fault ? TLB_SLOW : 0;
     const Window *w = window_find(v, pa);
     e->pa = pa | (r.global ? TLBE_GLOBAL : 0) | (log > PAGE_BITS ? TLBE_LARGE : 0) | log << TLBE_LOG_SHIFT;
     e->read = r.readable ? page : TLB_EMPTY;
@@ -231,7 +231,7 @@ static void store_done(TcgVcpu *v, Context *c, TlbEntry *e, CodePage *p, uint64_
         }
         return;
     }
-    if (!v->tcg->check && !(e->pa & TLBE_WATCH) && (e->write & ~(uint64_t)TLB_SLOW) == (va & PAGE_MASK)) {
+    if (!v->tcg->check && !v->tcg->stress_fault && !(e->pa & TLBE_WATCH) && (e->write & ~(uint64_t)TLB_SLOW) == (va & PAGE_MASK)) {
         e->write &= ~(uint64_t)TLB_SLOW;        /* store_allowed() has noted us */
         bit_set(c->fast_pages[!!(e->pa & TLBE_GLOBAL)], ram_hash(ram_page));
         v->st.upgrades++;
@@ -280,6 +280,30 @@ static inline bool watch_ok(TcgVcpu *v, const TlbEntry *e, uint64_t va, unsigned
 {
     return G_LIKELY(!(e->pa & TLBE_WATCH)) || watch_access(v, va, n, write);
 }
+
+/* --- stress=fault: all accesses are slow, and some fail for no reason: their instruction is run again by itself, as one
+ * that stores into its own block is, and nobody may notice.  First all of them, then one in FAULT_MEAN or so. */
+
+enum { FAULT_ALL = 50000, FAULT_MEAN = 256 };
+
+static __attribute__((noinline)) bool fail_now(TcgVcpu *v)
+{
+    if (!v->in_code || v->single)
+        return false;
+    if (v->accesses < FAULT_ALL) {
+        v->accesses++;
+    } else if (v->fault_in) {
+        v->fault_in--;
+        return false;
+    } else {
+        v->fault_random = v->fault_random * UINT64_C(6364136223846793005) + v->tcg->seed + 1442695040888963407;
+        v->fault_in = (v->fault_random >> 33) % (2 * FAULT_MEAN);
+    }
+    v->retry = true;
+    return true;
+}
+
+static inline bool spurious(TcgVcpu *v) { return G_UNLIKELY(v->tcg->stress_fault) && fail_now(v); }
 
 /* --- whole accesses of n bytes, 1 to 16, at any alignment; values in two words, low first */
 
@@ -333,6 +357,8 @@ static __attribute__((noinline)) bool store_crossing(TcgVcpu *v, Context *c, uin
 
 static inline bool load_any(TcgVcpu *v, Context *c, uint64_t va, unsigned n, bool rmw, uint64_t *out)
 {
+    if (spurious(v))
+        return false;
     if (G_UNLIKELY(crosses(va, n)))
         return load_crossing(v, c, va, n, rmw, out);
     if (rmw) {
@@ -357,6 +383,8 @@ static inline bool load_any(TcgVcpu *v, Context *c, uint64_t va, unsigned n, boo
 
 static inline bool store_any(TcgVcpu *v, Context *c, uint64_t va, unsigned n, const uint64_t *val)
 {
+    if (spurious(v))
+        return false;
     if (G_UNLIKELY(crosses(va, n)))
         return store_crossing(v, c, va, n, val);
     TlbEntry *e = tlb_get(v, c, va, ACC_WRITE);
@@ -477,7 +505,9 @@ enum { HOST_ATOMIC_UNALIGNED = 0 };
 /* The entry if an atomic access of n bytes can be done at the host; *status: 1 fault or to be run again. */
 static TlbEntry *atomic_entry(TcgVcpu *v, Context *c, uint64_t va, unsigned n, int *status)
 {
-    *status = 0;
+    *status = spurious(v);
+    if (*status)
+        return NULL;
     if (HOST_ATOMIC_UNALIGNED ? crosses(va, n) : va & (n - 1))
         return NULL;
     TlbEntry *e = tlb_get(v, c, va, ACC_WRITE);

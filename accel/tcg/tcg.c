@@ -35,8 +35,10 @@ static bool take_stress(Tcg *t, const char *text, GError **err)
             t->stress_interrupt = true;
         else if (!strcmp(*n, "regalloc"))
             t->stress_regalloc = true;
+        else if (!strcmp(*n, "fault"))
+            t->stress_fault = true;
         else
-            ok = fail(err, "stress=%s: it can be 'interrupt', 'regalloc' or both, joined by '+'", *n);
+            ok = fail(err, "stress=%s: it can be 'interrupt', 'regalloc', 'fault' or several, joined by '+'", *n);
     }
     g_strfreev(names);
     return ok;
@@ -229,7 +231,7 @@ static void tcg_vcpu_reset(Vcpu *vc)
 const AccelType accel_tcg = {
     .name = "tcg",
     .help = "translates guest code: thread=single|multi tb-size=MiB one-insn-per-tb=on|off stats=on|off; for testing "
-            "backend=native|interp check=on|off stress=interrupt+regalloc seed=N",
+            "backend=native|interp check=on|off stress=interrupt+regalloc+fault seed=N",
     .open = tcg_open,
     .close = tcg_close,
     .vcpu_new = tcg_vcpu_new,

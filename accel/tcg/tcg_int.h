@@ -64,7 +64,7 @@ struct Tcg {
     Accel          a;                           /* first */
     /* options */
     bool           stats;                       /* helper calls are counted, translation is timed */
-    bool           check, use_interp, stress_interrupt, stress_regalloc, one_insn;
+    bool           check, use_interp, stress_interrupt, stress_regalloc, stress_fault, one_insn;
     uint64_t       tb_size;                     /* bytes */
     uint64_t       seed;
     bool           single;                      /* thread=single: one vCPU runs at a time */
@@ -203,6 +203,8 @@ struct TcgVcpu {
     DebugPoint  hit;                            /* a debugger's watchpoint was hit by the instruction that runs */
     uint64_t    hit_va;
     bool        has_hit;
+    uint32_t    accesses, fault_in;             /* stress=fault: how many there were; until the next that fails */
+    uint64_t    fault_random;
     bool        pass;                           /* no stop at a breakpoint at pass_va: it was told, or is run again */
     uint64_t    pass_va, told_va;
     /* memory */

@@ -243,6 +243,9 @@ bool x86_task_switch(X86Cpu *c, uint16_t sel, X86TaskWhy why, uint64_t ret, uint
 {
     Task old = { .sel = c->seg[TR].sel, .base = c->seg[TR].base, .wide = c->seg[TR].attr & 0x800 }, t = { 0 };
     old.at = &layouts[old.wide];
+    /* Stores that the accelerator wants run again by themselves (into a page with code) must not begin a switch twice. */
+    if (c->hooks->precise && !c->hooks->precise(&c->s))
+        return false;
     if (!find(c, sel, why, &t))
         return false;
     if (!(c->seg[TR].attr & SEG_P) || c->seg[TR].limit < old.at->len - 1u)

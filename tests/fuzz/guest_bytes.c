@@ -31,7 +31,7 @@
 enum {
     RAM_LEN = 0x40000, ROM_AT = 0x40000, IO_AT = 0x50000, ALIAS_AT = 0x60000,
     PML4 = 0x1000, PDPT = 0x2000, PD = 0x3000, PT = 0x4000, PD32 = 0x5000, PT32 = 0x6000, PAE = 0x7000,
-    GDT = 0x8000, IDT = 0x9000, TSS = 0xa000, LDT = 0xb000, IVT = 0xc000, SYSCALL_AT = 0xf000,
+    GDT = 0x8000, IDT = 0x9000, TSS = 0xa000, LDT = 0xb000, IVT = 0xc000, TSS2 = 0xd000, TSS16 = 0xe000, SYSCALL_AT = 0xf000,
     HANDLERS = 0x10000, HANDLER_LEN = 32, CODE = 0x20000, DATA = 0x28000, DATA_LEN = 0x4000, STACK = 0x30000,
     STACK_TOP = 0x38000, STACK0 = 0x3c000,
     MAX_CHUNKS = 24, CHUNK_LEN = 96, MAX_EVENTS = 96, MAX_VISITS = 20000, MAX_BLOCK = 128,
@@ -39,7 +39,8 @@ enum {
 enum {                          /* selectors */
     S_CODE64 = 0x08, S_DATA = 0x10, S_CODE32 = 0x18, S_CODE16 = 0x20, S_DATA16 = 0x28, S_UCODE64 = 0x33, S_UDATA = 0x3b,
     S_UCODE32 = 0x43, S_UCODE16 = 0x4b, S_UDATA16 = 0x53, S_DOWN = 0x5b, S_TSS = 0x60, S_LDT = 0x70, S_GATE = 0x83,
-    S_CONFORMING = 0x90, S_ABSENT = 0x98, S_RANDOM = 0xa0, GDT_LEN = 0x100,
+    S_CONFORMING = 0x90, S_ABSENT = 0x98, S_TSS2 = 0xa3, S_TSS16 = 0xab, S_TGATE = 0xb3,
+    S_RANDOM = 0xb8, GDT_LEN = 0x100,
 };
 enum { CC_D_HOT = 28 };         /* where X_CC_D is, see cpu.h */
 enum { HANG_SECONDS = 30 };     /* of processor time; ten times that by the clock */
@@ -113,6 +114,8 @@ static void dev_write(void *self, uint64_t off, uint64_t v, unsigned size)
         port_set(&g->c->port, off & 64 ? PORT_NMI : PORT_INTR);
     if (off % 1024 == 9 && !g->quiet)
         port_set(&g->c->port, PORT_INIT);
+    if (off % 128 == 10 && !g->quiet)
+        port_set(&g->c->port, PORT_SMI);
 }
 static const RegionOps dev_ops = { .read = dev_read, .write = dev_write };
 
@@ -234,9 +237,9 @@ static void rig_free(Rig *g)
 
 /* --- cases */
 
-typedef enum Kind { K_LONG, K_COMPAT32, K_COMPAT16, K_PROT32, K_PROT16, K_REAL, N_KINDS } Kind;
+typedef enum Kind { K_LONG, K_COMPAT32, K_COMPAT16, K_PROT32, K_PROT16, K_REAL, K_VM86, N_KINDS } Kind;
 static const char *const kind_name[N_KINDS] = { "64-bit", "compatibility 32", "compatibility 16", "protected 32",
-                                                "protected 16", "real" };
+                                                "protected 16", "real", "virtual-8086" };
 
 typedef struct Chunk { uint8_t b[CHUNK_LEN]; unsigned len; int dec; } Chunk;
 
@@ -253,7 +256,7 @@ typedef struct Case {
     uint8_t  image[RAM_LEN];
 } Case;
 
-static bool is16(const Case *c) { return c->kind == K_COMPAT16 || c->kind == K_PROT16 || c->kind == K_REAL; }
+static bool is16(const Case *c) { return c->kind == K_COMPAT16 || c->kind == K_PROT16 || c->kind >= K_REAL; }
 static bool is_long(const Case *c) { return c->kind <= K_COMPAT16; }
 
 static void put(Chunk *k, uint64_t v, unsigned n)
@@ -308,7 +311,7 @@ static void op_abs(Case *c, Chunk *k, const char *op, unsigned reg, uint64_t at)
 static uint16_t selector(Rng *r)
 {
     static const uint16_t sel[] = { 0, 3, S_CODE64, S_DATA, S_CODE32, S_CODE16, S_DATA16, S_UCODE64, S_UDATA, S_UCODE32,
-                                    S_UCODE16, S_UDATA16, S_DOWN, S_TSS, S_LDT, S_GATE, S_CONFORMING, S_ABSENT };
+                                    S_UCODE16, S_UDATA16, S_DOWN, S_TSS, S_LDT, S_GATE, S_CONFORMING, S_ABSENT, S_TSS2, S_TSS16, S_TGATE };
     if (chance(r, 8))
         return rnd64(r);
     return chance(r, 4) ? S_RANDOM + rnd(r, GDT_LEN - S_RANDOM + 8) : PICK(r, sel) | (chance(r, 6) ? rnd(r, 8) : 0);
@@ -700,6 +703,9 @@ static void make_gdt(Case *c, Rng *r)
     image64(c, GDT + (S_GATE & ~7) + 8, 0);
     put_desc(c, S_CONFORMING, 0, 0xfffff, 0x9f00 | G | (is_long(c) ? L : D));
     put_desc(c, S_ABSENT, 0, 0xfffff, 0x1300 | G);
+    put_desc(c, S_TSS2, TSS2, 0x67, 0xe900);
+    put_desc(c, S_TSS16, TSS16, 0x2b, 0xe100);
+    image64(c, GDT + (S_TGATE & ~7), (uint64_t)(chance(r, 2) ? S_TSS2 : S_TSS16) << 16 | UINT64_C(0xe500) << 32);
     for (unsigned at = S_RANDOM; at < GDT_LEN; at += 8)
         image64(c, GDT + at, rnd64(r));
     for (unsigned at = 0; at < 0x80; at += 8)
@@ -749,6 +755,8 @@ static void make_idt(Case *c, Rng *r)
         uint64_t g = (to & 0xffff) | (uint64_t)cs << 16 | type << 40 | (to >> 16 & 0xffff) << 48;
         if (chance(r, 60))
             g ^= UINT64_C(1) << rnd(r, 64);
+        if (!is_long(c) && chance(r, 30))
+            g = (uint64_t)(chance(r, 2) ? S_TSS2 : S_TSS16) << 16 | UINT64_C(0xe500) << 32;
         if (is_long(c)) {
             g |= (uint64_t)(chance(r, 8) ? rnd(r, 8) : 0) << 32;
             image64(c, IDT + v * 16, g);
@@ -764,9 +772,38 @@ static void make_idt(Case *c, Rng *r)
     if (!is_long(c))
         for (unsigned i = 8; i < 0x1c; i += 8)
             image64(c, TSS + i - 4, STACK0 | (uint64_t)S_DATA << 32);
-    c->image[TSS + 0x66] = 0x68;
+    c->image[TSS + 0x66] = c->kind == K_VM86 ? 0x88 : 0x68;
     for (unsigned i = 0x68; i < 0x1000; i++)
         c->image[TSS + i] = chance(r, 2) ? 0 : rnd(r, 256);
+}
+
+/* The states of two more tasks, mostly sensible. */
+static void make_tasks(Case *c, Rng *r)
+{
+    bool vm = chance(r, 3), user = chance(r, 2);
+    uint16_t cs = user ? S_UCODE32 : S_CODE32, ds = user ? S_UDATA : S_DATA;
+    uint32_t t[26] = { [7] = c->pae ? PAE : PD32, [8] = vm ? c->code_off : CODE + c->code_off,
+                       [9] = FL_1 | (vm ? FL_VM : 0) | (chance(r, 2) ? FL_IF : 0) | (chance(r, 2) ? FL_IOPL : 0), [24] = S_LDT,
+                       [25] = chance(r, 8) };
+    for (unsigned i = 10; i < 18; i++)
+        t[i] = data_at(c, r);
+    t[14] = vm ? 0x4000 : STACK_TOP - 0x200;
+    for (unsigned i = 0; i < 6; i++)
+        t[18 + i] = vm ? (i == CS ? CODE : i == SS ? STACK : DATA) >> 4 : i == CS ? cs : ds;
+    t[2] = t[4] = t[6] = S_DATA;
+    t[1] = t[3] = t[5] = STACK0;
+    if (chance(r, 4))
+        t[rnd(r, 26)] = chance(r, 2) ? selector(r) : (uint32_t)interesting(r);
+    memcpy(c->image + TSS2, t, sizeof t);
+    uint16_t n[22] = { [7] = c->code_off, [8] = FL_1 | (chance(r, 2) ? FL_IF : 0), [13] = 0x4000, [17] = S_UDATA16, [18] = S_UCODE16,
+                       [19] = S_UDATA16, [20] = S_UDATA16, [21] = chance(r, 2) ? S_LDT : 0 };
+    n[1] = n[3] = n[5] = 0x4000;
+    n[2] = n[4] = n[6] = S_DATA16;
+    if (chance(r, 4))
+        n[rnd(r, 22)] = selector(r);
+    memcpy(c->image + TSS16, n, sizeof n);
+    c->image[STACK_TOP] = 0x0f;         /* where an SMI goes: RSM */
+    c->image[STACK_TOP + 1] = 0xaa;
 }
 
 static void make_tables(Case *c, Rng *r)
@@ -835,10 +872,11 @@ static void lay_out(Case *c)
 
 static void make_case(Fuzz *f, Rng *r, Case *c)
 {
-    static const uint8_t kinds[] = { K_LONG, K_LONG, K_LONG, K_LONG, K_COMPAT32, K_COMPAT16, K_PROT32, K_PROT32, K_PROT16, K_REAL };
+    static const uint8_t kinds[] = { K_LONG, K_LONG, K_LONG, K_LONG, K_COMPAT32, K_COMPAT16, K_PROT32, K_PROT32, K_PROT16, K_REAL,
+                                     K_VM86, K_VM86 };
     memset(c, 0, sizeof *c);
     c->kind = PICK(r, kinds);
-    c->cpl = c->kind == K_REAL ? 0 : chance(r, 3) ? 3 : 0;
+    c->cpl = c->kind == K_REAL ? 0 : c->kind == K_VM86 || chance(r, 3) ? 3 : 0;
     c->paging = is_long(c) || (c->kind != K_REAL && chance(r, 2));
     c->pae = is_long(c) || chance(r, 2);
     c->high = c->kind == K_LONG && chance(r, 4);
@@ -850,10 +888,17 @@ static void make_case(Fuzz *f, Rng *r, Case *c)
     c->cr4 = (c->pae ? CR4_PAE : 0) | (chance(r, 2) ? CR4_PSE : 0) | (chance(r, 2) ? CR4_PGE : 0) |
              (chance(r, 12) ? 0 : CR4_OSFXSR) | (chance(r, 4) ? 0 : CR4_OSXMMEXCPT) | (chance(r, 4) ? 0 : CR4_OSXSAVE) |
              (chance(r, 2) ? CR4_FSGSBASE : 0) | (is_long(c) && chance(r, 2) ? CR4_PCIDE : 0) | (chance(r, 8) ? CR4_SMEP : 0) |
-             (chance(r, 8) ? CR4_SMAP : 0) | (chance(r, 4) ? CR4_UMIP : 0) | (chance(r, 8) ? CR4_TSD : 0) | (chance(r, 2) ? CR4_DE : 0);
+             (chance(r, 8) ? CR4_SMAP : 0) | (chance(r, 4) ? CR4_UMIP : 0) |
+             (chance(r, 2) ? CR4_VME : 0) | (chance(r, 2) ? CR4_PVI : 0) | (chance(r, 8) ? CR4_TSD : 0) | (chance(r, 2) ? CR4_DE : 0);
     c->efer = EFER_SCE | (is_long(c) ? EFER_LME | EFER_LMA : 0) | (chance(r, 2) ? EFER_NXE : 0);
     c->flags = FL_1 | (chance(r, 2) ? FL_IF : 0) | (chance(r, 8) ? FL_IOPL : 0) | (chance(r, 12) ? FL_TF : 0) |
                (chance(r, 6) ? FL_AC : 0) | (chance(r, 8) ? FL_DF : 0);
+    if (c->kind == K_VM86)
+        c->flags |= FL_VM | (chance(r, 2) ? FL_IOPL : 0);
+    if (chance(r, 6))
+        c->flags |= chance(r, 2) ? FL_VIF : FL_VIP;
+    if (!is_long(c) && chance(r, 20))
+        c->flags |= FL_NT;
     c->mxcsr = chance(r, 4) ? rnd64(r) & 0xffbf : 0x1f80;
     c->fcw = chance(r, 4) ? rnd64(r) & 0x1f7f : 0x37f;
     for (unsigned i = 0; i < 16; i++)
@@ -867,6 +912,7 @@ static void make_case(Fuzz *f, Rng *r, Case *c)
     make_gdt(c, r);
     make_handlers(c, r);
     make_idt(c, r);
+    make_tasks(c, r);
     make_tables(c, r);
     make_data(c, r);
     c->n = 1 + rnd(r, MAX_CHUNKS);
@@ -892,6 +938,14 @@ static void set_segments(const Case *k, X86Cpu *c)
             x86_set_seg_real(c, i, base[i] >> 4);
         return;
     }
+    x86_set_seg(c, LDTR, S_LDT, desc_of(k, S_LDT));
+    x86_set_seg(c, TR, S_TSS, desc_of(k, S_TSS));
+    c->seg[TR].attr |= 0x200;           /* busy */
+    if (k->kind == K_VM86) {
+        for (unsigned i = 0; i < 6; i++)
+            x86_set_seg_vm86(c, i, (i == CS ? CODE : i == SS ? STACK : DATA) >> 4);
+        return;
+    }
     bool user = k->cpl == 3;
     uint16_t cs = k->kind == K_LONG                             ? (user ? S_UCODE64 : S_CODE64)
                   : is16(k)                                     ? (user ? S_UCODE16 : S_CODE16)
@@ -901,9 +955,6 @@ static void set_segments(const Case *k, X86Cpu *c)
     for (unsigned i = 0; i < 6; i++)
         if (i != CS)
             x86_set_seg(c, i, ds, desc_of(k, ds));
-    x86_set_seg(c, LDTR, S_LDT, desc_of(k, S_LDT));
-    x86_set_seg(c, TR, S_TSS, desc_of(k, S_TSS));
-    c->seg[TR].attr |= 0x200;           /* busy */
     *x86_seg_base(c, FS) = is16(k) ? 0 : 0x40;
 }
 
@@ -1120,7 +1171,7 @@ static void fuzz_init(Fuzz *f)
     static const char *const specs[] = {
         "tcg,backend=interp",
 #if HOST_X86_64
-        "tcg,tb-size=16", "tcg,tb-size=1,stress=regalloc",
+        "tcg,tb-size=16,stats=on", "tcg,tb-size=1,stress=regalloc,stats=on",        /* stats: exact counts */
 #endif
     };
     qsr_register();

@@ -164,6 +164,12 @@ static int virtual_if(CpuState *s, uint32_t on)
 static int vme_popf(CpuState *s, uint64_t v) { return !x86_vme_popf(x86_cpu(s), v); }
 
 static void halt(CpuState *s) { x86_cpu(s)->halted = true; }
+static void mwait(CpuState *s)
+{
+    X86Cpu *c = x86_cpu(s);
+    const X86Topology *t = &c->topology;
+    c->halted = t->threads * t->cores * t->dies <= 1 && (*x86_flags(c) & FL_IF);
+}
 
 static int soft_int(CpuState *s, uint32_t vector, uint32_t kind, uint64_t ret)
 {
@@ -331,6 +337,7 @@ HELPER(interrupts_on, interrupts_on, T_NONE, 0, 0, NONE, NONE);
 HELPER(virtual_if,   virtual_if,    T_NONE, 1, HF_FAULTS, BITS(X_EFLAGS) | BITS(X_CR4), BITS(X_EFLAGS));
 HELPER(vme_popf,     vme_popf,      T_NONE, 1, HF_FAULTS, MODE_READS | BITS(X_CR4), SLOTS_FL);
 HELPER(halt,         halt,          T_NONE, 0, 0, NONE, NONE);
+HELPER(mwait,        mwait,         T_NONE, 0, 0, BITS(X_EFLAGS), NONE);
 HELPER(iret,         iret,          T_NONE, 2, HF_FAULTS, INTS, INTS);
 HELPER(rsm,          rsm,           T_NONE, 0, HF_FAULTS, INTS, INTS);
 HELPER(syscall,      syscall_,      T_NONE, 1, HF_FAULTS, INTS, INTS);

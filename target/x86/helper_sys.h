@@ -25,6 +25,7 @@ extern const IrHelper
     x86_helper_virtual_if,      /* F 1: STI; CLI and STI by VIF: #GP unless CR4.VME or PVI says so */
     x86_helper_vme_popf,        /* F image */
     x86_helper_halt,
+    x86_helper_mwait,
     x86_helper_iret,            /* F operand size, pc after it */
     x86_helper_rsm,             /* F */
     x86_helper_syscall,         /* F pc after it */

@@ -71,7 +71,9 @@ static bool step(Walk *w, uint32_t *why)
         else
             bad |= ((UINT64_C(1) << shift) - 1) & ~UINT64_C(0x1fff);
     } else if (large) {
-        bad |= 1 << 21;
+        bad |= 1 << 21;                 /* PSE-36: bits 39 to 32 at 20 to 13, as many as there are */
+        unsigned bits = x86_has(c, X86F_PSE36) ? CLAMP(c->model->phys_bits, 32, 40) : 32;
+        bad |= 0x1fe000 & ~((1u << (bits - 19)) - 1);
     }
     *why = PF_P | PF_RSVD;
     if (e & bad)

@@ -30,6 +30,15 @@ static const MsrRow rows[] = {
     { 0x0000001b, 0x0000001b, MSR_INTC, X86F_APIC },                            /* APICBASE */
     { 0x0000003b, 0x0000003b, MSR_SPECIAL, X86F_TSC_ADJUST },
     { 0x0000008b, 0x0000008b, MSR_CONST, 0, 0, UINT64_MAX, 0x01000065 },        /* patch level */
+    /* Read by firmware, kernels and memtest86+ without asking CPUID: power on, SMIs counted, bus clock, ratios, cache
+     * control, P states, thermal control */
+    { 0x0000002a, 0x0000002a, MSR_CONST, 0, 0, UINT64_MAX, 0 },
+    { 0x00000034, 0x00000034, MSR_CONST, 0, 0, 0, 0 },
+    { 0x000000cd, 0x000000ce, MSR_CONST, 0, 0, 0, 0 },
+    { 0x00000119, 0x00000119, MSR_CONST, 0, 0, UINT64_MAX, 0 },
+    { 0x00000198, 0x00000198, MSR_CONST, 0, 0, 0, 0 },
+    { 0x00000199, 0x0000019b, MSR_CONST, 0, 0, UINT64_MAX, 0 },
+    { 0x0000019c, 0x0000019c, MSR_CONST, 0, 0, UINT64_MAX, 0 },
     { 0x000000fe, 0x000000fe, MSR_CONST, X86F_MTRR, 0, 0, 0x508 }, /* MTRRcap: WC, fixed, 8 variable */
     { 0x00000174, 0x00000174, MSR_PLAIN, X86F_SEP, AT(sysenter_cs), UINT32_MAX },
     { 0x00000175, 0x00000175, MSR_ADDRESS, X86F_SEP, AT(sysenter_esp) },
@@ -58,14 +67,20 @@ static const MsrRow rows[] = {
     { 0xc0000102, 0xc0000102, MSR_ADDRESS, X86F_LM, AT(kernel_gs_base) },
     { 0xc0000103, 0xc0000103, MSR_PLAIN, X86F_RDTSCP, AT(tsc_aux), UINT32_MAX },
     /* AMD's own, as family 0Fh has them; written values are not kept where nothing here depends on them */
+    { 0xc0010000, 0xc0010007, MSR_CONST, 0, 0, UINT64_MAX, 0 },                 /* performance counters: they stand */
     { 0xc0010010, 0xc0010010, MSR_CONST, 0, 0, UINT64_MAX, 0 },                 /* SYSCFG */
     { 0xc0010015, 0xc0010015, MSR_CONST, 0, 0, UINT64_MAX, 0x01000010 }, /* HWCR: TSC runs at P0, FFDIS */
     { 0xc0010016, 0xc0010019, MSR_CONST, 0, 0, UINT64_MAX, 0 },                 /* IORR */
     { 0xc001001a, 0xc001001a, MSR_CONST, 0, 0, UINT64_MAX, 0 },                 /* TOP_MEM */
     { 0xc001001d, 0xc001001d, MSR_CONST, 0, 0, UINT64_MAX, 0 },                 /* TOP_MEM2 */
     { 0xc001001f, 0xc001001f, MSR_CONST, 0, 0, UINT64_MAX, 0 },                 /* NB_CFG */
+    { 0xc0010041, 0xc0010042, MSR_CONST, 0, 0, UINT64_MAX, 0 },                 /* FIDVID */
     { 0xc0010055, 0xc0010055, MSR_CONST, 0, 0, UINT64_MAX, 0 }, /* interrupt pending message: no C1E */
+    { 0xc0010058, 0xc0010058, MSR_CONST, 0, 0, UINT64_MAX, 0 },                 /* MMIO configuration: off */
+    { 0xc0010061, 0xc001006b, MSR_CONST, 0, 0, UINT64_MAX, 0 },                 /* P states: none */
+    { 0xc0010070, 0xc0010071, MSR_CONST, 0, 0, UINT64_MAX, 0 },                 /* COFVID */
     { 0xc0010111, 0xc0010111, MSR_PLAIN, 0, AT(smbase), UINT32_MAX },           /* SMM base */
+    { 0xc0010112, 0xc0010113, MSR_CONST, 0, 0, UINT64_MAX, 0 },                 /* SMM_ADDR, SMM_MASK: the board's */
     { 0xc0010114, 0xc0010114, MSR_CONST, 0, 0, UINT64_MAX, 0x10 },              /* VM_CR: SVM disabled */
     { 0xc0010140, 0xc0010141, MSR_CONST, X86F_OSVW, 0, UINT64_MAX, 0 },         /* OSVW: no erratum is known */
     { 0xc0011020, 0xc0011023, MSR_CONST, 0, 0, UINT64_MAX, 0 }, /* LS_CFG IC_CFG DC_CFG BU_CFG */

@@ -652,6 +652,40 @@ static bool tr_wr_base(X86Trans *t, X86Args *a)
     return true;
 }
 
+/* --- MONITOR and MWAIT, which only CPUs have that were asked to (SDM vol. 2; vol. 3, 9.10.4) */
+
+static bool tr_monitor(X86Trans *t, X86Args *a)
+{
+    if (t->cpl)
+        return false;
+    Val hints = x86_get_reg(t, RCX, 4);
+    Val bad = ir_cmpi(t->b, C_NE, hints, 0);
+    ir_raise_if(t->b, bad, EXC_GP, 0);
+    a->seg = t->seg_override >= 0 ? t->seg_override : DS;
+    Val ea = x86_get_reg(t, RAX, t->adsize);
+    a->ea = ir_resize(t->b, I64, ea, false);
+    a->addr = x86_linear(t, a->seg, a->ea);
+    x86_limit(t, a, 1, false);
+    x86_load(t, a->addr, 1);
+    return true;
+}
+
+/* Who stores to the line is not watched.  Among several CPUs waiting ends at once, as it may; one alone has but
+ * interrupts to wait for. */
+static bool tr_mwait(X86Trans *t, X86Args *a)
+{
+    (void)a;
+    if (t->cpl)
+        return false;
+    Val ext = x86_get_reg(t, RCX, 4);
+    Val bad = ir_op2i(t->b, IR_AND, ext, ~1u);
+    bad = ir_cmpi(t->b, C_NE, bad, 0);
+    ir_raise_if(t->b, bad, EXC_GP, 0);
+    ir_call(t->b, &x86_helper_mwait);
+    x86_exit_run(t, EXITR_HALT);
+    return true;
+}
+
 /* --- TLB, caches, SMAP */
 
 static bool tr_invlpg(X86Trans *t, X86Args *a)
@@ -795,6 +829,8 @@ const X86Row x86_rows_sys[] = {
     { "0F 00 /3",     "Ew",     tr_lldt_ltr,     TR,         R_KEEP },
     { "0F 00 /4",     "Ew",     tr_verr_verw,    LOOK_VERR,  R_KEEP },
     { "0F 00 /5",     "Ew",     tr_verr_verw,    LOOK_VERW,  R_KEEP },
+    { "NP 0F 01 C8",  "",       tr_monitor,      0,          0, X86F_MONITOR },
+    { "NP 0F 01 C9",  "",       tr_mwait,        0,          0, X86F_MONITOR },
     { "NP 0F 01 CA",  "",       tr_ac,           0,          R_ENDS, X86F_SMAP },
     { "NP 0F 01 CB",  "",       tr_ac,           1,          R_ENDS, X86F_SMAP },
     { "NP 0F 01 D0",  "",       tr_xgetbv,       0,          0, X86F_XSAVE },

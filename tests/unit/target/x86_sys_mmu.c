@@ -291,6 +291,31 @@ static void paging_off(void)
     fake_free(f);
 }
 
+/* PSE-36: address bits 39 to 32 in a 4 MiB page's entry, those beyond the processor's are reserved (SDM vol. 3, 4.3). */
+static void pse36(void)
+{
+    static const struct { const char *model; uint32_t entry; bool ok; uint64_t pa; } t[] = {
+        { "max", 0x00400083 | 1 << 13, true, UINT64_C(0x100400000) },
+        { "max", 0x00400083 | 1 << 20, true, UINT64_C(0x8000400000) },
+        { "max", 0x00400083 | 1 << 21, false, 0 },
+        { "pentium", 0x00400083 | 1 << 13, false, 0 },
+    };
+    for (unsigned i = 0; i < G_N_ELEMENTS(t); i++) {
+        Fake *f = fake_new(t[i].model);
+        MmuResult r;
+        fake_protected(f);
+        fake_put32(f, F_PML4 + 4, t[i].entry);
+        f->c->cr3 = F_PML4;
+        g_assert_true(x86_set_cr(f->c, 4, CR4_PSE) && x86_set_cr(f->c, 0, f->c->cr0 | CR0_PG));
+        g_assert_cmpint(x86_mmu(&f->c->s, 0x400000, ACC_READ, VIEW_KERNEL, &r), ==, t[i].ok);
+        if (t[i].ok)
+            g_assert_cmphex(r.pa, ==, t[i].pa);
+        else
+            g_assert_cmphex(f->c->exc_error, ==, 9);
+        fake_free(f);
+    }
+}
+
 /* The A20 gate masks all that leaves the processor, the walk's own accesses too. */
 static void a20(void)
 {
@@ -335,6 +360,7 @@ int main(int argc, char **argv)
     g_test_add_func("/x86/mmu/canonical", canonical);
     g_test_add_func("/x86/mmu/two-levels", two_levels);
     g_test_add_func("/x86/mmu/a20", a20);
+    g_test_add_func("/x86/mmu/pse36", pse36);
     g_test_add_func("/x86/mmu/legacy-pae", legacy_pae);
     g_test_add_func("/x86/mmu/off", paging_off);
     return g_test_run();

@@ -612,6 +612,34 @@ static void xsave_areas(void)
     fake_free(f);
 }
 
+/* With CPUID's bit: the line is read, hints are reserved, waiting ends or halts (SDM vol. 2, MONITOR, MWAIT). */
+static void monitor_mwait(void)
+{
+    static const struct { uint8_t code[4]; Who who; uint64_t rax, rcx, flags; int vector; bool halts; } t[] = {
+        { { 0x0f, 0x01, 0xc8 }, K64, F_CODE, 0, 0, -1, false },
+        { { 0x0f, 0x01, 0xc8 }, K64, F_CODE, 1, 0, EXC_GP, false },
+        { { 0x0f, 0x01, 0xc8 }, K64, 0x70000000, 0, 0, EXC_PF, false },
+        { { 0x0f, 0x01, 0xc8 }, U64, 0x800000, 0, 0, EXC_UD, false },
+        { { 0x0f, 0x01, 0xc9 }, K64, 0, 0, FL_IF, -1, true },
+        { { 0x0f, 0x01, 0xc9 }, K64, 0, 1, 0, -1, false },
+        { { 0x0f, 0x01, 0xc9 }, K64, 0, 2, 0, EXC_GP, false },
+        { { 0x0f, 0x01, 0xc9 }, U64, 0, 0, 0, EXC_UD, false },
+    };
+    for (unsigned i = 0; i < G_N_ELEMENTS(t); i++) {
+        Fake *f = start(t[i].who, "max,monitor=on", t[i].code, 4);
+        X86Cpu *c = f->c;
+        c->s.hot[RAX] = t[i].rax;
+        c->s.hot[RCX] = t[i].rcx;
+        *x86_flags(c) |= t[i].flags;
+        g_test_message("row %u", i);
+        g_assert_cmpint(fake_step(f), ==, t[i].vector);
+        g_assert_cmpuint(c->halted, ==, t[i].halts);
+        if (t[i].vector < 0)
+            g_assert_cmphex(*x86_pc(c), ==, F_CODE + 3);
+        fake_free(f);
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -628,5 +656,6 @@ int main(int argc, char **argv)
     g_test_add_func("/x86/rows/ports", ports);
     g_test_add_func("/x86/rows/fxsave", state_areas);
     g_test_add_func("/x86/rows/xsave", xsave_areas);
+    g_test_add_func("/x86/rows/monitor-mwait", monitor_mwait);
     return g_test_run();
 }

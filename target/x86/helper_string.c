@@ -11,7 +11,7 @@ enum { BULK_BYTES = 1 << 16, SLOW_ELEMENTS = 256 };
 
 typedef struct Rep {
     X86Cpu  *c;
-    unsigned op, size, adsize;
+    unsigned op, size, shift, adsize;           /* size: 1 << shift */
     uint32_t what;
     uint64_t src_base, dst_base, mask;          /* mask: of offsets, by the address size */
     uint64_t si, di, n, done;                   /* done: iterations of this call */
@@ -35,11 +35,31 @@ static uint64_t linear(const Rep *r, uint64_t base, uint64_t off)
     return r->what & REP_CODE64 ? va : va & 0xffffffff;
 }
 
-static uint64_t get_element(const void *p, unsigned size)
+/* By constant sizes: memcpy() of a variable one is a call. */
+static inline uint64_t get_element(const void *p, unsigned size)
 {
-    uint64_t v = 0;
-    memcpy(&v, p, size);
-    return GUINT64_FROM_LE(v);
+    uint16_t v2;
+    uint32_t v4;
+    uint64_t v8;
+    switch (size) {
+    case 1:  return *(const uint8_t *)p;
+    case 2:  return memcpy(&v2, p, 2), GUINT16_FROM_LE(v2);
+    case 4:  return memcpy(&v4, p, 4), GUINT32_FROM_LE(v4);
+    default: return memcpy(&v8, p, 8), GUINT64_FROM_LE(v8);
+    }
+}
+
+static inline void put_element(void *p, unsigned size, uint64_t v)
+{
+    uint16_t v2 = GUINT16_TO_LE(v);
+    uint32_t v4 = GUINT32_TO_LE(v);
+    uint64_t v8 = GUINT64_TO_LE(v);
+    switch (size) {
+    case 1:  *(uint8_t *)p = v; break;
+    case 2:  memcpy(p, &v2, 2); break;
+    case 4:  memcpy(p, &v4, 4); break;
+    default: memcpy(p, &v8, 8); break;
+    }
 }
 
 /* n elements from off on: n if all of them may be accessed, else 0: one() finds which. */
@@ -60,9 +80,9 @@ static uint64_t run_length(const Rep *r, uint64_t base, uint64_t off)
     if (in_page + r->size > PAGE_SIZE || (r->mask - off) + 1 - 1 < r->size - 1)
         return 0;
     if (r->down)
-        return MIN(in_page, off) / r->size + 1;
+        return (MIN(in_page, off) >> r->shift) + 1;
     uint64_t room = MIN((uint64_t)PAGE_SIZE - in_page - 1, r->mask - off);
-    return (room + 1) / r->size;
+    return (room + 1) >> r->shift;
 }
 
 static void *host_run(Rep *r, uint64_t base, uint64_t off, uint64_t n, MmuAccess acc)
@@ -96,9 +116,8 @@ static void copy_in_order(uint8_t *d, const uint8_t *s, uint64_t n, unsigned siz
 {
     for (uint64_t i = 0; i < n; i++) {
         uint64_t at = (down ? n - 1 - i : i) * size;
-        uint64_t v;
-        memcpy(&v, s + at, size);
-        memcpy(d + at, &v, size);
+        uint64_t v = get_element(s + at, size);
+        put_element(d + at, size, v);
     }
 }
 
@@ -114,19 +133,54 @@ static void bulk_movs(const Rep *r, uint8_t *d, const uint8_t *s, uint64_t n)
 
 static void bulk_stos(const Rep *r, uint8_t *d, uint64_t n)
 {
-    if (r->size == 1) {
-        memset(d, (int)r->rax, n);
+    uint64_t v = r->rax, byte = (v & 0xff) * UINT64_C(0x0101010101010101), unused = 64 - 8 * r->size;
+    if (v << unused == byte << unused) {
+        memset(d, (int)v, n * r->size);
         return;
     }
-    uint64_t v = GUINT64_TO_LE(r->rax);
     for (uint64_t i = 0; i < n; i++)
-        memcpy(d + i * r->size, &v, r->size);
+        put_element(d + i * r->size, r->size, v);
+}
+
+/* Elements before the first that ends a comparison upwards, with size a constant. */
+static inline __attribute__((always_inline)) uint64_t skip(const Rep *r, const uint8_t *s, const uint8_t *d, uint64_t n,
+                                                           unsigned size)
+{
+    bool until_equal = r->what & REP_WHILE_NE;
+    uint64_t i = 0, rax = size == 8 ? r->rax : r->rax & ((1ull << size * 8 % 64) - 1);
+    if (s) {
+        while (i < n && (get_element(s + i * size, size) == get_element(d + i * size, size)) != until_equal)
+            i++;
+    } else {
+        while (i < n && (rax == get_element(d + i * size, size)) != until_equal)
+            i++;
+    }
+    return i;
+}
+
+/* Of those that are passed over only the last is of interest, when it is the last of all. */
+static uint64_t skip_upwards(const Rep *r, const uint8_t *s, const uint8_t *d, uint64_t n)
+{
+    uint64_t i;
+    switch (r->size) {
+    case 1: {
+        const uint8_t *at = !s && r->what & REP_WHILE_NE ? memchr(d, (int)(r->rax & 0xff), n) : NULL;
+        i = at ? (uint64_t)(at - d) : !s && r->what & REP_WHILE_NE ? n : skip(r, s, d, n, 1);
+        break;
+    }
+    case 2:  i = skip(r, s, d, n, 2); break;
+    case 4:  i = skip(r, s, d, n, 4); break;
+    default: i = skip(r, s, d, n, 8); break;
+    }
+    return i < n ? i : n - 1;
 }
 
 /* Returns how many elements were compared. */
 static uint64_t bulk_compare(Rep *r, const uint8_t *s, const uint8_t *d, uint64_t n)
 {
     uint64_t m = r->size == 8 ? ~0ull : (1ull << r->size * 8) - 1, i = 0;
+    if (!r->down && r->what & REP_COUNTED)
+        i = skip_upwards(r, s, d, n);
     while (i < n && !r->stop) {
         uint64_t at = (r->down ? n - 1 - i : i) * r->size;
         uint64_t lhs = s ? get_element(s + at, r->size) : r->rax & m;
@@ -264,12 +318,12 @@ static int h_rep(CpuState *s, uint64_t what, uint64_t src_base, uint64_t dst_bas
     unsigned size = what >> REP_SIZE & 0xff, adsize = what >> REP_ADSIZE & 0xff;
     uint64_t mask = adsize == 8 ? ~0ull : (1ull << adsize * 8) - 1;
     Rep r = {
-        .c = c, .op = what & STR_OP, .size = size, .adsize = adsize, .what = what, .src_base = src_base,
+        .c = c, .op = what & STR_OP, .size = size, .shift = __builtin_ctz(size), .adsize = adsize, .what = what, .src_base = src_base,
         .dst_base = dst_base, .mask = mask, .si = s->hot[X_RSI] & mask, .di = s->hot[X_RDI] & mask,
         .n = what & REP_COUNTED ? s->hot[X_RCX] & mask : 1, .rax = s->hot[X_RAX],
         .down = s->hot[X_EFLAGS - 1] & FL_DF, .aligned = s->mode_tag >> 48 & MODE_AC,
     };
-    uint64_t limit = what & REP_ONE ? 1 : BULK_BYTES / size;
+    uint64_t limit = what & REP_ONE ? 1 : BULK_BYTES >> r.shift;
     unsigned slow = 0;
     while (r.n && !r.stop && r.done < limit && slow < SLOW_ELEMENTS) {
         if (bulk(&r, limit - r.done))

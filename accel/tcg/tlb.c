@@ -150,7 +150,11 @@ void tlb_hook_select(CpuState *cpu, uint32_t asid, unsigned view)
     if (!v)
         return;                                 /* reset before it was given to us */
     v->st.selects++;
-    Context *c = context_get(v, asid, view);
+    Context *from = context(cpu), *c = from->asid == asid ? from->by_view[view] : NULL;
+    if (G_LIKELY(c && c->asid == asid && c->view == view))      /* in and out of the kernel */
+        c->last_use = ++v->clock;
+    else
+        c = from->by_view[view] = context_get(v, asid, view);
     cpu->ctx = &c->hw;
     uint64_t base = v->target->code_va(cpu, 0);
     if (G_UNLIKELY(base != c->code_base)) {

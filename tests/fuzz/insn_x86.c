@@ -730,6 +730,8 @@ static bool host_differs(const Case *c, const State *host)
     const X86Dec *d = c->insn[i].d;
     if (d->map == MAP_VEX + 3 && d->opcode == 0x1d)     /* VCVTPS2PH: docs/gaps.md */
         return true;
+    if (d->map == 0 && d->opcode == 0x63 && host->vector == EXC_AC)     /* MOVSXD of 16 bits: aligned as 32 on the host */
+        return true;
     if ((d->map == 1 || d->map == MAP_VEX + 1) && d->opcode == 0xf7)       /* MASKMOVx: whether bytes not written can fault is open (SDM) */
         return true;
     if (host->vector == EXC_MF && d->map && d->row->flags & R_FPU)      /* MMX, with a fault as well: docs/gaps.md */
@@ -981,9 +983,16 @@ static unsigned report(const Fuzz *f, unsigned failures)
     return never;
 }
 
+/* The build by the other compiler repeats a part. */
+#ifdef __clang__
+enum { N_CASES = 200000 };
+#else
+enum { N_CASES = 1000000 };
+#endif
+
 int main(int argc, char **argv)
 {
-    Fuzz f = { .opt = { .cases = 1000000, .seed = 1 }, .jobs = CLAMP(sysconf(_SC_NPROCESSORS_ONLN), 1, 16) };
+    Fuzz f = { .opt = { .cases = N_CASES, .seed = 1 }, .jobs = CLAMP(sysconf(_SC_NPROCESSORS_ONLN), 1, 16) };
     for (int i = 1; i < argc; i++) {
         const char *v = i + 1 < argc ? argv[i + 1] : "";
         if (!strcmp(argv[i], "--cases"))

@@ -509,7 +509,7 @@ void x64_call(Gen *g, uint32_t i)
         x64_cpu(g, 0xae | O_0F, 3, FP_CONTROL);
         x64_cpu(g, 0xae | O_0F, 2, FP_HOST);
     }
-    if (g->wide)
+    if (g->be->avx)                     /* a block before, or fp_shield(), may have left upper halves as well */
         x64_zero_upper(g);
     x64_rm(g, 0x8d | O_W, RDI, RBP, -CPU_BIAS);
     if (g->be->options.counter) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * A kernel to be debugged: it counts for ever, by direct and by indirect calls, and says when it has done so a million
+ * A kernel to be debugged: it counts for ever, by direct and by indirect calls, and says when it has done so a hundred thousand
  * times.  Entered by the PVH protocol, see tiny.c. */
 __asm__(".pushsection .note.Xen, \"a\", @note\n"
         ".long 4, 4, 18\n"
@@ -44,7 +44,7 @@ void __attribute__((noinline)) copy(const char *from, unsigned n)
 void run(void)
 {
     for (unsigned round = 1;; round++) {
-        for (unsigned i = 0; i < 1000000; i++) {
+        for (unsigned i = 0; i < 100000; i++) {
             tick(2);
             calls[i & 1](1);
         }

@@ -5,7 +5,7 @@
 #include "hw/core/bus.h"
 #include "hw/intc/ioapic.h"
 #include "hw/intc/lapic.h"
-#include "hw/misc/cpu_lines.h"
+#include "hw/intc/cpu_lines.h"
 #include "hw/x86/acpi_tables.h"
 #include "hw/x86/linux_boot.h"
 #include "hw/x86/unpack_cache.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * The A20 gate and the x87 error interrupt of a PC (PIIX4 data sheet, 8.4; SDM vol. 1, appendix D). */
-#include "hw/misc/cpu_lines.h"
+#include "hw/intc/cpu_lines.h"
 #include "tests/bench.h"
 
 static CpuPort ports[2];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef HW_MISC_CPU_LINES_H
-#define HW_MISC_CPU_LINES_H
+#ifndef HW_INTC_CPU_LINES_H
+#define HW_INTC_CPU_LINES_H
 
 #include "hw/core/device.h"
 #include "target/port.h"

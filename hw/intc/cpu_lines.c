@@ -2,7 +2,7 @@
  * What a PC's chip set does with A20M#, FERR# and IGNNE#: the A20 gate, open if any source opens it, and the x87 error
  * interrupt with the port F0h that acknowledges it.  Sources: 82371AB (PIIX4) data sheet, sections 4.1.7 (port 92h),
  * 8.4 (coprocessor error support); SDM vol. 1, appendix D. */
-#include "hw/misc/cpu_lines.h"
+#include "hw/intc/cpu_lines.h"
 
 enum { MAX_CPUS = 64, A20_SOURCES = 2 /* port 92h, keyboard controller */ };
 

@@ -74,6 +74,7 @@ static inline void ram_written(RamMap *m, uint64_t ram_page, uint64_t offset, ui
 {
     uint64_t first = ram_page + (offset >> RAM_PAGE_SHIFT);
     bool one = (offset & (RAM_PAGE_SIZE - 1)) + len <= RAM_PAGE_SIZE;
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);    /* who makes code of the page sees our bytes, or we see its flag */
     if (one && !__atomic_load_n(&m->code_flags[first], __ATOMIC_ACQUIRE) &&
         !__atomic_load_n(&m->dirty_clients, __ATOMIC_RELAXED))
         return;

@@ -81,6 +81,7 @@ static int set_dr(CpuState *s, uint32_t n, uint64_t v)
 static void cpuid(CpuState *s)
 {
     uint32_t out[4];
+    x86_serialize();
     x86_cpuid(x86_cpu(s), s->hot[RAX], s->hot[RCX], out);
     s->hot[RAX] = out[0];
     s->hot[RBX] = out[1];
@@ -113,6 +114,7 @@ static uint32_t pcid(const X86Cpu *c) { return c->cr4 & CR4_PCIDE ? c->cr3 & 0xf
 
 static void invlpg(CpuState *s, uint64_t va)
 {
+    x86_serialize();
     X86Cpu *c = x86_cpu(s);
     c->walk_gen++;
     if (!x86_long(c))

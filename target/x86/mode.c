@@ -229,6 +229,8 @@ static bool set_cr4(X86Cpu *c, uint64_t v)
 bool x86_set_cr(X86Cpu *c, unsigned n, uint64_t v)
 {
     bool ok = true;
+    if (n != 8)
+        x86_serialize();
     switch (n) {
     case 0: ok = set_cr0(c, v); break;
     case 2: c->cr2 = v; return true;

@@ -219,5 +219,6 @@ bool x86_rdmsr(X86Cpu *c, uint32_t msr, uint64_t *v)
 bool x86_wrmsr(X86Cpu *c, uint32_t msr, uint64_t v)
 {
     const MsrRow *r = find(c, msr);
+    x86_serialize();
     return (r && write_row(c, r, msr, v)) || x86_fault(c, EXC_GP, 0);
 }

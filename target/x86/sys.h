@@ -182,4 +182,7 @@ bool x86_load_pdptes(X86Cpu *c, uint64_t cr3);
 void x86_init_reset(X86Cpu *c);         /* INIT: what survives it does */
 const X86Model *x86_cpu_model(const X86Cpu *c);
 
+/* Serialising instructions (SDM vol. 3, 9.3) are memory barriers too: stores before them are seen before loads after. */
+static inline void x86_serialize(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+
 #endif

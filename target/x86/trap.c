@@ -662,6 +662,7 @@ static bool return_ss(X86Cpu *c, uint16_t ss, unsigned rpl, bool to64, X86Desc *
 
 bool x86_iret(X86Cpu *c, unsigned opsize, uint64_t next)
 {
+    x86_serialize();
     if (!x86_pe(c))
         return iret_real(c, opsize);
     if (x86_vm86(c))

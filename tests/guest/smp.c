@@ -201,6 +201,7 @@ TEST(sb, ST(X, 1); LD(0, Y), ST(Y, 1); LD(1, X), , , !r0 && !r1)
 TEST(sb_mfence, ST(X, 1); fence(); LD(0, Y), ST(Y, 1); fence(); LD(1, X), , , !r0 && !r1)
 TEST(sb_lock, ST(X, 1); LOCK(); LD(0, Y), ST(Y, 1); LOCK(); LD(1, X), , , !r0 && !r1)
 TEST(sb_xchg, XCHG(X, 1); LD(0, Y), XCHG(Y, 1); LD(1, X), , , !r0 && !r1)
+TEST(sb_cpuid, ST(X, 1); serialize(); LD(0, Y), ST(Y, 1); serialize(); LD(1, X), , , !r0 && !r1)
 TEST(mp, ST(X, 1); ST(Y, 1), LD(0, Y); LD(1, X), , , r0 && !r1)
 TEST(mp_xchg, ST(X, 1); XCHG(Y, 1), LD(0, Y); LD(1, X), , , r0 && !r1)
 TEST(lb, LD(0, X); ST(Y, 1), LD(1, Y); ST(X, 1), , , r0 && r1)
@@ -214,6 +215,7 @@ TEST(wrc, ST(X, 1), LD(0, X); ST(Y, 1), LD(1, Y); LD(2, X), , r0 && r1 && !r2)
 static const struct { const char *name; U32 cpus; int allowed; Body *body; Outcome *bad; } litmus[] = {
     { "SB", 2, 1, sb_body, sb_bad }, { "SB+mfence", 2, 0, sb_mfence_body, sb_mfence_bad },
     { "SB+lock", 2, 0, sb_lock_body, sb_lock_bad }, { "SB+xchg", 2, 0, sb_xchg_body, sb_xchg_bad },
+    { "SB+cpuid", 2, 0, sb_cpuid_body, sb_cpuid_bad },
     { "MP", 2, 0, mp_body, mp_bad }, { "MP+xchg", 2, 0, mp_xchg_body, mp_xchg_bad }, { "LB", 2, 0, lb_body, lb_bad },
     { "S", 2, 0, s_body, s_bad }, { "R+mfence", 2, 0, r_mfence_body, r_mfence_bad }, { "2+2W", 2, 0, w2_body, w2_bad },
     { "CoRR", 2, 0, corr_body, corr_bad }, { "IRIW", 4, 0, iriw_body, iriw_bad }, { "WRC", 3, 0, wrc_body, wrc_bad },

@@ -157,7 +157,8 @@ void ir_insn_start(Ir *ir, uint32_t pc_off)
 void ir_insn_start_extra(Ir *ir, uint32_t pc_off)
 {
     ir_insn_start(ir, pc_off);
-    ir->n_extra = 1;
+    ir->n_extra++;
+    ir->builder->extra = true;
 }
 
 void ir_insn_end(Ir *ir)
@@ -166,7 +167,8 @@ void ir_insn_end(Ir *ir)
 
     g_assert(b->in_insn);
     b->in_insn = b->sealed = false;
-    b->done++;
+    b->done += !b->extra;
+    b->extra = false;
     if (!b->open)               /* it has ended the block by raising */
         return;
     SlotSet left = b->pending;

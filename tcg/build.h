@@ -14,7 +14,7 @@
 
 void ir_block(Ir *ir);                                  /* starts the entry block (or, tier 2, the next one) */
 void ir_insn_start(Ir *ir, uint32_t pc_off);            /* offset of the guest instruction from the entry pc */
-void ir_insn_start_extra(Ir *ir, uint32_t pc_off);      /* the last of its block, no guest instruction: not counted */
+void ir_insn_start_extra(Ir *ir, uint32_t pc_off);      /* the translator's own, not counted */
 void ir_insn_end(Ir *ir);
 void ir_insn_abandon(Ir *ir);                           /* forget the instruction begun: as before ir_insn_start() */
 void ir_finish(Ir *ir, uint32_t guest_len);             /* after the last exit */

@@ -13,6 +13,7 @@ struct IrBuilder {
     bool      folding;                  /* off: no folds, no value numbers, clean slots read anew */
     bool      open;                     /* in a block that has not ended */
     bool      in_insn;
+    bool      extra;            /* ... which is not the guest's */
     bool      sealed;                   /* this instruction has changed memory slots: no snapshot may follow in it */
     bool      pc_lost;                  /* the pc slot in memory is no longer the entry pc */
     uint32_t  head;                     /* HEAD insn of the block, 0: none */

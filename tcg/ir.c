@@ -46,7 +46,7 @@ void ir_reset(Ir *ir)
     ir->guest_len = ir->entry_page_off = ir->n_extra = 0;
     IR_PUSH(ir, insns) = (IrInsn){ 0 };         /* so that 0 names no value */
 
-    b->open = b->in_insn = b->sealed = b->pc_lost = false;
+    b->open = b->in_insn = b->extra = b->sealed = b->pc_lost = false;
     b->head = b->done = 0;
     ir_forget_numbers(b);
     if (!++b->const_stamp) {

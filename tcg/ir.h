@@ -181,7 +181,7 @@ typedef struct Ir {
     IR_ARRAY(IrGuestInsn, guest);
     IR_ARRAY(const IrHelper *, helpers);
     uint32_t         entry_page_off;    /* of the entry pc in its guest page; set by the accelerator */
-    uint32_t         n_extra;           /* of the guest[], at the end: of the translator's own, not counted */
+    uint32_t         n_extra;           /* of the guest[]: the translator's own, not counted */
     uint32_t         guest_len;         /* bytes of guest code from the entry pc */
     struct IrBuilder *builder;          /* private to tcg/build.c */
 } Ir;

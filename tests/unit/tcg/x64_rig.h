@@ -13,12 +13,21 @@
 #include "tcg/x86_64/x64.h"
 #include "tests/ir_random.h"
 
-/* Slow paths: generated code expects vector registers untouched. */
+/* Slow paths: generated code expects vector registers untouched, whole ones where the host has AVX (the C library's memcpy()
+ * uses them). */
 #define RIG_KEEP_VECTORS(call) \
-    uint8_t fx[512] __attribute__((aligned(16))); \
-    __asm__ volatile("fxsave64 %0" : "=m"(fx)); \
+    uint8_t area[1024] __attribute__((aligned(64))); \
+    bool avx = __builtin_cpu_supports("avx"); \
+    __builtin_memset(area + 512, 0, 64); \
+    if (avx) \
+        __asm__ volatile("xsave64 %0" : "+m"(area) : "a"(7), "d"(0)); \
+    else \
+        __asm__ volatile("fxsave64 %0" : "=m"(area)); \
     int r = call; \
-    __asm__ volatile("fxrstor64 %0" : : "m"(fx)); \
+    if (avx) \
+        __asm__ volatile("xrstor64 %0" : : "m"(area), "a"(7), "d"(0)); \
+    else \
+        __asm__ volatile("fxrstor64 %0" : : "m"(area)); \
     return r
 #define RIG_GENERAL __attribute__((target("general-regs-only"), no_sanitize("address", "undefined")))
 RIG_GENERAL static int rig_load(CpuState *c, uint64_t va, uint32_t mo)

@@ -62,7 +62,7 @@ static void round_trip(void)
     *x86_seg_base(c, FS) = 0x123456789abc;
     for (unsigned i = 0; i < 16; i++)
         if (i != RSP)
-            c->s.hot[i] = 0x1111111111111111 * i;
+            c->s.hot[i] = UINT64_C(0x1111111111111111) * i;
     x86_set_eflags(c, FL_IF | FL_CF | FL_OF | FL_AC | FL_ID, UINT64_MAX);
     c->dr[6] = 0xffff4ff1;
     x86_mode_changed(c);

@@ -379,8 +379,7 @@ static bool tr_adx(X86Trans *t, X86Args *a)
 {
     Ir *b = t->b;
     unsigned flag = a->row->arg;
-    Val f = x86_get_flags(t), m = ir_imm(b, I32, flag);
-    Val in = ir_cmp(b, C_TSTNE, f, m);
+    Val in = flag == FL_CF ? x86_get_carry(t) : x86_cond(t, 0 /* O */);
     a->dst = ir_op3(b, IR_ADDC, a->dst, a->src, in);
     Val out = ir_second(b, a->dst);
     if (flag == FL_CF) {

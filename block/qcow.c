@@ -59,13 +59,7 @@ static int qcow_set(Block *b, uint64_t n, const Place *p)
     uint8_t word[8];
     int r = l2_table(b, n, &l2);
     if (!r && !l2) {
-        uint64_t bytes = BIT(q->l2_bits + 3), one;
-        l2 = q->s.end;
-        for (uint64_t i = 0; i < bytes && !r; i += q->s.cluster)
-            r = sparse_grow(b, &one);
-        g_autofree uint8_t *zeros = g_malloc0(bytes);
-        if (!r && l2 < q->s.fresh)
-            r = block_write(b->file, l2, zeros, bytes, 0);
+        r = sparse_grow_table(b, BIT(q->l2_bits + 3), &l2);
         store_be64(word, l2);
         if (!r)
             r = meta_write(&q->s.meta, q->l1_at + (n >> q->l2_bits) * 8, word, 8, 2);

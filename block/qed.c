@@ -65,18 +65,8 @@ static int qed_set(Block *b, uint64_t n, const Place *p)
     uint8_t word[8];
     int r = l2_table(b, n, &l2);
     if (!r && !l2) {
-        /* A table of zeros: the file's end is, or is made so. */
-        uint64_t at = 0;
-        for (unsigned i = 0; i < q->table_bytes / q->s.cluster && !r; i++) {
-            uint64_t one;
-            r = sparse_grow(b, &one);
-            at = i ? at : one;
-        }
-        g_autofree uint8_t *zeros = g_malloc0(q->table_bytes);
-        if (!r && at < q->s.fresh)
-            r = block_write(b->file, at, zeros, q->table_bytes, 0);
-        store_le64(word, at);
-        l2 = at;
+        r = sparse_grow_table(b, q->table_bytes, &l2);
+        store_le64(word, l2);
         if (!r)
             r = meta_write(&q->s.meta, q->l1_at + n / (q->table_bytes / 8) * 8, word, 8, 2);
     }

@@ -37,6 +37,20 @@ int sparse_grow(Block *b, uint64_t *at)
     return 0;
 }
 
+int sparse_grow_table(Block *b, uint64_t bytes, uint64_t *at)
+{
+    Sparse *s = b->state;
+    uint64_t first = s->end, unused;
+    int r = 0;
+    for (uint64_t got = 0; got < bytes && !r; got += s->step)
+        r = sparse_grow(b, &unused);
+    g_autofree uint8_t *zeros = g_malloc0(bytes);
+    if (!r && first < s->fresh)
+        r = block_write(b->file, first, zeros, bytes, 0);
+    *at = first;
+    return r;
+}
+
 int sparse_grow_bytes(Block *b, uint64_t len, uint64_t *at)
 {
     Sparse *s = b->state;

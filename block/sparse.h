@@ -53,6 +53,8 @@ typedef struct Sparse {
 void sparse_init(Block *b, const SparseOps *ops, uint64_t cluster, uint64_t data_at, uint64_t step);
 int  sparse_close(Block *b);                    /* writes back if it was open for writing */
 int  sparse_grow(Block *b, uint64_t *at);       /* what most co_alloc are: one step more at the end */
+/* Whole clusters beside each other for a table of zeros, which the file then has. */
+int  sparse_grow_table(Block *b, uint64_t bytes, uint64_t *at);
 /* Less than a cluster, in what is left of the one that earlier calls began, or in a new one. */
 int  sparse_grow_bytes(Block *b, uint64_t len, uint64_t *at);
 

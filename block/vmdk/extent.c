@@ -48,15 +48,8 @@ static int make_table(Block *b, uint64_t gd_at, uint64_t n)
 {
     Vmdk *d = b->state;
     uint8_t word[4];
-    uint64_t at = 0, one, bytes = (uint64_t)d->gtes * 4;
-    int r = 0;
-    for (uint64_t got = 0; got < bytes && !r; got += d->s.step) {
-        r = sparse_grow(b, &one);
-        at = got ? at : one;
-    }
-    g_autofree uint8_t *zeros = g_malloc0(bytes);
-    if (!r && at < d->s.fresh)
-        r = block_write(b->file, at, zeros, bytes, 0);
+    uint64_t at;
+    int r = sparse_grow_table(b, (uint64_t)d->gtes * 4, &at);
     store_le32(word, (uint32_t)(at / 512));
     return r ? r : at / 512 > UINT32_MAX ? -EFBIG : meta_write(&d->s.meta, gd_at + n / d->gtes * 4, word, 4, 2);
 }

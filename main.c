@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "accel/accel.h"
+#include "block/drive.h"
 #include "config.h"
 #include "hw/core/machine.h"
 #include "hw/x86/pc.h"
@@ -28,6 +29,7 @@ typedef struct Config {
     const char *cpu, *machine, *pidfile, *debugcon, *display, *log_file, *log_categories, *uuid;
     char       *name, *process, *firmware;
     PcConfig    pc;
+    Drives     *drives;
     bool        stopped;            /* -S */
     bool        default_monitor;    /* one shares the terminal with the serial port */
     RamHints    ram_hints;
@@ -329,6 +331,24 @@ static bool opt_device(Config *c, const char *v, GError **err)
     return true;
 }
 
+static bool opt_drive(Config *c, const char *v, GError **err) { return drives_add_drive(c->drives, v, err); }
+static bool opt_blockdev(Config *c, const char *v, GError **err) { return drives_add_blockdev(c->drives, v, err); }
+static bool opt_snapshot(Config *c, const char *v, GError **err)
+{
+    drives_snapshot(c->drives);
+    return true;
+}
+#define FILE_OPTION(name) \
+    static bool opt_##name(Config *c, const char *v, GError **err) { return drives_add_file(c->drives, #name, v, err); }
+FILE_OPTION(hda)
+FILE_OPTION(hdb)
+FILE_OPTION(hdc)
+FILE_OPTION(hdd)
+FILE_OPTION(cdrom)
+FILE_OPTION(fda)
+FILE_OPTION(fdb)
+FILE_OPTION(pflash)
+
 static bool opt_overcommit(Config *c, const char *v, GError **err)
 {
     Options *o = options_parse("-overcommit", v, NULL, err);
@@ -364,7 +384,9 @@ static const Option options[] = {
     { "accel", "NAME[,opt=...]", opt_accel, "accelerator; several are tried in order; 'help' lists them" },
     { "append", "TEXT", opt_append, "kernel command line" },
     { "bios", "FILE", opt_bios, "firmware, when there is no -kernel" },
+    { "blockdev", "[driver=]DRIVER,node-name=NAME[,...]", opt_blockdev, "open an image or filter as a node; dotted keys or JSON" },
     { "boot", "[order=]acdn[,once=][,menu=on]", opt_boot, "what the firmware boots from, and whether it offers a menu" },
+    { "cdrom", "FILE", opt_cdrom, "-drive index=2,media=cdrom,file=FILE" },
     { "chardev", "TYPE,id=ID[,...]", opt_chardev, "character device for -serial chardev:ID and -device; 'help'" },
     { "cpu", "MODEL[,+feature][,-feature]", opt_cpu, "CPU model; 'help' lists models and features" },
     { "D", "FILE", opt_log_file, "where the -d log goes (default: standard error)" },
@@ -373,11 +395,18 @@ static const Option options[] = {
     { "debugcon", "DEV", opt_debugcon, "debug console at port 0xe9, to a back end as of -serial" },
     { "device", "TYPE[,prop=...]", opt_device, "add a device; 'help' lists them" },
     { "display", "TYPE", opt_display, "'none' is the only one" },
+    { "drive", "[file=FILE][,if=none|ide|...][,id=ID][,...]", opt_drive, "open an image for a controller or -device" },
     { "enable-kvm", NULL, opt_enable_kvm, "the same as -accel kvm" },
+    { "fda", "FILE", opt_fda, "-drive if=floppy,index=0,file=FILE" },
+    { "fdb", "FILE", opt_fdb, "-drive if=floppy,index=1,file=FILE" },
     { "fw_cfg", "[name=]NAME,file=F|string=S", opt_fw_cfg, "an item for the firmware; names of your own begin with opt/" },
     { "gdb", "DEV", opt_gdb, "gdb stub on tcp:HOST:PORT, unix:PATH or another back end; 'none'" },
     { "global", "DRIVER.PROP=VALUE", opt_global, "kvm-pit.lost_tick_policy=delay|discard" },
     { "h", NULL, opt_help, "this text" },
+    { "hda", "FILE", opt_hda, "-drive index=0,media=disk,file=FILE; a file without an option is the same" },
+    { "hdb", "FILE", opt_hdb, "-drive index=1,media=disk,file=FILE" },
+    { "hdc", "FILE", opt_hdc, "-drive index=2,media=disk,file=FILE" },
+    { "hdd", "FILE", opt_hdd, "-drive index=3,media=disk,file=FILE" },
     { "help", NULL, opt_help, "this text" },
     { "initrd", "FILE", opt_initrd, "initial RAM disk" },
     { "kernel", "FILE", opt_kernel, "Linux bzImage, or an ELF image with a PVH entry" },
@@ -395,6 +424,7 @@ static const Option options[] = {
     { "nographic", NULL, opt_nographic, "no display; serial port on the terminal, Ctrl-A H for help" },
     { "overcommit", "[mem-lock=on|off][,cpu-pm=on|off]", opt_overcommit, "lock memory; let the guest idle the processor itself" },
     { "perfmap", NULL, opt_perfmap, "write /tmp/perf-PID.map for perf" },
+    { "pflash", "FILE", opt_pflash, "-drive if=pflash,format=raw,file=FILE" },
     { "pidfile", "FILE", opt_pidfile, "write the process id there" },
     { "rtc", "base=utc|localtime|DATE", opt_rtc, "real-time clock" },
     { "S", NULL, opt_stopped, "do not start the CPUs; 'cont' in the monitor or gdb does" },
@@ -402,6 +432,7 @@ static const Option options[] = {
     { "serial", "DEV", opt_serial, "serial port to stdio, mon:stdio, file:PATH, pty, null, none; up to four" },
     { "smp", "[cpus=]N[,maxcpus=N][,sockets=N][,dies=N][,cores=N][,threads=N]", opt_smp,
       "number of vCPUs (1 to 64; default: 1) and their topology" },
+    { "snapshot", NULL, opt_snapshot, "writes of every -drive go to a temporary file" },
     { "uuid", "UUID", opt_uuid, "the machine's UUID" },
     { "version", NULL, opt_version, "version" },
 };
@@ -423,8 +454,11 @@ static bool parse_arguments(Config *c, int argc, char **argv, GError **err)
     for (int i = 1; i < argc && !c->done; i++) {
         const char *name = argv[i];
         const Option *o = NULL;
-        if (name[0] != '-')
-            return fail(err, "'%s': disk images are not supported yet; options start with '-'", name);
+        if (name[0] != '-') {
+            if (!opt_hda(c, name, err))
+                return false;
+            continue;
+        }
         name += name[1] == '-' ? 2 : 1;
         for (unsigned k = 0; k < ARRAY_LEN(options); k++)
             if (strcmp(name, options[k].name) == 0)
@@ -713,7 +747,7 @@ static bool add_monitor(Run *r, Stream *s, GError **err)
 static bool add_monitors(Run *r, GError **err)
 {
     Config *c = r->c;
-    MonitorEnv env = { r->m, r->accel, RHEA_VERSION, c->name, c->uuid };
+    MonitorEnv env = { r->m, r->accel, RHEA_VERSION, c->name, c->uuid, c->drives };
     r->monitor = monitor_new(&env);
     for (unsigned i = 0; i < c->monitor->len; i++) {
         const char *spec = c->monitor->pdata[i];
@@ -751,6 +785,8 @@ static bool start(Run *r, GError **err)
     /* All else as it is touched: large tables are only reserved. */
     if (c->ram_hints.lock && mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
         return fail_errno(err, errno, "-overcommit mem-lock=on");
+    if (!drives_empty(c->drives) && !drives_open(c->drives, &pc_drive_board, err))
+        return false;
     r->m->no_reboot = c->no_reboot;
     r->m->no_shutdown = c->no_shutdown;
     r->accel = accel_open((const char *const *)c->accel->pdata, c->accel->len, &am, err);
@@ -803,6 +839,12 @@ static int run(Config *c)
     machine_free(r.m);
     if (pid_fd >= 0)
         unlink(c->pidfile);
+    int closing = drives_free(c->drives);
+    c->drives = NULL;
+    if (closing) {
+        log_error(NULL, "closing the drives: %s", g_strerror(-closing));
+        status = status ? status : 1;
+    }
     log_flush();
     return status;
 }
@@ -814,6 +856,8 @@ static void config_free(Config *c)
         g_ptr_array_free(lists[i], TRUE);
     if (c->pc.model)
         x86_model_free(c->pc.model);
+    if (c->drives)
+        drives_free(c->drives);
     g_free(c->name);
     g_free(c->process);
     g_free(c->firmware);
@@ -827,7 +871,7 @@ int main(int argc, char **argv)
     Config c = { .accel = g_ptr_array_new_with_free_func(g_free), .serial = g_ptr_array_new(),
                  .chardev = g_ptr_array_new(), .device = g_ptr_array_new(), .monitor = g_ptr_array_new(),
                  .mon = g_ptr_array_new_with_free_func(g_free), .gdb = g_ptr_array_new(), .fw_cfg = g_ptr_array_new(),
-                 .pc = { .ram = 128 << 20, .n_cpus = 1 } };
+                 .pc = { .ram = 128 << 20, .n_cpus = 1 }, .drives = drives_new() };
     GError *err = NULL;
     int status = 0;
     char *program = g_path_get_basename(argv[0]);

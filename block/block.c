@@ -49,6 +49,13 @@ static void request_begin(Block *b)
     b->in_flight++;
 }
 
+static uint64_t timed_from(const Block *b) { return b->timed ? block_now_ns() : 0; }
+static void timed_to(Block *b, uint64_t from, uint64_t *sum)
+{
+    if (from)
+        *sum += (b->stats.last_ns = block_now_ns()) - from;
+}
+
 static int request_end(Block *b, int r)
 {
     if (r < 0)
@@ -221,8 +228,10 @@ int block_readv(Block *b, uint64_t at, const struct iovec *v, int nv)
         return -EIO;
     if (!len)
         return 0;
+    uint64_t began = timed_from(b);
     request_begin(b);
     int r = read_any(b, at, v, nv, len);
+    timed_to(b, began, &b->stats.read_ns);
     if (!r) {
         b->stats.reads++;
         b->stats.read_bytes += len;
@@ -249,6 +258,7 @@ int block_writev(Block *b, uint64_t at, const struct iovec *v, int nv, unsigned 
         return 0;
     if (b->detect_zeroes && !(flags & BLOCK_COMPRESS) && iov_is_zero(v, nv))
         return block_zero(b, at, len, (flags & BLOCK_FUA) | (b->flags & BLOCK_UNMAP ? BLOCK_MAY_UNMAP : 0));
+    uint64_t began = timed_from(b);
     request_begin(b);
     int r;
     if (flags & BLOCK_COMPRESS)
@@ -256,6 +266,7 @@ int block_writev(Block *b, uint64_t at, const struct iovec *v, int nv, unsigned 
     else
         r = write_any(b, at, v, nv, len);
     r = write_done(b, flags, r);
+    timed_to(b, began, &b->stats.write_ns);
     if (!r) {
         b->stats.writes++;
         b->stats.written_bytes += len;
@@ -282,11 +293,13 @@ int block_flush(Block *b)
         return 0;
     if (b->drv->kind == BLOCK_KIND_PROTOCOL && (b->flags & BLOCK_NO_FLUSH))
         return 0;
+    uint64_t began = timed_from(b);
     int r = b->drv->co_flush ? b->drv->co_flush(b) : 0;
     if (!r && b->data)
         r = block_flush(b->data);
     if (!r && b->file)
         r = block_flush(b->file);
+    timed_to(b, began, &b->stats.flush_ns);
     b->stats.flushes++;
     if (r)
         b->stats.errors++;
@@ -625,6 +638,7 @@ bool block_writable(const Block *b) { return b->flags & BLOCK_RDWR; }
 Block *block_backing(const Block *b) { return b->backing; }
 Block *block_file(const Block *b) { return b->file; }
 BlockStats block_stats(const Block *b) { return b->stats; }
+void block_time(Block *b) { b->timed = true; }
 
 const char *block_backing_name(const Block *b, const char **format)
 {

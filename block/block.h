@@ -33,6 +33,7 @@ enum {
     BLOCK_WRITETHROUGH = 1 << 7,    /* each write is flushed */
     BLOCK_UNMAP        = 1 << 8,    /* discards reach the file */
     BLOCK_NO_IO        = 1 << 9,    /* the caller wants to know about the image, not its data */
+    BLOCK_UNUSED       = 1 << 16,   /* nobody has it yet: with auto-read-only=on it opens for reading until somebody writes */
     BLOCK_INHERIT      = BLOCK_SHARE | BLOCK_DIRECT | BLOCK_NO_FLUSH | BLOCK_NO_IO | BLOCK_CHECK,
 };
 /* none, writeback, writethrough, directsync, unsafe: replaces the three flags of *flags. */
@@ -45,6 +46,7 @@ void block_ref(Block *b);
 /* The last one writes back what is held and closes; 0, or what went wrong with that. */
 int block_close(Block *b);
 Block *block_node(BlockGraph *g, const char *node_name);        /* NULL: none */
+Block *block_node_at(BlockGraph *g, unsigned i);                /* in order of making; NULL past the last */
 
 const char *block_name(const Block *b);         /* the node's name */
 const char *block_filename(const Block *b);     /* as a user would write it; "json:{...}" if need be */
@@ -61,8 +63,10 @@ char *block_path_beside(const char *over, const char *name);
 
 typedef struct BlockStats {
     uint64_t reads, read_bytes, writes, written_bytes, flushes, discards, zeroes, errors, merged_rmw;
+    uint64_t read_ns, write_ns, flush_ns, last_ns;      /* of block_time()d nodes; last_ns: when a request ended last */
 } BlockStats;
 BlockStats block_stats(const Block *b);
+void block_time(Block *b);                      /* from now on requests are timed */
 
 /* --- I/O.  Ranges outside the node are -EIO (reads) or -ENOSPC (writes). */
 enum {
@@ -117,6 +121,9 @@ typedef struct BlockInfo {
     Json    *specific;          /* format-specific, as "info" shows it; NULL: nothing */
 } BlockInfo;
 int block_info(Block *b, BlockInfo *out);       /* out->specific becomes the caller's */
+/* In qemu-img's words.  snapshots: of block_snapshot_list(), or NULL. */
+void block_info_text(Block *b, const BlockInfo *i, const GPtrArray *snapshots, GString *out);
+void block_snapshots_text(const GPtrArray *snapshots, GString *out);
 
 enum { CHECK_FIX_LEAKS = 1, CHECK_FIX_ERRORS = 2 };
 typedef struct BlockCheck {

@@ -87,7 +87,9 @@ struct Block {
     BlockRequest *requests;     /* writes under way, where align > 1 */
     uint64_t     writes_done, writes_flushed;
     BlockStats   stats;
-    bool         detect_zeroes, opened;
+    bool         detect_zeroes, opened, timed;
+    bool         auto_read_only;        /* read-only until somebody above wants to write */
+    Block       *writer;                /* the format that changes it and lets no other */
     unsigned     depth;
 };
 

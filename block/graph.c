@@ -114,6 +114,8 @@ const NbdCreds *block_creds(BlockGraph *g, const char *id, GError **err)
 
 Aio *block_graph_aio(BlockGraph *g) { return g->aio; }
 
+Block *block_node_at(BlockGraph *g, unsigned i) { return i < g->nodes->len ? g->nodes->pdata[i] : NULL; }
+
 Block *block_node(BlockGraph *g, const char *node_name)
 {
     for (unsigned i = 0; i < g->nodes->len; i++) {
@@ -258,6 +260,11 @@ void block_ref(Block *b) { b->refs++; }
 static void node_free(Block *b)
 {
     g_ptr_array_remove(b->graph->nodes, b);
+    for (unsigned i = 0; i < b->graph->nodes->len; i++) {
+        Block *n = b->graph->nodes->pdata[i];
+        if (n->writer == b)
+            n->writer = NULL;
+    }
     json_free(b->options);
     g_free(b->state);
     g_free(b->node_name);
@@ -298,11 +305,14 @@ static bool common_options(Block *b, GError **err)
     bool no_flush = b->flags & BLOCK_NO_FLUSH, auto_ro = false;
     const char *name = NULL, *discard = NULL, *zeroes = "off", *driver;
     Json *cache = json_get(o, "cache");
+    bool unsaid = !json_get(o, "read-only");
     if (!block_opt_string(o, "node-name", &name, err) || !block_opt_string(o, "driver", &driver, err) ||
         !block_opt_bool(o, "read-only", &read_only, err) || !block_opt_bool(o, "auto-read-only", &auto_ro, err) ||
         !block_opt_bool(o, "force-share", &share, err) || !block_opt_string(o, "discard", &discard, err) ||
         !block_opt_string(o, "detect-zeroes", &zeroes, err))
         return false;
+    b->auto_read_only = auto_ro && unsaid && (b->flags & BLOCK_UNUSED);
+    read_only |= b->auto_read_only;
     if (cache) {
         cache->seen = true;
         if (cache->type != JSON_OBJECT)
@@ -360,9 +370,19 @@ Block *block_open_child(Block *b, const char *key, unsigned flags, bool needed, 
             fail(err, "there is no node '%s'", v->string);
             return NULL;
         }
-        if ((flags & BLOCK_RDWR) && !(child->flags & BLOCK_RDWR)) {
-            fail(err, "node '%s' is read-only", v->string);
-            return NULL;
+        if (flags & BLOCK_RDWR) {
+            if (child->auto_read_only && !block_set_writable(child, true, err))
+                return NULL;
+            if (!(child->flags & BLOCK_RDWR)) {
+                fail(err, "node '%s' is read-only", v->string);
+                return NULL;
+            }
+            if (child->writer) {
+                fail(err, "node '%s' is changed by node '%s' already", v->string, child->writer->node_name);
+                return NULL;
+            }
+            if (b->drv->kind == BLOCK_KIND_FORMAT && b->drv != &block_raw_driver)
+                child->writer = b;
         }
         block_ref(child);
         return child;
@@ -371,7 +391,8 @@ Block *block_open_child(Block *b, const char *key, unsigned flags, bool needed, 
         fail(err, "option '%s' must be an object or the name of a node", key);
         return NULL;
     }
-    return open_below(b->graph, NULL, json_copy(v), flags | (b->flags & BLOCK_INHERIT), b->depth + 1, false, err);
+    return open_below(b->graph, NULL, json_copy(v), flags | (b->flags & (BLOCK_INHERIT | BLOCK_UNMAP)), b->depth + 1,
+                      false, err);
 }
 
 static bool open_backing(Block *b, GError **err)
@@ -415,6 +436,7 @@ static Block *node_open(BlockGraph *g, const BlockDriver *d, Json *options, Bloc
     g_ptr_array_add(g->nodes, b);
     b->filename = g_strdup(file ? file->filename : "");
     bool ok = common_options(b, err);
+    b->flags &= ~(unsigned)BLOCK_UNUSED;
     if (ok && d->kind != BLOCK_KIND_PROTOCOL && !b->file) {
         b->file = block_open_child(b, "file", (b->flags & BLOCK_RDWR) |
                                    (d->kind == BLOCK_KIND_FORMAT ? BLOCK_PROTOCOL : 0), true, err);

@@ -6,4 +6,5 @@ core-y += block/deflate.o block/meta.o block/sparse.o block/vdi.o block/vpc.o bl
 core-y += block/vmdk/disk.o block/vmdk/extent.o block/vmdk/descriptor.o
 core-y += block/vhdx/vhdx.o block/vhdx/log.o
 core-y += block/nbd/client.o block/nbd/negotiate.o block/nbd/stream.o block/nbd/tls.o block/nbd/server.o
+core-y += block/info.o block/drive.o block/drive_info.o
 core-y += block/throttle.o block/copy_on_read.o block/curl.o block/dmg.o

@@ -84,6 +84,29 @@ void throttle_group_free(ThrottleGroup *g)
 
 const char *throttle_group_id(const ThrottleGroup *g) { return g->id; }
 
+bool throttle_group_equal(const ThrottleGroup *a, const ThrottleGroup *b)
+{
+    for (unsigned i = 0; i < N_LIMITS; i++)
+        if (a->limit[i].avg != b->limit[i].avg || a->limit[i].max != b->limit[i].max || a->limit[i].seconds != b->limit[i].seconds)
+            return false;
+    return a->iops_size == b->iops_size;
+}
+
+void throttle_group_print(const ThrottleGroup *g, GString *out)
+{
+    static const char *const names[] = { "bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr" };
+    for (unsigned i = 0; i < N_LIMITS; i += 3) {
+        for (unsigned k = i; k < i + 3; k++)
+            g_string_append_printf(out, "%s=%" PRIu64 " ", names[k], g->limit[k].avg);
+        for (unsigned k = i; k < i + 3; k++)
+            g_string_append_printf(out, "%s_max=%" PRIu64 " ", names[k], g->limit[k].max);
+    }
+    for (unsigned k = 0; k < N_LIMITS; k++)
+        if (g->limit[k].seconds > 1)
+            g_string_append_printf(out, "%s_max_length=%" PRIu64 " ", names[k], g->limit[k].seconds);
+    g_string_append_printf(out, "iops_size=%" PRIu64 " group=%s", g->iops_size, g->id);
+}
+
 /* How long the request must wait for this limit; its cost is booked. */
 static double book(Limit *l, double now, double cost)
 {
@@ -170,3 +193,5 @@ const BlockDriver block_throttle_driver = {
     .co_write = throttle_write, .co_zero = throttle_zero, .co_discard = throttle_discard, .co_resize = throttle_resize,
     .co_map = throttle_map,
 };
+
+ThrottleGroup *throttle_node_group(const Block *b) { return *(ThrottleGroup **)b->state; }

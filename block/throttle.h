@@ -11,6 +11,9 @@ typedef struct ThrottleGroup ThrottleGroup;
 ThrottleGroup *throttle_group_new(const char *spec, GError **err);
 void throttle_group_free(ThrottleGroup *g);
 const char *throttle_group_id(const ThrottleGroup *g);
+ThrottleGroup *throttle_node_group(const Block *b);      /* of a throttle node */
+bool throttle_group_equal(const ThrottleGroup *a, const ThrottleGroup *b);
+void throttle_group_print(const ThrottleGroup *g, GString *out);        /* "bps=1 bps_rd=0 ...", as info block has it */
 ThrottleGroup *block_throttle_group(BlockGraph *g, const char *id, GError **err);      /* one of block_add_object() */
 
 #endif

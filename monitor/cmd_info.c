@@ -268,3 +268,27 @@ bool info_chardev(Session *s, const Args *a, GError **err)
     }
     return true;
 }
+
+/* --- block */
+
+bool info_block(Session *s, const Args *a, GError **err)
+{
+    Drives *d = s->env->drives;
+    const char *name = arg_text(a, "device");
+    if (!d)
+        return !name || fail(err, "there is no drive and no node '%s'", name);
+    return drives_info(d, name, arg_int(a, "nodes"), arg_int(a, "verbose"), s->out, err);
+}
+
+bool info_blockstats(Session *s, const Args *a, GError **err)
+{
+    if (s->env->drives)
+        drives_stats(s->env->drives, s->out);
+    return true;
+}
+
+void drive_words(Session *s, GPtrArray *out)
+{
+    for (unsigned i = 0; s->env->drives && i < drives_count(s->env->drives); i++)
+        g_ptr_array_add(out, g_strdup(drives_at(s->env->drives, i)->id));
+}

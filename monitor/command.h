@@ -71,7 +71,8 @@ bool expr_parse(const char **text, Vcpu *cpu, uint64_t *v, GError **err);
 CommandFn cmd_quit, cmd_stop, cmd_cont, cmd_reset, cmd_powerdown, cmd_nmi, cmd_log, cmd_gdbserver, cmd_cpu, cmd_help, cmd_x,
     cmd_xp, cmd_print, cmd_in, cmd_out, cmd_sum, cmd_memsave, cmd_pmemsave, cmd_gva2gpa, cmd_gpa2hva, info_status,
     info_registers, info_cpus, info_tlb, info_mem, info_mtree, info_irq, info_pic, info_lapic, info_jit, info_memory,
-    info_version, info_name, info_uuid, info_chardev, info_qtree;
+    info_version, info_name, info_uuid, info_chardev, info_qtree, info_block, info_blockstats;
 void log_words(Session *s, GPtrArray *out);
+void drive_words(Session *s, GPtrArray *out);
 
 #endif

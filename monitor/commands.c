@@ -44,6 +44,9 @@ const Command monitor_commands[] = {
     { "info jit", NULL, "show dynamic compiler info", info_jit, .stands = true },
     { "info memory", NULL, "show what guest RAM and translated code take", info_memory },
     { "info chardev", NULL, "show the character devices", info_chardev },
+    { "info block", "nodes:-n verbose:-v device:w?", "show info of one block device or all block devices (-n: show named nodes; "
+      "-v: show details)", info_block, .complete = drive_words },
+    { "info blockstats", NULL, "show block device statistics", info_blockstats },
     { "info name", NULL, "show the current VM name", info_name },
     { "info uuid", NULL, "show the current VM UUID", info_uuid },
     { "info version", NULL, "show the version of this program", info_version },

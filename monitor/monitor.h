@@ -5,6 +5,7 @@
 #define MONITOR_MONITOR_H
 
 #include "accel/debug.h"
+#include "block/drive.h"
 #include "hw/core/machine.h"
 
 typedef struct Monitor Monitor;
@@ -16,6 +17,7 @@ typedef struct MonitorEnv {
     Accel      *accel;
     const char *version;                /* of this program */
     const char *name, *uuid;            /* -name, -uuid; may be NULL */
+    Drives     *drives;                 /* NULL: none */
 } MonitorEnv;
 
 Monitor *monitor_new(const MonitorEnv *env);

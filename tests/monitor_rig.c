@@ -45,7 +45,7 @@ Rig *rig_new(void)
     r->m->hooks = &hooks;
     r->m->hooks_self = r;
     rig_restart(r);
-    MonitorEnv env = { r->m, r->accel, "test", "rig", NULL };
+    MonitorEnv env = { r->m, r->accel, "test", "rig", NULL, NULL };
     r->monitor = monitor_new(&env);
     return r;
 }

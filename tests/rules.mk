@@ -31,6 +31,7 @@ test-y += tests/unit/accel/accel.o tests/unit/accel/run.o tests/unit/accel/smc.o
 
 # --- block, net
 test-y += tests/unit/block/model.o tests/unit/block/hostile.o
+test-y += tests/unit/block/drive.o
 
 # --- chardev
 test-y += tests/unit/chardev/stream.o

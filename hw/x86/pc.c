@@ -157,6 +157,9 @@ static bool describe(Pc *pc, GError **err)
     return firmware_describe(pc->m, &info, err);
 }
 
+/* No controllers yet; if= is IDE on a PC unless said otherwise. */
+const DriveBoard pc_drive_board = { .name = "pc", .preset = DRIVE_IDE };
+
 Pc *pc_new(Machine *m, const PcConfig *config, GError **err)
 {
     Pc *pc = g_new0(Pc, 1);

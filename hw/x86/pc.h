@@ -4,6 +4,7 @@
 #define HW_X86_PC_H
 
 #include "accel/accel.h"
+#include "block/drive.h"
 #include "hw/core/machine.h"
 #include "hw/x86/firmware.h"
 #include "target/x86/cpu.h"
@@ -26,6 +27,8 @@ typedef struct PcConfig {
 } PcConfig;
 
 typedef struct Pc Pc;
+
+extern const DriveBoard pc_drive_board;     /* where it has room for drives */
 
 /* Builds the board into the machine.  The strings of the configuration must outlive it. */
 Pc  *pc_new(Machine *m, const PcConfig *config, GError **err);

@@ -141,16 +141,6 @@ void img_print_json(const Json *v)
     puts(s->str);
 }
 
-char *img_size_text(uint64_t bytes)
-{
-    static const char *const units[] = { "", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei" };
-    double v = (double)bytes;
-    unsigned u = 0;
-    for (; v >= 1000 && u + 1 < G_N_ELEMENTS(units); u++)
-        v /= 1024;
-    return g_strdup_printf("%0.3g %sB", v, units[u]);
-}
-
 bool img_parse_size(const char *text, uint64_t *out, GError **err)
 {
     if (!parse_size("size", text, 1, out, err))

@@ -37,12 +37,10 @@ int img_close(Block *b, int result);
 bool img_add_options(Json *o, const char *text, GError **err);
 void img_progress(Img *m, uint64_t done, uint64_t total);
 void img_print_json(const Json *v);
-char *img_size_text(uint64_t bytes);        /* "3.5 GiB" */
 bool img_parse_size(const char *text, uint64_t *out, GError **err);
 
 int img_create(Img *m), img_info(Img *m), img_check(Img *m), img_resize(Img *m), img_snapshot(Img *m), img_amend(Img *m);
 int img_convert(Img *m), img_compare(Img *m), img_map(Img *m), img_measure(Img *m), img_dd(Img *m), img_bench(Img *m);
 int img_commit(Img *m), img_rebase(Img *m);
-void img_print_snapshots(GPtrArray *list);
 
 #endif

@@ -124,23 +124,6 @@ static Json *snapshot_json(const BlockSnapshot *s)
     return o;
 }
 
-void img_print_snapshots(GPtrArray *list)
-{
-    printf("Snapshot list:\nID        TAG               VM SIZE                DATE     VM CLOCK     ICOUNT\n");
-    for (unsigned i = 0; i < list->len; i++) {
-        BlockSnapshot *s = list->pdata[i];
-        char date[64];
-        time_t t = (time_t)s->date_s;
-        struct tm tm;
-        localtime_r(&t, &tm);
-        strftime(date, sizeof date, "%Y-%m-%d %H:%M:%S", &tm);
-        g_autofree char *size = img_size_text(s->vm_state_size);
-        uint64_t sec = s->vm_clock_ns / 1000000000;
-        printf("%-9s %-16s %8s %20s %02u:%02u:%02u.%03u          \n", s->id, s->name, size, date, (unsigned)(sec / 3600),
-               (unsigned)(sec / 60 % 60), (unsigned)(sec % 60), (unsigned)(s->vm_clock_ns / 1000000 % 1000));
-    }
-}
-
 static Json *info_json(Block *b, const BlockInfo *i, GPtrArray *snapshots)
 {
     const char *format, *backing = block_backing_name(b, &format);
@@ -171,51 +154,6 @@ static Json *info_json(Block *b, const BlockInfo *i, GPtrArray *snapshots)
     return o;
 }
 
-static void print_specific(const Json *v, unsigned depth)
-{
-    for (unsigned i = 0; i < json_count(v); i++) {
-        const Json *item = json_item(v, i);
-        g_autofree char *name = g_strdup(v->keys ? v->keys->pdata[i] : "");
-        g_strdelimit(name, "-", ' ');
-        printf("%*s%s%s", (int)depth * 4, "", name, v->keys ? ":" : "");
-        if (item->type == JSON_OBJECT || item->type == JSON_ARRAY) {
-            printf("\n");
-            print_specific(item, depth + 1);
-            continue;
-        }
-        g_autoptr(GString) s = g_string_new(NULL);
-        json_print(item, false, s);
-        printf(" %s\n", item->type == JSON_STRING ? item->string : s->str);
-    }
-}
-
-static void info_print(Block *b, const BlockInfo *i, GPtrArray *snapshots)
-{
-    const char *format, *backing = block_backing_name(b, &format);
-    g_autofree char *virtual = img_size_text(block_length(b)), *disk = img_size_text(i->allocated);
-    printf("image: %s\nfile format: %s\nvirtual size: %s (%" PRIu64 " bytes)\ndisk size: %s\n", block_filename(b),
-           block_format(b), virtual, block_length(b), i->allocated == UINT64_MAX ? "unavailable" : disk);
-    if (i->granule)
-        printf("cluster_size: %" PRIu64 "\n", i->granule);
-    if (i->dirty)
-        printf("cleanly shut down: no\n");
-    if (backing) {
-        g_autofree char *full = block_path_beside(block_filename(b), backing);
-        printf("backing file: %s", backing);
-        if (strcmp(full, backing))
-            printf(" (actual path: %s)", full);
-        printf("\n");
-        if (format)
-            printf("backing file format: %s\n", format);
-    }
-    if (snapshots && snapshots->len)
-        img_print_snapshots(snapshots);
-    if (i->specific) {
-        printf("Format specific information:\n");
-        print_specific(json_get(i->specific, "data"), 1);
-    }
-}
-
 static int info_one(Img *m, Block *b, Json *all)
 {
     BlockInfo i;
@@ -224,10 +162,13 @@ static int info_one(Img *m, Block *b, Json *all)
     if (r)
         return img_error("%s: %s", block_filename(b), g_strerror(-r));
     block_snapshot_list(b, &snapshots, NULL);
-    if (all)
+    if (all) {
         json_add(all, info_json(b, &i, snapshots));
-    else
-        info_print(b, &i, snapshots);
+    } else {
+        g_autoptr(GString) text = g_string_new(NULL);
+        block_info_text(b, &i, snapshots, text);
+        fputs(text->str, stdout);
+    }
     if (snapshots)
         g_ptr_array_free(snapshots, TRUE);
     json_free(i.specific);
@@ -435,8 +376,10 @@ int img_snapshot(Img *m)
     default:
         ok = block_snapshot_list(b, &list, &err);
         if (ok) {
+            g_autoptr(GString) text = g_string_new(NULL);
             if (list->len)
-                img_print_snapshots(list);
+                block_snapshots_text(list, text);
+            fputs(text->str, stdout);
             g_ptr_array_free(list, TRUE);
         }
     }

@@ -4,6 +4,7 @@
  * A node's requests meet at its `requests` list: one that must read, change and write back a granule (serialising)
  * waits for those that overlap it and came earlier, and they wait for it.  The list has writes of nodes with a granule
  * above one byte only; others cannot meet in this way. */
+#include "block/bitmap.h"
 #include "block/driver.h"
 
 #include <assert.h>
@@ -239,11 +240,16 @@ int block_readv(Block *b, uint64_t at, const struct iovec *v, int nv)
     return request_end(b, r);
 }
 
-static int write_done(Block *b, unsigned flags, int r)
+static int flush_now(Block *b);
+
+/* Every change of a node's contents ends here. */
+static int write_done(Block *b, uint64_t at, uint64_t len, unsigned flags, int r)
 {
     b->writes_done++;
+    if (b->bitmaps)
+        block_bitmaps_dirty(b, at, len);
     if (!r && ((flags & BLOCK_FUA) || (b->flags & BLOCK_WRITETHROUGH)))
-        r = block_flush(b);
+        r = flush_now(b);
     return r;
 }
 
@@ -265,7 +271,7 @@ int block_writev(Block *b, uint64_t at, const struct iovec *v, int nv, unsigned 
         r = b->drv->co_write_compressed ? b->drv->co_write_compressed(b, at, v, nv) : -ENOTSUP;
     else
         r = write_any(b, at, v, nv, len);
-    r = write_done(b, flags, r);
+    r = write_done(b, at, len, flags, r);
     timed_to(b, began, &b->stats.write_ns);
     if (!r) {
         b->stats.writes++;
@@ -286,7 +292,7 @@ int block_write(Block *b, uint64_t at, const void *buf, size_t len, unsigned fla
     return block_writev(b, at, &v, 1, flags);
 }
 
-int block_flush(Block *b)
+static int flush_now(Block *b)
 {
     uint64_t upto = b->writes_done;
     if (upto == b->writes_flushed || !(b->flags & BLOCK_RDWR))
@@ -305,6 +311,15 @@ int block_flush(Block *b)
         b->stats.errors++;
     else
         b->writes_flushed = MAX(b->writes_flushed, upto);
+    return r;
+}
+
+int block_flush(Block *b)
+{
+    request_begin(b);
+    int r = flush_now(b);
+    if (!--b->in_flight)
+        co_queue_wake_all(&b->idle);
     return r;
 }
 
@@ -359,7 +374,7 @@ int block_zero(Block *b, uint64_t at, uint64_t len, unsigned flags)
     if (!len)
         return 0;
     request_begin(b);
-    int r = write_done(b, flags, zero_parts(b, at, len, flags));
+    int r = write_done(b, at, len, flags, zero_parts(b, at, len, flags));
     b->stats.zeroes++;
     return request_end(b, r);
 }
@@ -377,7 +392,7 @@ int block_discard(Block *b, uint64_t at, uint64_t len)
     int r = b->drv->co_discard(b, from, to - from);
     if (r == -ENOTSUP)
         r = 0;
-    r = write_done(b, 0, r);
+    r = write_done(b, from, to - from, 0, r);
     b->stats.discards++;
     return request_end(b, r);
 }
@@ -394,6 +409,7 @@ bool block_resize(Block *b, uint64_t len, BlockPrealloc how, GError **err)
     GError *why = NULL;
     int r = b->drv->co_resize(b, len, how, &why);
     b->writes_done++;
+    block_bitmaps_resize(b, b->length);
     quiesce_end(b);
     if (why)
         g_propagate_error(err, why);
@@ -417,8 +433,8 @@ int block_map(Block *b, uint64_t at, uint64_t len, Extent *out)
     if (!r && (out->flags & EXTENT_OFFSET) && (out->flags & EXTENT_DATA) && out->file && out->file != b &&
         out->offset < out->file->length) {
         Extent below;
-        if (!block_map(out->file, out->offset, out->len, &below) && (below.flags & EXTENT_ZERO)) {
-            out->flags = (out->flags & ~EXTENT_DATA) | EXTENT_ZERO;
+        if (!block_map(out->file, out->offset, out->len, &below) && !(below.flags & EXTENT_DATA)) {
+            out->flags = (out->flags & ~EXTENT_DATA) | (below.flags & EXTENT_ZERO);
             out->len = below.len;
         } else if (below.len) {
             out->len = MIN(out->len, below.len);
@@ -488,7 +504,7 @@ typedef bool SnapshotFn(Block *b, const char *name, GError **err);
 static bool snapshot_change(Block *b, const char *name, SnapshotFn *fn, GError **err)
 {
     quiesce_begin(b);
-    int r = block_flush(b);
+    int r = flush_now(b);
     bool ok = r ? fail_errno(err, -r, "cannot flush %s", b->filename) : fn(b, name, err);
     b->writes_done++;
     quiesce_end(b);
@@ -501,7 +517,11 @@ bool block_snapshot_create(Block *b, const char *name, GError **err)
 }
 bool block_snapshot_apply(Block *b, const char *name, GError **err)
 {
-    return need_snapshots(b, true, err) && snapshot_change(b, name, b->drv->snapshots->co_apply, err);
+    if (!need_snapshots(b, true, err) || !snapshot_change(b, name, b->drv->snapshots->co_apply, err))
+        return false;
+    block_bitmaps_resize(b, b->length);
+    block_bitmaps_dirty(b, 0, b->length);       /* whatever differs */
+    return true;
 }
 bool block_snapshot_delete(Block *b, const char *name, GError **err)
 {
@@ -597,7 +617,7 @@ static bool set_writable(Block *b, bool writable, GError **err)
 bool block_set_writable(Block *b, bool writable, GError **err)
 {
     quiesce_begin(b);
-    int r = writable ? 0 : block_flush(b);
+    int r = writable ? 0 : flush_now(b);
     bool ok = r ? fail_errno(err, -r, "cannot flush %s", b->filename) : set_writable(b, writable, err);
     quiesce_end(b);
     return ok;

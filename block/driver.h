@@ -51,6 +51,8 @@ struct BlockDriver {
     int  (*co_info)   (Block *b, BlockInfo *out);
     int  (*co_empty)  (Block *b);                           /* all clusters unallocated; no request is under way */
     bool (*co_reopen) (Block *b, GError **err);             /* flags have changed */
+    bool (*may_persist)(Block *b, GError **err);            /* the image can keep one more bitmap */
+    void (*moved)     (Block *b);                           /* the node lies in b from now on (block_replace()) */
     const BlockSnapshots *snapshots;
     const BlockMaker     *maker;                            /* create, check, repair: for rhea-img */
 };
@@ -90,6 +92,7 @@ struct Block {
     bool         detect_zeroes, opened, timed;
     bool         auto_read_only;        /* read-only until somebody above wants to write */
     Block       *writer;                /* the format that changes it and lets no other */
+    struct BlockBitmap *bitmaps;        /* in order of making */
     unsigned     depth;
 };
 

@@ -4,6 +4,7 @@
  * Probing trusts nobody: a raw image that nobody called raw refuses writes that would make it look like another
  * format (block/raw.c), and an image whose format had to be guessed on the way down a chain may not name further
  * files, since a guest that could write its head would then choose files of the host. */
+#include "block/bitmap.h"
 #include "block/driver.h"
 #include "block/nbd/tls.h"
 #include "block/throttle.h"
@@ -259,6 +260,8 @@ void block_ref(Block *b) { b->refs++; }
 
 static void node_free(Block *b)
 {
+    while (b->bitmaps)
+        block_bitmap_free(b->bitmaps);
     g_ptr_array_remove(b->graph->nodes, b);
     for (unsigned i = 0; i < b->graph->nodes->len; i++) {
         Block *n = b->graph->nodes->pdata[i];

@@ -40,7 +40,11 @@ static void specific_text(const Json *v, unsigned depth, GString *out)
         const Json *item = json_item(v, i);
         g_autofree char *name = g_strdup(v->keys ? v->keys->pdata[i] : "");
         g_strdelimit(name, "-", ' ');
-        g_string_append_printf(out, "%*s%s%s", (int)depth * 4, "", name, v->keys ? ":" : "");
+        if (!v->keys) {
+            g_free(name);
+            name = g_strdup_printf("[%u]", i);
+        }
+        g_string_append_printf(out, "%*s%s:", (int)depth * 4, "", name);
         if (item->type == JSON_OBJECT || item->type == JSON_ARRAY) {
             g_string_append_c(out, '\n');
             specific_text(item, depth + 1, out);

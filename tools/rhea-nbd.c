@@ -26,7 +26,7 @@ typedef struct Serve {
     BlockGraph *graph;
     NbdAddress  address;
     const char *filename, *format, *name, *description, *cache, *discard, *zeroes, *snapshot, *pid_file, *tls, *tls_host;
-    GPtrArray  *objects;
+    GPtrArray  *objects, *bitmaps;
     uint64_t    offset, shared;
     bool        read_only, persistent, fork, image_opts, list, verbose, failed;
     int         ready;                  /* the parent that waits; -1: nobody */
@@ -72,6 +72,7 @@ static const char usage[] =
     "      --object TYPE,id=ID,...   tls-creds-x509, tls-creds-psk\n"
     "      --tls-creds=ID        use TLS with those credentials\n"
     "      --tls-hostname=NAME   whom the server's certificate must name (-L)\n"
+    "  -B, --bitmap=NAME         show that dirty bitmap, as context qemu:dirty-bitmap:NAME\n"
     "  -f, --format=FORMAT       the image's format (probed)\n"
     "  -r, --read-only           no writes\n"
     "  -l, --load-snapshot=NAME  show an internal snapshot, read-only\n"
@@ -193,6 +194,14 @@ static bool serve(Serve *v, const NbdCreds *tls, GError **err)
     NbdServerHooks hooks = { v, left };
     NbdServer *s = nbd_server_new(v->aio, tls, (unsigned)v->shared, &hooks);
     nbd_server_export(s, v->name ? v->name : "", v->description, b, !v->read_only);
+    for (unsigned i = 0; i < v->bitmaps->len; i++)
+        if (!nbd_server_bitmap(s, v->name ? v->name : "", v->bitmaps->pdata[i], err)) {
+            for (unsigned k = 0; k < n; k++)
+                close(fds[k]);
+            nbd_server_stop(s);
+            block_close(b);
+            return false;
+        }
     for (unsigned i = 0; i < n; i++)
         nbd_server_listen(s, fds[i]);
     if (v->verbose)
@@ -273,7 +282,7 @@ static bool parse(Serve *v, int argc, char **argv)
     enum { FORK = 256, PID_FILE, OBJECT, TLS, TLS_HOST, IMAGE_OPTS, CACHE, DISCARD, ZEROES };
     static const struct option options[] = {
         { "port", 1, NULL, 'p' }, { "bind", 1, NULL, 'b' }, { "socket", 1, NULL, 'k' }, { "shared", 1, NULL, 'e' },
-        { "persistent", 0, NULL, 't' }, { "verbose", 0, NULL, 'v' }, { "export-name", 1, NULL, 'x' }, { "description", 1, NULL, 'D' },
+        { "persistent", 0, NULL, 't' }, { "verbose", 0, NULL, 'v' }, { "export-name", 1, NULL, 'x' }, { "description", 1, NULL, 'D' }, { "bitmap", 1, NULL, 'B' },
         { "list", 0, NULL, 'L' }, { "fork", 0, NULL, FORK }, { "pid-file", 1, NULL, PID_FILE }, { "object", 1, NULL, OBJECT },
         { "tls-creds", 1, NULL, TLS }, { "tls-hostname", 1, NULL, TLS_HOST }, { "format", 1, NULL, 'f' }, { "read-only", 0, NULL, 'r' },
         { "load-snapshot", 1, NULL, 'l' }, { "offset", 1, NULL, 'o' }, { "image-opts", 0, NULL, IMAGE_OPTS }, { "cache", 1, NULL, CACHE },
@@ -282,7 +291,7 @@ static bool parse(Serve *v, int argc, char **argv)
     };
     GError *err = NULL;
     const char *host = NULL, *port = NULL, *path = NULL;
-    for (int c; (c = getopt_long(argc, argv, "p:b:k:e:tvx:D:Lf:rl:o:nhV", options, NULL)) != -1;) {
+    for (int c; (c = getopt_long(argc, argv, "p:b:k:e:tvx:D:B:Lf:rl:o:nhV", options, NULL)) != -1;) {
         switch (c) {
         case 'p': port = optarg; break;
         case 'b': host = optarg; break;
@@ -295,6 +304,7 @@ static bool parse(Serve *v, int argc, char **argv)
         case 'v': v->verbose = true; break;
         case 'x': v->name = optarg; break;
         case 'D': v->description = optarg; break;
+        case 'B': g_ptr_array_add(v->bitmaps, optarg); break;
         case 'L': v->list = true; break;
         case FORK: v->fork = true; break;
         case PID_FILE: v->pid_file = optarg; break;
@@ -342,7 +352,7 @@ static bool parse(Serve *v, int argc, char **argv)
 int main(int argc, char **argv)
 {
     GError *err = NULL;
-    Serve v = { .shared = 1, .ready = -1, .objects = g_ptr_array_new() };
+    Serve v = { .shared = 1, .ready = -1, .objects = g_ptr_array_new(), .bitmaps = g_ptr_array_new() };
     signal(SIGPIPE, SIG_IGN);
     if (!parse(&v, argc, argv) || (v.fork && !v.list && !detach(&v)))
         return 1;

@@ -33,7 +33,7 @@ typedef struct Nbd {
     CoMutex    sending;
     Request   *requests;
     uint64_t   cookie;
-    bool       connected, broken, receiving;
+    bool       connected, broken, receiving, shows_bitmap;
     CoQueue    ended;                   /* the receiver has */
 } Nbd;
 
@@ -367,7 +367,10 @@ static int nbd_co_map(Block *b, uint64_t at, uint64_t len, Extent *out)
     if (r)
         return r;
     out->len = MIN(len, MAX(q.state_len, 1));
-    if (q.state & NBD_STATE_ZERO)
+    if (n->shows_bitmap) {      /* dirty areas are those that are not "data" */
+        if (q.state & NBD_STATE_DIRTY)
+            out->flags &= ~(unsigned)EXTENT_DATA;
+    } else if (q.state & NBD_STATE_ZERO)
         out->flags = EXTENT_ZERO | EXTENT_OFFSET | (q.state & NBD_STATE_HOLE ? 0 : EXTENT_ALLOCATED);
     return 0;
 }
@@ -377,10 +380,10 @@ static int nbd_co_map(Block *b, uint64_t at, uint64_t len, Extent *out)
 static bool nbd_open(Block *b, GError **err)
 {
     Nbd *n = b->state;
-    const char *name = "", *creds = NULL, *host = NULL;
+    const char *name = "", *creds = NULL, *host = NULL, *context = NBD_BASE_ALLOCATION;
     n->s.fd = -1;
     if (!parse_server(b, n, err) || !block_opt_string(b->options, "export", &name, err) ||
-        !block_opt_string(b->options, "tls-creds", &creds, err) || !block_opt_string(b->options, "tls-hostname", &host, err))
+        !block_opt_string(b->options, "x-dirty-bitmap", &context, err) || !block_opt_string(b->options, "tls-creds", &creds, err) || !block_opt_string(b->options, "tls-hostname", &host, err))
         return false;
     const NbdCreds *tls = creds ? block_creds(b->graph, creds, err) : NULL;
     if (creds && !tls)
@@ -395,10 +398,13 @@ static bool nbd_open(Block *b, GError **err)
     if (fd < 0)
         return false;
     nbd_stream_init(&n->s, b->aio, fd);
-    if (!nbd_negotiate(&n->s, name, NBD_BASE_ALLOCATION, tls, host ? host : n->address.host, &n->e, err))
+    if (!nbd_negotiate(&n->s, name, context, tls, host ? host : n->address.host, &n->e, err))
         return fail_prefix(err, "%s: ", b->filename);
     if ((n->e.flags & NBD_READ_ONLY) && (b->flags & BLOCK_RDWR))
         return fail(err, "%s: the export can only be read (read-only=on)", b->filename);
+    n->shows_bitmap = strcmp(context, NBD_BASE_ALLOCATION) != 0;
+    if (n->shows_bitmap && !n->e.has_meta)
+        return fail(err, "%s: the server has no context '%s'", b->filename, context);
     b->length = n->e.size;
     b->align = n->e.min_block;
     n->connected = n->receiving = true;

@@ -10,18 +10,22 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "block/bitmap.h"
 #include "block/nbd/tls.h"
 #include "util/bits.h"
 #include "util/endian.h"
 #include "util/error.h"
 #include "util/log.h"
 
-enum { MAX_UNDER_WAY = 16, MAX_BYTES_UNDER_WAY = 64 << 20, MAX_EXTENTS = 2048, MAX_OPTIONS = 1000, ALLOCATION_ID = 1, DEPTH_ID = 2 };
+enum { MAX_UNDER_WAY = 16, MAX_BYTES_UNDER_WAY = 64 << 20, MAX_EXTENTS = 2048, MAX_OPTIONS = 1000, ALLOCATION_ID = 1, DEPTH_ID = 2, BITMAP_ID = 3,
+       MAX_BITMAPS = 29 };
 #define NEGOTIATION_NS UINT64_C(10000000000)
 #define WATCH_NS       UINT64_C(250000000)
 #define ALLOCATION_DEPTH "qemu:allocation-depth"
 
-typedef struct Export { char *name, *description; Block *b; bool writable; } Export;
+#define DIRTY_BITMAP "qemu:dirty-bitmap:"
+
+typedef struct Export { char *name, *description; Block *b; bool writable; BlockBitmap *bitmap[MAX_BITMAPS]; unsigned n_bitmaps; } Export;
 
 typedef struct Client {
     NbdServer *server;
@@ -155,7 +159,7 @@ static int export_name(Client *c, const uint8_t *data, uint32_t len)
 
 static int offer(Client *c, uint32_t option, unsigned id, const char *name)
 {
-    uint8_t p[4 + 64];
+    g_autofree uint8_t *p = g_malloc(4 + strlen(name));
     store_be32(p, option == NBD_OPT_SET_META ? id : 0);
     memcpy(p + 4, name, strlen(name));
     if (option == NBD_OPT_SET_META)
@@ -163,11 +167,23 @@ static int offer(Client *c, uint32_t option, unsigned id, const char *name)
     return reply(c, option, NBD_REP_META, p, 4 + strlen(name));
 }
 
+/* The name of context id of an export; NULL: there is none. */
+static char *context_name(const Export *e, unsigned id)
+{
+    if (id < BITMAP_ID)
+        return g_strdup(id == ALLOCATION_ID ? NBD_BASE_ALLOCATION : ALLOCATION_DEPTH);
+    return id - BITMAP_ID < e->n_bitmaps ? g_strconcat(DIRTY_BITMAP, e->bitmap[id - BITMAP_ID]->name, NULL) : NULL;
+}
+
+/* Whether a client asks for this name, or, if it may, for the family that it belongs to. */
+static bool asks_for(const char *name, const uint8_t *query, size_t n, bool family)
+{
+    size_t len = strlen(name);
+    return n <= len && !memcmp(name, query, n) && (n == len || (family && n && name[n - 1] == ':'));
+}
+
 static int meta(Client *c, uint32_t option, const uint8_t *data, uint32_t len)
 {
-    static const struct { unsigned id; const char *name, *family; } all[] = {
-        { ALLOCATION_ID, NBD_BASE_ALLOCATION, "base:" }, { DEPTH_ID, ALLOCATION_DEPTH, "qemu:" },
-    };
     uint32_t n = len >= 8 ? load_be32(data) : UINT32_MAX;
     if (!c->structured)
         return refuse(c, option, NBD_ERR_INVALID, "structured replies come first");
@@ -183,20 +199,18 @@ static int meta(Client *c, uint32_t option, const uint8_t *data, uint32_t len)
         c->contexts_of = e;
     }
     int r = 0;
-    if (!queries && option == NBD_OPT_LIST_META)
-        for (unsigned k = 0; k < ARRAY_LEN(all) && !r; k++)
-            r = offer(c, option, all[k].id, all[k].name);
-    for (uint32_t i = 0; i < queries && !r; i++) {
-        uint32_t size = end - q >= 4 ? load_be32(q) : UINT32_MAX;
-        if (end - q < 4 || size > (size_t)(end - q - 4))
+    bool list = option == NBD_OPT_LIST_META;
+    for (uint32_t i = 0; i < MAX(queries, list) && !r; i++) {
+        uint32_t size = queries && end - q >= 4 ? load_be32(q) : 0;
+        if (queries && (end - q < 4 || size > (size_t)(end - q - 4)))
             return refuse(c, option, NBD_ERR_INVALID, "malformed");
-        for (unsigned k = 0; k < ARRAY_LEN(all) && !r; k++) {
-            bool whole = size == strlen(all[k].name) && !memcmp(q + 4, all[k].name, size);
-            bool family = option == NBD_OPT_LIST_META && size == strlen(all[k].family) && !memcmp(q + 4, all[k].family, size);
-            if (whole || family)
-                r = offer(c, option, all[k].id, all[k].name);
+        char *name;
+        for (unsigned id = ALLOCATION_ID; !r && (name = context_name(e, id)); id++) {
+            if (!queries || asks_for(name, q + 4, size, list))
+                r = offer(c, option, id, name);
+            g_free(name);
         }
-        q += 4 + size;
+        q += queries ? 4 + size : 0;
     }
     return r ? r : reply(c, option, NBD_REP_ACK, NULL, 0);
 }
@@ -352,6 +366,19 @@ static int read_chunks(Job *j)
     return sent;
 }
 
+static uint32_t dirty(const BlockBitmap *m, uint64_t at, uint64_t most, uint64_t *len)
+{
+    uint64_t from;
+    if (!block_bitmap_next_dirty(m, at, most, &from, len) || from >= at + most) {
+        *len = most;
+        return 0;
+    }
+    if (from == at)
+        return NBD_STATE_DIRTY;
+    *len = from - at;
+    return 0;
+}
+
 static int extents(Job *j, unsigned id, bool last)
 {
     Client *c = j->c;
@@ -360,11 +387,17 @@ static int extents(Job *j, unsigned id, bool last)
     store_be32(p, id);
     for (uint64_t done = 0; done < j->len;) {
         Extent x;
-        int r = block_map_above(c->export->b, NULL, j->at + done, j->len - done, &x);
+        uint32_t state;
+        int r = 0;
+        if (id >= BITMAP_ID) {
+            state = dirty(c->export->bitmap[id - BITMAP_ID], j->at + done, j->len - done, &x.len);
+        } else {
+            r = block_map_above(c->export->b, NULL, j->at + done, j->len - done, &x);
+            state = id == DEPTH_ID ? (x.flags & EXTENT_ALLOCATED ? x.depth + 1 : 0)
+                  : (x.flags & EXTENT_ZERO ? NBD_STATE_ZERO : 0) | (x.flags & EXTENT_ALLOCATED && !(x.flags & EXTENT_ZERO) ? 0 : NBD_STATE_HOLE);
+        }
         if (r)
             return simple_reply(c, j->cookie, r, NULL, 0);
-        uint32_t state = id == DEPTH_ID ? (x.flags & EXTENT_ALLOCATED ? x.depth + 1 : 0)
-                       : (x.flags & EXTENT_ZERO ? NBD_STATE_ZERO : 0) | (x.flags & EXTENT_ALLOCATED && !(x.flags & EXTENT_ZERO) ? 0 : NBD_STATE_HOLE);
         uint8_t *before = count ? p + 4 + (count - 1) * 8 : NULL;
         if (before && load_be32(before + 4) == state) {
             store_be32(before, load_be32(before) + (uint32_t)x.len);
@@ -405,9 +438,9 @@ static int perform(Job *j)
         break;
     case NBD_STATUS: {
         int sent = 0;
-        for (unsigned id = ALLOCATION_ID; id <= DEPTH_ID && !sent; id++)
+        for (unsigned id = ALLOCATION_ID; id < BITMAP_ID + c->export->n_bitmaps && !sent; id++)
             if (c->contexts >> id & 1)
-                sent = extents(j, id, !(c->contexts >> (id + 1)));
+                sent = extents(j, id, id == 31 || !(c->contexts >> (id + 1)));
         return sent;
     }
     }
@@ -616,9 +649,26 @@ NbdServer *nbd_server_new(Aio *aio, const NbdCreds *tls, unsigned max_clients, c
 void nbd_server_export(NbdServer *s, const char *name, const char *description, Block *b, bool writable)
 {
     Export *e = g_new(Export, 1);
-    *e = (Export){ g_strdup(name), g_strdup(description), b, writable };
+    *e = (Export){ .name = g_strdup(name), .description = g_strdup(description), .b = b, .writable = writable };
     block_ref(b);
     g_ptr_array_add(s->exports, e);
+}
+
+bool nbd_server_bitmap(NbdServer *s, const char *export, const char *name, GError **err)
+{
+    Export *e = find_export(s, export, strlen(export));
+    BlockBitmap *m = NULL;
+    for (Block *b = e->b; b && !m; b = block_backing(b))
+        m = block_bitmap_find(b, name, NULL);
+    if (!m)
+        return fail(err, "Bitmap '%s' is not found", name);
+    if (!block_bitmap_usable(m, err))
+        return false;
+    if (e->n_bitmaps == MAX_BITMAPS)
+        return fail(err, "an export shows at most %d bitmaps", MAX_BITMAPS);
+    m->busy = true;
+    e->bitmap[e->n_bitmaps++] = m;
+    return true;
 }
 
 void nbd_server_stop(NbdServer *s)
@@ -631,8 +681,12 @@ void nbd_server_stop(NbdServer *s)
     co_queue_wake_all(&s->changed);
     while (s->n_clients || s->n_listening || s->watching)
         co_queue_wait(&s->changed);
-    for (unsigned i = 0; i < s->exports->len; i++)
-        block_close(((Export *)s->exports->pdata[i])->b);
+    for (unsigned i = 0; i < s->exports->len; i++) {
+        Export *e = s->exports->pdata[i];
+        for (unsigned k = 0; k < e->n_bitmaps; k++)
+            e->bitmap[k]->busy = false;
+        block_close(e->b);
+    }
     g_ptr_array_free(s->exports, TRUE);
     g_array_free(s->listening, TRUE);
     g_free(s);

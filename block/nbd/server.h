@@ -17,6 +17,8 @@ typedef struct NbdServerHooks {
 NbdServer *nbd_server_new(Aio *aio, const NbdCreds *tls, unsigned max_clients, const NbdServerHooks *hooks);
 /* Takes a reference.  description may be NULL. */
 void nbd_server_export(NbdServer *s, const char *name, const char *description, Block *b, bool writable);
+/* Shows a bitmap of an export's node, or of one below it, as context "qemu:dirty-bitmap:NAME". */
+bool nbd_server_bitmap(NbdServer *s, const char *export, const char *name, GError **err);
 /* Accepts on a listening, non-blocking socket, which becomes the server's.  In a coroutine, as is the next. */
 void nbd_server_listen(NbdServer *s, int fd);
 /* One client that is connected already. */

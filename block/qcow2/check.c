@@ -143,42 +143,39 @@ static int walk_l1(Check *c, const char *whose, const uint64_t *l1, uint32_t n, 
     return r;
 }
 
-/* Bitmaps are kept as they are; their clusters count. */
+/* Bitmaps' clusters count, if the header says that they mean anything. */
 static int walk_bitmaps(Check *c)
 {
     Qcow2 *q = c->b->state;
-    for (unsigned i = 0; i < q->extensions->len; i++) {
-        Q2Extension *e = q->extensions->pdata[i];
-        if (e->type != Q2_EXT_BITMAPS || e->len < 24)
-            continue;
-        uint64_t bytes = load_be64(e->data + 8), at = load_be64(e->data + 16), end = at + bytes;
-        if (bytes > Q2_MAX_SNAPSHOT_BYTES || !in_file(c, at)) {
-            note(c, &c->out->corruptions, "the bitmap directory (%" PRIu64 " bytes at %#" PRIx64 ") is not in the file", bytes, at);
-            return 0;
-        }
-        use(c, at, bytes);
-        while (at + 24 <= end) {
-            uint8_t d[24];
-            int r = block_read(c->b->file, at, d, sizeof d);
+    uint64_t at = q->bitmaps_at, bytes = q->bitmaps_bytes, end = at + bytes;
+    if (!q->n_bitmaps)
+        return 0;
+    if (!in_file(c, at) || (at & (q->cluster_size - 1))) {
+        note(c, &c->out->corruptions, "the bitmap directory (%" PRIu64 " bytes at %#" PRIx64 ") is not in the file", bytes, at);
+        return 0;
+    }
+    use(c, at, bytes);
+    while (at + 24 <= end) {
+        uint8_t d[24];
+        int r = block_read(c->b->file, at, d, sizeof d);
+        if (r)
+            return r;
+        uint64_t table = load_be64(d), n = load_be32(d + 8);
+        if (n && (!in_file(c, table) || table & (q->cluster_size - 1) || n * 8 > Q2_MAX_L1_BYTES)) {
+            note(c, &c->out->corruptions, "a bitmap's table (%" PRIu64 " entries at %#" PRIx64 ") is not in the file", n, table);
+        } else {
+            g_autofree uint64_t *words = g_new(uint64_t, n + 1);
+            r = block_read(c->b->file, table, words, n * 8);
             if (r)
                 return r;
-            uint64_t table = load_be64(d), n = load_be32(d + 8);
-            if (!in_file(c, table) || table & (q->cluster_size - 1) || n * 8 > Q2_MAX_L1_BYTES) {
-                note(c, &c->out->corruptions, "a bitmap's table (%" PRIu64 " entries at %#" PRIx64 ") is not in the file", n, table);
-            } else {
-                g_autofree uint64_t *words = g_new(uint64_t, n + 1);
-                r = block_read(c->b->file, table, words, n * 8);
-                if (r)
-                    return r;
-                use(c, table, n * 8);
-                for (uint64_t k = 0; k < n; k++) {
-                    uint64_t data = GUINT64_FROM_BE(words[k]) & Q2_OFFSET;
-                    if (data && in_file(c, data))
-                        use(c, data, q->cluster_size);
-                }
+            use(c, table, n * 8);
+            for (uint64_t k = 0; k < n; k++) {
+                uint64_t data = GUINT64_FROM_BE(words[k]) & Q2_OFFSET;
+                if (data && in_file(c, data))
+                    use(c, data, q->cluster_size);
             }
-            at += align_up(24 + (uint64_t)load_be16(d + 18) + load_be32(d + 20), 8);
         }
+        at += align_up(24 + (uint64_t)load_be16(d + 18) + load_be32(d + 20), 8);
     }
     return 0;
 }

@@ -91,6 +91,10 @@ static bool read_extensions(Block *b, const uint8_t *head, uint64_t len, uint64_
             g_free(q->data_file_name);
             q->data_file_name = g_strndup(text, n);
             break;
+        case Q2_EXT_BITMAPS:
+            if (!q2_bitmaps_extension(b, head + from, n, from, err))
+                return false;
+            break;
         default: {
             Q2Extension *e = g_new(Q2Extension, 1);
             *e = (Q2Extension){ type, n, g_memdup2(head + from, n) };
@@ -259,7 +263,7 @@ static bool qcow2_open(Block *b, GError **err)
     q->fresh = b->file->length;
     q->discard_freed = discard_freed;
     q->header_ok = true;
-    if (!open_data_file(b, err))
+    if (!open_data_file(b, err) || (!(b->flags & BLOCK_CHECK) && !q2_bitmaps_load(b, err)))
         return fail_prefix(err, "%s: ", b->filename);
     return !(b->flags & BLOCK_RDWR) || (b->flags & BLOCK_CHECK) || begin_writing(b, err);
 }
@@ -277,9 +281,9 @@ static bool begin_writing(Block *b, GError **err)
             return fail_prefix(err, "%s: ", b->filename);
         }
     }
-    /* Bitmaps that are not kept up to date here, and features that we do not know, are told to be out of date. */
-    uint64_t keep = q->autoclear & Q2_AUTOCLEAR_DATA_RAW;
-    if (q->autoclear != keep) {
+    /* Features that we do not know are told to be out of date. */
+    uint64_t keep = q->autoclear & (Q2_AUTOCLEAR_DATA_RAW | Q2_AUTOCLEAR_BITMAPS);
+    if (q->version >= 3 && q->autoclear != keep) {
         uint8_t word[8];
         store_be64(word, keep);
         int r = block_write(b->file, 88, word, sizeof word, 0);
@@ -287,7 +291,8 @@ static bool begin_writing(Block *b, GError **err)
             return fail_errno(err, -r, "%s: cannot write the header", b->filename);
         q->autoclear = keep;
     }
-    return true;
+    int r = q2_bitmaps_in_use(b);
+    return r ? fail_errno(err, -r, "%s: cannot write the bitmap directory", b->filename) : true;
 }
 
 static int qcow2_flush(Block *b)
@@ -305,10 +310,13 @@ static int qcow2_close(Block *b)
     int r = 0;
     if (b->opened && (b->flags & BLOCK_RDWR)) {
         co_mutex_lock(&q->lock);
+        r = q2_bitmaps_store(b);
         /* Twice: what the first one lets go changes refcounts. */
-        r = q2_commit(b, true);
-        if (!r)
-            r = q2_commit(b, true);
+        for (int i = 0; i < 2; i++) {
+            int commit_result = q2_commit(b, true);
+            if (!r)
+                r = commit_result;
+        }
         if (!r && (q->incompat & Q2_INCOMPAT_DIRTY) && !(b->flags & BLOCK_CHECK)) {
             r = q2_sync(b);
             if (!r)
@@ -325,6 +333,7 @@ static int qcow2_close(Block *b)
         if (!r)
             r = q2_sync(b);
     }
+    q2_bitmaps_free(b);
     q2_cache_free(&q->l2);
     q2_cache_free(&q->rb);
     if (q->snapshots)
@@ -342,7 +351,17 @@ static int qcow2_close(Block *b)
 
 static bool qcow2_reopen(Block *b, GError **err)
 {
-    return !(b->flags & BLOCK_RDWR) || begin_writing(b, err);
+    if (b->flags & BLOCK_RDWR)
+        return begin_writing(b, err);
+    Qcow2 *q = b->state;
+    co_mutex_lock(&q->lock);
+    int r = q2_bitmaps_store(b);
+    if (!r)
+        r = q2_commit(b, true);
+    if (!r)
+        r = q2_sync(b);
+    co_mutex_unlock(&q->lock);
+    return r ? fail_errno(err, -r, "%s: cannot write the bitmaps", b->filename) : true;
 }
 
 /* After a commit: each cluster is let go. */
@@ -412,6 +431,13 @@ int q2_header_write(Block *b)
         put_extension(h, Q2_EXT_BACKING_FORMAT, b->backing_format, (uint32_t)strlen(b->backing_format));
     if (q->data_file_name)
         put_extension(h, Q2_EXT_DATA_FILE, q->data_file_name, (uint32_t)strlen(q->data_file_name));
+    uint64_t bitmaps_at = 0;
+    if (q->n_bitmaps) {
+        uint8_t data[24];
+        bitmaps_at = h->len + 8;
+        q2_bitmaps_extension_put(b, data);
+        put_extension(h, Q2_EXT_BITMAPS, data, sizeof data);
+    }
     for (unsigned i = 0; i < q->extensions->len; i++) {
         Q2Extension *e = q->extensions->pdata[i];
         put_extension(h, e->type, e->data, e->len);
@@ -429,6 +455,8 @@ int q2_header_write(Block *b)
         memcpy(cluster, h->data, h->len);
         r = block_write(b->file, 0, cluster, q->cluster_size, 0);
     }
+    if (!r)
+        q->bitmaps_extension_at = bitmaps_at;
     g_byte_array_free(h, TRUE);
     if (!r)
         r = block_flush(b->file);
@@ -537,6 +565,9 @@ static int qcow2_info(Block *b, BlockInfo *out)
     json_set(data, "compression-type", json_string(q->compression == Q2_ZSTD ? "zstd" : "zlib"));
     if (q->version >= 3) {
         json_set(data, "lazy-refcounts", json_bool(q->compat & Q2_COMPAT_LAZY));
+        Json *bitmaps = q2_bitmaps_info(b);
+        if (bitmaps)
+            json_set(data, "bitmaps", bitmaps);
         json_set(data, "refcount-bits", json_int(1 << q->refcount_order));
         json_set(data, "corrupt", json_bool(q->incompat & Q2_INCOMPAT_CORRUPT));
         if (q->incompat & Q2_INCOMPAT_DATA_FILE) {
@@ -559,5 +590,6 @@ const BlockDriver block_qcow2_driver = {
     .co_open = qcow2_open, .co_close = qcow2_close, .co_read = q2_read, .co_write = q2_write, .co_flush = qcow2_flush,
     .co_write_compressed = q2_write_compressed, .co_zero = q2_zero, .co_discard = q2_discard, .co_resize = q2_resize,
     .co_map = q2_map, .co_info = qcow2_info, .co_empty = qcow2_empty, .co_reopen = qcow2_reopen,
+    .may_persist = q2_bitmaps_may_persist,
     .snapshots = &q2_snapshot_ops, .maker = &q2_maker,
 };

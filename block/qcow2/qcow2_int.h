@@ -88,6 +88,9 @@ typedef struct Qcow2 {
     GPtrArray *snapshots;                               /* Q2Snapshot * */
     GPtrArray *extensions;                              /* Q2Extension *: those that are kept as they are */
     char     *data_file_name;
+    GPtrArray *bitmaps;                                 /* Q2Bitmap * (bitmap.c): the directory in the file; NULL: not read */
+    uint32_t  n_bitmaps;                                /* the extension; 0: none that means anything */
+    uint64_t  bitmaps_at, bitmaps_bytes, bitmaps_extension_at;
 
     Q2Cache   l2, rb;
     CoMutex   lock;
@@ -166,6 +169,16 @@ int q2_pack(Block *b, const uint8_t *in, uint8_t *out, size_t *len);
 extern const BlockSnapshots q2_snapshot_ops;
 int q2_snapshots_load(Block *b, GError **err);
 void q2_snapshot_free(void *snapshot);
+
+/* bitmap.c.  Locked, but for the first four. */
+bool q2_bitmaps_extension(Block *b, const uint8_t *data, uint32_t len, uint64_t at, GError **err);
+void q2_bitmaps_extension_put(Block *b, uint8_t out[24]);
+bool q2_bitmaps_may_persist(Block *b, GError **err);
+Json *q2_bitmaps_info(Block *b);            /* NULL: none */
+bool q2_bitmaps_load(Block *b, GError **err);
+void q2_bitmaps_free(Block *b);
+int q2_bitmaps_in_use(Block *b);            /* before the first write */
+int q2_bitmaps_store(Block *b);             /* after the last */
 
 /* check.c, make.c, header.c */
 int q2_check(Block *b, unsigned fix, BlockCheck *out, GError **err);

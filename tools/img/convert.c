@@ -30,6 +30,7 @@ typedef struct Convert {
     CoMutex   cursor;
     int       result;
     uint64_t  bad_at;
+    uint64_t  rate, clock_ns;   /* -r: bytes a second; when the next piece may go */
 } Convert;
 
 typedef struct Piece { Block *b; uint64_t at, in_source, len; unsigned flags; } Piece;
@@ -143,6 +144,16 @@ static int write_packed(Convert *c, uint64_t at, const uint8_t *buf, uint64_t le
     return r;
 }
 
+/* -r: each piece moves a clock on by what it costs. */
+static void pace(Convert *c, uint64_t bytes)
+{
+    enum { SLICE_NS = 100000000 };
+    uint64_t now = (uint64_t)g_get_monotonic_time() * 1000, start = MAX(c->clock_ns, now);
+    c->clock_ns = start + (uint64_t)((double)bytes * 1e9 / (double)c->rate);
+    for (; now < start && !*c->m->interrupted; now = (uint64_t)g_get_monotonic_time() * 1000)
+        co_sleep_ns(c->m->aio, (int64_t)MIN(start - now, SLICE_NS));
+}
+
 static void worker(void *self)
 {
     Convert *c = self;
@@ -159,6 +170,8 @@ static void worker(void *self)
         if (p.flags & EXTENT_ZERO)
             r = write_zeros(c, p.at, p.len);
         else if (p.flags & EXTENT_DATA) {
+            if (c->rate)
+                pace(c, p.len);
             r = read_piece(c, &p, buf);
             if (r)
                 c->bad_at = p.at;
@@ -180,18 +193,19 @@ static void worker(void *self)
 typedef struct Args {
     const char *output_format, *backing, *backing_format, *snapshot, *target_cache, *source_cache;
     Json       *options;
-    bool        no_create, target_zero, target_opts;
+    bool        no_create, target_zero, target_opts, bitmaps, skip_broken;
     uint64_t    workers, sparse;
 } Args;
 
 static bool parse(Img *m, Convert *c, Args *a, GError **err)
 {
-    enum { SALVAGE = 2000, TARGET_ZERO, TARGET_OPTS };
+    enum { SALVAGE = 2000, TARGET_ZERO, TARGET_OPTS, BITMAPS, SKIP_BROKEN };
     static const struct option more[] = {
         { "salvage", no_argument, NULL, SALVAGE }, { "target-is-zero", no_argument, NULL, TARGET_ZERO },
-        { "target-image-opts", no_argument, NULL, TARGET_OPTS }, { NULL }
+        { "target-image-opts", no_argument, NULL, TARGET_OPTS }, { "bitmaps", no_argument, NULL, BITMAPS },
+        { "skip-broken-bitmaps", no_argument, NULL, SKIP_BROKEN }, { NULL }
     };
-    for (int k; (k = img_option(m, "O:o:B:F:cl:m:nS:t:T:WC", more)) != -1;) {
+    for (int k; (k = img_option(m, "O:o:B:F:cl:m:nS:t:T:WCr:", more)) != -1;) {
         switch (k) {
         case 'O': a->output_format = optarg; break;
         case 'o':
@@ -208,6 +222,10 @@ static bool parse(Img *m, Convert *c, Args *a, GError **err)
                 return fail(err, "-m must be from 1 to 16");
             break;
         case 'n': a->no_create = true; break;
+        case 'r':
+            if (!img_parse_size(optarg, &c->rate, err))
+                return false;
+            break;
         case 'S':
             if (!img_parse_size(optarg, &a->sparse, err))
                 return false;
@@ -219,12 +237,18 @@ static bool parse(Img *m, Convert *c, Args *a, GError **err)
         case 'W': case 'C': break;      /* writes are out of order as it is; offloading is the file's affair */
         case SALVAGE: c->salvage = true; break;
         case TARGET_ZERO: a->target_zero = true; break;
+        case BITMAPS: a->bitmaps = true; break;
+        case SKIP_BROKEN: a->skip_broken = true; break;
         case TARGET_OPTS: a->target_opts = a->no_create = true; break;
         default: return fail(err, "convert: see above");
         }
     }
     if (m->argc - optind < 2)
         return fail(err, "convert: a source and an output, please");
+    if (a->skip_broken && !a->bitmaps)
+        return fail(err, "Use of --skip-broken-bitmaps requires --bitmaps");
+    if (a->bitmaps && m->argc - optind > 2)
+        return fail(err, "Copying bitmaps only possible with single source");
     if (a->target_zero && !a->no_create)
         return fail(err, "--target-is-zero goes with -n");
     return true;
@@ -300,6 +324,12 @@ static int convert(Img *m, Convert *c, Args *a, GError **err)
     if (!parse(m, c, a, err) || !open_sources(m, c, a, err))
         return 1;
     const char *name = m->argv[m->argc - 1], *format = a->output_format ? a->output_format : "raw";
+    if (a->bitmaps && !img_check_bitmaps(c->source[0], a->skip_broken, err))
+        return 1;
+    if (a->bitmaps && !a->no_create && strcmp(format, "qcow2")) {
+        fail(err, "Format driver '%s' does not support bitmaps", format);
+        return 1;
+    }
     if (!a->no_create && !make_target(m, c, a, name, format, err))
         return 1;
     c->have_base = a->backing || json_get(a->options, "backing_file");
@@ -339,6 +369,8 @@ static int convert(Img *m, Convert *c, Args *a, GError **err)
     }
     if (!r)
         r = run_workers(c, (unsigned)a->workers);
+    if (!r && a->bitmaps && !img_copy_bitmaps(c->source[0], c->target, err))
+        r = -EINVAL;
     if (!r && hide) {
         r = block_flush(c->target);
         if (!r)
@@ -346,7 +378,7 @@ static int convert(Img *m, Convert *c, Args *a, GError **err)
     }
     if (r == -EINTR)
         fail(err, "interrupted");
-    else if (r)
+    else if (r && !*err)
         fail_errno(err, -r, "error at offset %" PRIu64, c->bad_at);
     int close_result = block_close(c->target);
     c->target = NULL;

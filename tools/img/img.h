@@ -42,5 +42,10 @@ bool img_parse_size(const char *text, uint64_t *out, GError **err);
 int img_create(Img *m), img_info(Img *m), img_check(Img *m), img_resize(Img *m), img_snapshot(Img *m), img_amend(Img *m);
 int img_convert(Img *m), img_compare(Img *m), img_map(Img *m), img_measure(Img *m), img_dd(Img *m), img_bench(Img *m);
 int img_commit(Img *m), img_rebase(Img *m);
+int img_bitmap(Img *m);
+/* Whether the image's bitmaps can be copied; copies them; bytes that they take up in a new image, false: it has none. */
+bool img_check_bitmaps(Block *from, bool skip_broken, GError **err);
+bool img_copy_bitmaps(Block *from, Block *to, GError **err);
+bool img_measure_bitmaps(Block *b, uint64_t cluster_size, uint64_t *out);
 
 #endif

@@ -184,7 +184,8 @@ int img_measure(Img *m)
     enum { SIZE = 2000 };
     static const struct option more[] = { { "size", required_argument, NULL, SIZE }, { NULL } };
     const char *format = "raw", *snapshot = NULL;
-    uint64_t size = UINT64_MAX, data = 0, required, full;
+    uint64_t size = UINT64_MAX, data = 0, required, full, bitmaps = 0;
+    bool has_bitmaps = false;
     GError *err = NULL;
     Json *o = json_object();
     for (int c; (c = img_option(m, "O:o:l:", more)) != -1;) {
@@ -210,8 +211,11 @@ int img_measure(Img *m)
             return img_close(b, img_fail(err));
         size = block_length(b);
         uint64_t unit = 65536;
-        if (!block_opt_size(o, "cluster_size", &unit, &err))
+        const char *compat = NULL;
+        if (!block_opt_size(o, "cluster_size", &unit, &err) || !block_opt_string(o, "compat", &compat, &err))
             return img_close(b, img_fail(err));
+        has_bitmaps = !strcmp(format, "qcow2") && !(compat && (!strcmp(compat, "0.10") || !strcmp(compat, "v2"))) &&
+                      img_measure_bitmaps(b, MAX(unit, 512), &bitmaps);
         /* Clusters that hold anything: each is counted once. */
         uint64_t counted = 0;
         for (uint64_t at = 0; at < size;) {
@@ -233,12 +237,16 @@ int img_measure(Img *m)
     json_free(o);
     if (m->json) {
         Json *v = json_object();
+        if (has_bitmaps)
+            json_set(v, "bitmaps", json_u64(bitmaps));
         json_set(v, "required", json_u64(required));
         json_set(v, "fully-allocated", json_u64(full));
         img_print_json(v);
         json_free(v);
     } else {
         printf("required size: %" PRIu64 "\nfully allocated size: %" PRIu64 "\n", required, full);
+        if (has_bitmaps)
+            printf("bitmaps size: %" PRIu64 "\n", bitmaps);
     }
     return 0;
 }

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "block/block.h"
+#include "block/bitmap.h"
 #include "util/endian.h"
 
 enum { DISK = 1 << 20, CLUSTER = 65536 };
@@ -130,6 +130,67 @@ static void crafted(Lab *l)
     }
 }
 
+static uint64_t word_at(Lab *l, uint64_t at)
+{
+    uint8_t p[8] = { 0 };
+    FILE *f = fopen(l->path, "rb");
+    g_assert_nonnull(f);
+    fseek(f, (long)at, SEEK_SET);
+    g_assert_cmpuint(fread(p, 1, 8, f), ==, 8);
+    fclose(f);
+    return load_be64(p);
+}
+
+/* The extension lies right behind the header, at 112: type, length, count, 0, directory's size and place. */
+static void bitmaps(Lab *l)
+{
+    enum { EXTENSION = 112 };
+    static const struct { const char *what; int where; uint64_t at, v; unsigned bytes; bool opens; } rows[] = {
+        { "short extension", 0, 4, 16, 4 }, { "none", 0, 8, 0, 4 }, { "65536", 0, 8, 65536, 4 }, { "more than there are", 0, 8, 3, 4 },
+        { "directory of 2^63", 0, 16, UINT64_C(1) << 63, 8 }, { "directory of 0", 0, 16, 0, 8 }, { "directory in the header", 0, 24, 0, 8 },
+        { "directory beyond", 0, 24, UINT64_C(1) << 50, 8 }, { "directory not aligned", 0, 24, 0x10001, 8 }, { "directory over the L1", 0, 24, 3 * CLUSTER, 8 },
+        { "table beyond", 1, 0, UINT64_C(1) << 60, 8, true }, { "table not aligned", 1, 0, 0x10200, 8, true }, { "table of 2^32-1", 1, 8, UINT32_MAX, 4, true },
+        { "table is the L1", 1, 0, 3 * CLUSTER, 8, true }, { "unknown flags", 1, 12, 0xf0, 4, true }, { "type 2", 1, 16, 2, 1, true },
+        { "granularity 2^63", 1, 17, 63, 1, true }, { "granularity 1", 1, 17, 0, 1, true }, { "no name", 1, 18, 0, 2 },
+        { "name of 65535", 1, 18, 65535, 2 }, { "extra data of 2^32-1", 1, 20, UINT32_MAX, 4 }, { "both of one name", 1, 24, 'b', 1 },
+        { "cluster beyond", 2, 0, UINT64_C(1) << 50, 8, true }, { "cluster not aligned", 2, 0, 512, 8, true }, { "cluster is the L1", 2, 0, 3 * CLUSTER, 8, true },
+        { "reserved bits", 2, 0, UINT64_C(1) << 62, 8, true },
+    };
+    for (unsigned i = 0; i < G_N_ELEMENTS(rows) + 50; i++) {
+        GError *err = NULL;
+        make(l, "qcow2", "size=1M");
+        Block *b = open_it(l, "qcow2", BLOCK_RDWR, &err);
+        for (const char *name = "ab"; *name; name++) {
+            const char text[] = { *name, 0 };
+            BlockBitmap *m = block_bitmap_new(b, text, 65536, &err);
+            g_assert_nonnull(m);
+            g_assert_true(block_bitmap_persist(m, &err));
+            block_bitmap_set(m, 0, 100000);
+        }
+        block_close(b);
+        uint64_t directory = word_at(l, EXTENSION + 24), where[] = { EXTENSION, directory, word_at(l, directory) };
+        if (i < G_N_ELEMENTS(rows)) {
+            patch(l, where[rows[i].where] + rows[i].at, rows[i].v, rows[i].bytes);
+            b = open_it(l, "qcow2", 0, &err);
+            if (!b != !rows[i].opens)
+                g_error("%s: %s", rows[i].what, b ? "opened" : err->message);
+            if (b)
+                block_close(b);
+            g_clear_error(&err);
+        } else {
+            static const uint8_t sizes[] = { 32, 64, 8 };
+            unsigned n = 1 + (uint32_t)g_test_rand_int() % 3;
+            for (unsigned k = 0; k < n; k++) {
+                unsigned area = (uint32_t)g_test_rand_int() % 3;
+                patch(l, where[area] + (uint32_t)g_test_rand_int() % sizes[area], (uint32_t)g_test_rand_int() % 2 ? (uint32_t)g_test_rand_int() & 255 : 1u << (uint32_t)g_test_rand_int() % 8, 1);
+            }
+        }
+        use_it(l, "qcow2", 0);
+        use_it(l, "qcow2", BLOCK_RDWR);
+        use_it(l, "qcow2", BLOCK_RDWR | BLOCK_CHECK);
+    }
+}
+
 static void random_damage(Lab *l)
 {
     static const struct { const char *format, *options; } shapes[] = {
@@ -241,7 +302,7 @@ static void options(Lab *l)
 int main(int argc, char **argv)
 {
     static const struct { const char *name; void (*fn)(Lab *l); } tests[] = {
-        { "crafted", crafted }, { "random-damage", random_damage }, { "probing", probing }, { "locks", locks }, { "options", options },
+        { "crafted", crafted }, { "random-damage", random_damage }, { "bitmaps", bitmaps }, { "probing", probing }, { "locks", locks }, { "options", options },
     };
     g_test_init(&argc, &argv, NULL);
     for (unsigned i = 0; i < G_N_ELEMENTS(tests); i++) {

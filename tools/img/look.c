@@ -322,7 +322,7 @@ int img_dd(Img *m)
 
 typedef struct Bench {
     Block   *b;
-    uint64_t left, at, start, step, size, len, flush_every, since_flush, running;
+    uint64_t left, at, start, step, size, wrap, flush_every, since_flush, running;
     bool     write, drain;
     uint8_t *buf;
     int      result;
@@ -337,7 +337,7 @@ static void bench_worker(void *self)
     while (x->left && !x->result) {
         x->left--;
         uint64_t at = x->at;
-        x->at = x->start + (x->at - x->start + x->step) % MAX(x->len - x->size + 1, 1);
+        x->at = (x->at + x->step) % x->wrap;
         int r = x->write ? block_write(x->b, at, buf, x->size, 0) : block_read(x->b, at, buf, x->size);
         if (!r && x->flush_every && ++x->since_flush >= x->flush_every) {
             x->since_flush = 0;
@@ -389,7 +389,7 @@ int img_bench(Img *m)
         return img_fail(err);
     if (x.start > block_length(x.b) || block_length(x.b) - x.start < x.size)
         return img_close(x.b, img_error("the image is too small"));
-    x.len = block_length(x.b) - x.start;
+    x.wrap = MAX(block_length(x.b) - x.size, 1);        /* as qemu-img does it (observed) */
     x.at = x.start;
     x.buf = block_memory(x.size);
     memset(x.buf, (int)pattern, x.size);

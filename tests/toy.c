@@ -468,7 +468,7 @@ void toy_test(const char *name, void (*fn)(const char *spec))
         "tcg,backend=interp",
         "tcg,backend=interp,stress=interrupt,tb-size=1",
 #if HOST_X86_64
-        "tcg", "tcg,check=on", "tcg,stress=interrupt", "tcg,stress=regalloc,tb-size=1", "tcg,one-insn-per-tb=on",
+        "tcg", "tcg,check=on", "tcg,stress=interrupt", "tcg,stress=regalloc,tb-size=1,split-wx=on", "tcg,one-insn-per-tb=on",
 #endif
     };
     for (unsigned i = 0; i < G_N_ELEMENTS(specs); i++) {

@@ -62,10 +62,32 @@ unsigned code_restore(TcgVcpu *v, Block **b, uint64_t at) { g_assert_not_reached
 
 /* --- memory */
 
+enum { HUGE_PAGE = 2 << 20 };
+
+/* One mapping, since only anonymous memory gets huge pages everywhere.  NULL: the host wants no memory that is both
+ * writable and executable. */
+static uint8_t *map_whole(size_t size)
+{
+    uint8_t *p = mmap(NULL, size + HUGE_PAGE, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED)
+        return NULL;
+    size_t skip = -(uintptr_t)p & (HUGE_PAGE - 1);
+    if (skip)
+        munmap(p, skip);
+    munmap(p + skip + size, HUGE_PAGE - skip);
+    madvise(p + skip, size, MADV_HUGEPAGE);
+    return p + skip;
+}
+
 static bool map_code(Tcg *t, GError **err)
 {
+    size_t size = (t->tb_size + (uint64_t)MAX_VCPUS * TRANSIENT_LEN + HUGE_PAGE - 1) & -(size_t)HUGE_PAGE;
+    t->mem.size = size;
+    t->mem.rw = t->split_wx ? NULL : map_whole(size);
+    t->mem.rx = t->mem.rw;
+    if (t->mem.rw)
+        return true;
     t->mem_fd = memfd_create("rhea-code", MFD_CLOEXEC);
-    size_t size = t->tb_size + (uint64_t)MAX_VCPUS * TRANSIENT_LEN;
     if (t->mem_fd < 0 || ftruncate(t->mem_fd, size))
         return fail_errno(err, errno, "cannot make %" G_GUINT64_FORMAT " MiB of code memory", t->tb_size >> 20);
     void *rw = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, t->mem_fd, 0);
@@ -76,7 +98,6 @@ static bool map_code(Tcg *t, GError **err)
     if (rx == MAP_FAILED)
         return fail_errno(err, errno, "cannot map executable memory");
     t->mem.rx = rx;
-    t->mem.size = size;
     return true;
 }
 
@@ -152,7 +173,7 @@ void code_cache_free(Tcg *t)
         close_backend(t);
     if (t->mem.rw)
         munmap(t->mem.rw, t->mem.size);
-    if (t->mem.rx)
+    if (t->mem.rx && t->mem.rx != t->mem.rw)
         munmap((void *)t->mem.rx, t->mem.size);
     if (t->mem_fd >= 0)
         close(t->mem_fd);

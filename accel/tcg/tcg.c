@@ -52,7 +52,7 @@ static bool take_options(Tcg *t, Options *o, GError **err)
     if (!take_choice(o, "thread", "single", "multi", &multi, err) ||
         !take_choice(o, "backend", "native", "interp", &t->use_interp, err) ||
         !options_bool(o, "check", &t->check, err) || !options_bool(o, "stats", &t->stats, err) ||
-        !options_bool(o, "one-insn-per-tb", &t->one_insn, err) ||
+        !options_bool(o, "one-insn-per-tb", &t->one_insn, err) || !options_bool(o, "split-wx", &t->split_wx, err) ||
         !options_u64(o, "tb-size", 1, 1900, &mib, err) || !options_u64(o, "seed", 0, UINT32_MAX, &t->seed, err) ||
         !take_stress(t, options_get(o, "stress"), err) || !options_done(o, err))
         return false;

@@ -67,6 +67,7 @@ struct Tcg {
     bool           check, use_interp, stress_interrupt, stress_regalloc, stress_fault, one_insn;
     uint64_t       tb_size;                     /* bytes */
     uint64_t       seed;
+    bool           split_wx;                    /* code memory is mapped twice, writable and executable */
     bool           single;                      /* thread=single: one vCPU runs at a time */
 
     /* turn.c */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * The list of accelerators: what is accepted, and what is said of what is not. */
 #include "accel/accel.h"
+#include "config.h"
 
 #include <string.h>
 
@@ -49,6 +50,8 @@ static void accepted(void)
 {
     opened(NULL);
     opened("tcg,backend=interp");
+    if (HOST_X86_64)
+        opened("tcg,split-wx=on");
     opened("accel=tcg,backend=interp,thread=single,one-insn-per-tb=on,stress=interrupt+regalloc,seed=3");
 }
 

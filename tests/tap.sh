@@ -27,3 +27,25 @@ skip() {
     tap_n=$((tap_n + 1))
     echo "ok $tap_n - $1 # SKIP $2"
 }
+
+# await COMMAND...: tries it ten times a second until it succeeds; false after two minutes, which no busy machine takes.
+await() {
+    tap_tries=0
+    until "$@"; do
+        tap_tries=$((tap_tries + 1))
+        [ $tap_tries -lt 1200 ] || return 1
+        sleep 0.1
+    done
+}
+
+# gone PID: a child that has ended (a zombie until somebody waits for it).
+gone() {
+    case $(sed -n 's/^State:[[:space:]]*//p' "/proc/$1/status" 2> /dev/null) in '' | Z*) ;; *) return 1 ;; esac
+}
+
+# end_child PID: tells it to end, kills it if it does not; its status.
+end_child() {
+    kill "$1" 2> /dev/null
+    await gone "$1" || kill -9 "$1" 2> /dev/null
+    wait "$1"
+}

@@ -5,6 +5,7 @@
 #   test-y += tests/unit/room/file.o   a GTest program of its own, linked with what it uses of core-y and with support-y
 #   support-y += tests/file.o    helpers of those programs
 #   tool-y += tools/file.o       a program of its own for the build or the tests, linked with the libraries alone
+#   fuzz-y += tests/fuzz/file.o  libFuzzer's entry points: build/tests/fuzz/file, linked like a test (configure --enable-fuzzers)
 #   program-y += tools/file.o    a program for users, linked with what it uses of core-y and support-y: build/file
 # V=1 shows the commands.
 BUILD ?= build
@@ -27,11 +28,13 @@ test-y :=
 support-y :=
 tool-y :=
 program-y :=
+fuzz-y :=
 include $(sort $(wildcard */rules.mk */*/rules.mk))
 
 core-objs := $(addprefix $(BUILD)/,$(core-y) $(hot-y))
 support-objs := $(addprefix $(BUILD)/,$(support-y))
 tests := $(patsubst %.o,$(BUILD)/%,$(test-y))
+fuzzers := $(patsubst %.o,$(BUILD)/%,$(fuzz-y))
 tools := $(patsubst %.o,$(BUILD)/%,$(tool-y))
 programs := $(addprefix $(BUILD)/,$(notdir $(program-y:.o=)))
 links := $(BUILD)/rhea-system-x86_64
@@ -60,6 +63,11 @@ $(tests): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/librhea.a
 	$(say) LINK $@
 	$(CC) $(SANITIZE) -pthread -Wl,--as-needed -o $@ $^ $(LIBS) -lm
 
+# Only the rooms that they are about: coverage of the others would be built for nothing.
+$(fuzzers): $(BUILD)/%: $(BUILD)/%.o $(addprefix $(BUILD)/,tests/fuzz/block.o $(filter util/% block/%,$(core-y)))
+	$(say) LINK $@
+	$(CC) $(SANITIZE) -fsanitize=fuzzer -pthread -Wl,--as-needed -o $@ $^ $(LIBS) -lm
+
 # Users start these often: they load only the libraries that they use.
 $(programs): $(BUILD)/%: $(BUILD)/tools/%.o $(BUILD)/librhea.a
 	$(say) LINK $@
@@ -78,6 +86,10 @@ $(BUILD)/%.o: %.c $(BUILD)/config.h
 
 tests: $(tests)
 
+fuzzers: $(fuzzers)
+
+programs: $(programs)
+
 tools: $(tools)
 
 # What tools/run-tests runs: the long ones first.  A guest test is an executable without a suffix.
@@ -92,6 +104,11 @@ check: tests all $(tools)
 check-quick: tests all $(tools)
 	printf '%s\n' tests/guest/tiny-guests tests/guest/sys-guests tests/guest/bad-input tests/guest/options $(tests) > $(BUILD)/tests.list
 	tools/run-tests $(BUILD) $(ROOM)
+
+# A build of --enable-fuzzers: FUZZ_SECONDS for each target.
+check-fuzz: fuzzers programs
+	echo tests/block/fuzz > $(BUILD)/tests.list
+	tools/run-tests $(BUILD)
 
 check-floors:
 	tests/floors
@@ -112,5 +129,5 @@ clean:
 distclean:
 	rm -rf $(BUILD)
 
-.PHONY: all tests tools check check-quick check-floors format install clean distclean
--include $(patsubst %.o,%.d,$(BUILD)/main.o $(core-objs) $(support-objs) $(addprefix $(BUILD)/,$(test-y) $(tool-y) $(program-y)))
+.PHONY: all tests fuzzers programs tools check check-quick check-fuzz check-floors format install clean distclean
+-include $(patsubst %.o,%.d,$(BUILD)/main.o $(core-objs) $(support-objs) $(addprefix $(BUILD)/,$(test-y) $(fuzz-y) $(tool-y) $(program-y)))

@@ -107,6 +107,8 @@ static int find_run(Block *b, uint64_t at, uint64_t *len, bool writing, Place *o
 static int unpack(Block *b, const Place *p)
 {
     Sparse *s = b->state;
+    if (p->at == UINT64_MAX)            /* a table says so; here it stands for "none" */
+        return -EIO;
     if (s->unpacked_at == p->at)
         return 0;
     if (!s->unpacked)

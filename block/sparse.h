@@ -45,7 +45,7 @@ typedef struct Sparse {
     CoMutex     lock;
     Meta        meta;
     SparseFill *filling;        /* clusters that are being allocated */
-    uint64_t    unpacked_at;    /* the packed cluster in `unpacked` */
+    uint64_t    unpacked_at;    /* the packed cluster in `unpacked`; UINT64_MAX: none */
     uint8_t    *unpacked;
 } Sparse;
 

@@ -390,7 +390,7 @@ int main(int argc, char **argv)
     AioEngine engine = AIO_AUTO;
     GError *err = NULL;
     log_set_program("rhea-io");
-    for (int c; (c = getopt_long(argc, argv, "c:f:rnt:d:Ui:hVsmk", options, NULL)) != -1;) {
+    for (int c; (c = getopt_long(argc, argv, "c:f:rnt:d:Ui:hV", options, NULL)) != -1;) {
         switch (c) {
         case 'c': g_ptr_array_add(io.commands, optarg); break;
         case 'f': io.format = optarg; break;
@@ -412,7 +412,6 @@ int main(int argc, char **argv)
             printf("usage: rhea-io [-f FORMAT] [-r] [-n] [-t CACHE] [-d MODE] [-U] [-i threads|io_uring] [--image-opts] [--object OBJECT] [-c COMMAND]... FILE\n");
             return 0;
         case 'V': printf("rhea-io version " RHEA_VERSION "\n"); return 0;
-        case 's': case 'm': case 'k': break;
         default: return 1;
         }
     }
@@ -429,5 +428,9 @@ int main(int argc, char **argv)
             return 1;
         }
     aio_run(io.aio, run, &io);
+    block_graph_free(io.graph);
+    aio_free(io.aio);
+    g_ptr_array_free(io.commands, TRUE);
+    g_ptr_array_free(io.objects, TRUE);
     return io.failed;
 }

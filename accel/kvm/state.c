@@ -27,7 +27,7 @@ static const struct { uint32_t first, n; uint16_t at; } msr_rows[] = {
     { 0x00000277, 1, AT(pat) },
     { 0x000002ff, 1, AT(mtrr_def) },
     { 0x00000da0, 1, AT(xss) },
-    { 0x4b564d00, 7, AT(pv_msr) },
+    { 0x4b564d00, N_PV_MSRS, AT(pv_msr) },
     { 0xc0000081, 1, AT(star) },
     { 0xc0000082, 1, AT(lstar) },
     { 0xc0000083, 1, AT(cstar) },

@@ -187,6 +187,7 @@ void x86_reset(X86Cpu *c)
     c->misc_enable = 1;                 /* fast strings */
     c->tsc_adjust = 0;
     memset(c->pv_msr, 0, sizeof c->pv_msr);
+    c->pv_msr[PV_POLL_CONTROL] = 1;
     c->tsc_offset = -c->hooks->now_ns(&c->s);
     x86_set_mxcsr(c, 0x1f80);
     x86_init_reset(c);

@@ -105,6 +105,7 @@ enum {
 };
 #define CR0_PG 0x80000000u
 enum { XCR0_X87 = 1, XCR0_SSE = 2, XCR0_AVX = 4 };
+enum { PV_POLL_CONTROL = 5, N_PV_MSRS = 7 };   /* of KVM's own MSRs, from 4b564d00 on */
 
 /* Vectors */
 enum {
@@ -233,10 +234,11 @@ typedef struct X86Cpu {
     uint64_t        tsc_adjust, mcg_status, debugctl;
     uint32_t        pkru;
     /* What a hypervisor below leaves when it is taken away: an interrupt that its controller has given and that has not
-     * been delivered; KVM's own MSRs 4b564d00 to 06, which mean nothing without it. */
+     * been delivered; KVM's own MSRs 4b564d00 to 06, which mean nothing without it.  Of POLL_CONTROL bit 0, which the
+     * guest clears when it waits for events by itself, is set at reset. */
     bool            irq_held;
     uint8_t         irq_vector;
-    uint64_t        pv_msr[7];
+    uint64_t        pv_msr[N_PV_MSRS];
 
     /* Derived: the mode key's part that hangs on CR0, CR4, MXCSR; what the TLB was last told; the page-walk cache. */
     uint32_t        key_control;

@@ -49,3 +49,12 @@ tiny() {
     "$console" -l "$log" -s "${TEST_SCALE:-1}" - "$emulator" $accel -m 64 -nographic -no-reboot \
         -device isa-debug-exit,iobase=0xf4,iosize=4 -kernel "$tiny_image" -append "$command_line" "$@"
 }
+
+# tests/guest/smp.c, for several processors.
+smp_image=$build/tests/guest/smp
+build_smp() {
+    mkdir -p "${smp_image%/*}"
+    ${CC:-cc} -O2 -ffreestanding -fno-pic -fno-stack-protector -fno-asynchronous-unwind-tables -mgeneral-regs-only -mno-red-zone \
+        -nostdlib -static -no-pie -Wl,-Ttext-segment=0x200000,--build-id=none,-e,entry -o "$smp_image.$$" tests/guest/smp.c &&
+        mv "$smp_image.$$" "$smp_image"
+}

@@ -6,6 +6,7 @@
  *   CPUS atomics N          LOCKed instructions of every kind on shared operands, aligned, unaligned, across lines and pages
  *   CPUS code N             a processor runs what another writes, with and without synchronisation
  *   CPUS storm N            mappings change under everybody; no processor may use one that it has dropped
+ *   CPUS time N             time stamps taken one after another on different processors never run backwards
  * It is entered by the PVH protocol, goes to 64-bit mode with memory mapped one to one, and starts the others by SIPI. */
 __asm__(".pushsection .note.Xen, \"a\", @note\n"
         ".long 4, 4, 18\n"                  /* XEN_ELFNOTE_PHYS32_ENTRY */
@@ -142,6 +143,12 @@ static void serialize(void)
     U32 a = 0, c = 0, b, d;
     __asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d) : : "memory");
 }
+static U32 cpuid_ecx(U32 leaf)
+{
+    U32 c = 0, b, d;
+    __asm__ volatile("cpuid" : "+a"(leaf), "=b"(b), "+c"(c), "=d"(d));
+    return c;
+}
 static U32 add(volatile U32 *p, U32 v)
 {
     __asm__ volatile("lock xaddl %0, %1" : "+r"(v), "+m"(*p) : : "memory");
@@ -230,12 +237,13 @@ static void run_litmus(U32 cpu, U32 runs)
         U64 seen = 0;
         if (n > cpus)
             continue;
-        for (U32 done = 0; done < runs; done += BATCH) {
+        for (U32 done = 0, batch; done < runs; done += batch) {
+            batch = runs - done < BATCH ? runs - done : BATCH;
             if (!cpu)
                 start = rdtsc() + 20000;
             meet();
             U64 at = start + random32(&seed) % 64;
-            for (U32 i = 0; cpu < n && i < BATCH; i++, at += TICKS) {
+            for (U32 i = 0; cpu < n && i < batch; i++, at += TICKS) {
                 U64 now;
                 while ((now = rdtsc()) < at)
                     continue;
@@ -243,7 +251,7 @@ static void run_litmus(U32 cpu, U32 runs)
                 litmus[t].body(cpu, i);
             }
             meet();
-            for (U32 i = 0; !cpu && i < BATCH; i++) {
+            for (U32 i = 0; !cpu && i < batch; i++) {
                 U32 all = 0;
                 for (U32 c = 0; c < n; c++)
                     all += ran[c][i];
@@ -297,6 +305,7 @@ static void run_counters(U32 cpu, U32 n)
     volatile U32 *in_line = (void *)(K.odd + 5), *two_lines = (void *)(K.odd + 62), *two_pages = (void *)(astride + PAGE - 2);
     volatile U64 *two_pages8 = (void *)(astride + PAGE - 12);
     U64 lost = 0;
+    U32 has_cx16 = cpuid_ecx(1) >> 13 & 1;
     for (U32 i = 0; i < n; i++) {
         LOCKED("addq $1, %0", K.c64);
         LOCKED("addl $1, %0", K.c32);
@@ -311,7 +320,8 @@ static void run_counters(U32 cpu, U32 n)
             if (seen == old)
                 break;
         }
-        add16_bytes(K.shared);
+        if (has_cx16)
+            add16_bytes(K.shared);
         add8_bytes(&K.c8b);
         LOCKED("addl $1, %0", *in_line);
         LOCKED("addl $1, %0", *two_lines);
@@ -339,7 +349,8 @@ static void run_counters(U32 cpu, U32 n)
     result("ADC", K.adc, K.adc != all);
     result("CMPXCHG", K.cas, K.cas != all);
     result("CMPXCHG8B", K.c8b, K.c8b != all);
-    result("CMPXCHG16B", K.shared[0], K.shared[0] != all || K.shared[1] != all);
+    if (has_cx16)
+        result("CMPXCHG16B", K.shared[0], K.shared[0] != all || K.shared[1] != all);
     result("within a line", *in_line, *in_line != all);
     result("across lines", *two_lines, *two_lines != all);
     result("across pages", *two_pages, *two_pages != some);
@@ -528,6 +539,36 @@ static void run_storm(U32 cpu, U32 n)
     result("increments", sum, sum != all);
 }
 
+/* --- clocks.  The turn goes round; whoever has it looks at its clock after whoever had it before.  With n of 0 until a key
+ * is pressed, so that the machine may be stopped and let go on meanwhile. */
+
+static void run_time(U32 cpu, U32 n)
+{
+    static volatile U32 whose, over;
+    static volatile U64 last, furthest, backwards;
+    for (U32 i = 0; !over; i++) {
+        while (whose != cpu)
+            relax();
+        U64 now = rdtsc();
+        if (now < last) {
+            backwards++;
+            if (last - now > furthest)
+                furthest = last - now;
+        }
+        last = now;
+        if (!cpu && i % 16 == 0)
+            print("tick\n");
+        if (!cpu)
+            over |= n ? i == n : in8(0x3f8 + 5) & 1;
+        whose = cpu + 1 == cpus ? 0 : cpu + 1;
+    }
+    meet();
+    if (cpu)
+        return;
+    result("backwards", backwards, backwards != 0);
+    result("by", furthest, furthest != 0);
+}
+
 /* --- start */
 
 static U32 number(const char **text)
@@ -578,6 +619,7 @@ USED void cpu_main(U32 cpu)
     case 'a': run_counters(cpu, n); break;
     case 'c': run_code(cpu, n); break;
     case 's': run_storm(cpu, n); break;
+    case 't': run_time(cpu, n); break;
     }
     meet();
     if (!cpu)

@@ -142,6 +142,8 @@ typedef struct Gen {
 
     /* --- what the host flags tell: compare of these two, or of value flags_a with 0 (flags_b: VAL_NONE) */
     Val      flags_a, flags_b;
+    /* The entity (a predicate) that is in the host's carry flag and nowhere else; 0: none. */
+    uint32_t carry;
 } Gen;
 
 #define GEN_PUSH(g, name) \

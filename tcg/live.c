@@ -47,7 +47,8 @@ static void make_room(Gen *g)
 static bool zero_above(const Ir *ir, const IrInsn *in)
 {
     switch (in->type) {
-    case I64: case PRED: return true;
+    case I64: return true;
+    case PRED: return in->op == IR_CMP || in->op == IR_SLOT_GET;        /* carries are what SETcc leaves */
     case I32:       /* double shifts by 0 and moves of bytes leave upper bits alone */
         return in->op != IR_CALL && in->op != IR_PARAM && in->op != IR_ATOMIC && in->op != IR_TRUNC &&
                in->op != IR_SHLD && in->op != IR_SHRD && in->op != IR_DEPOSIT;
@@ -76,6 +77,9 @@ static void find_entities(Gen *g)
             if (in->op == IR_TRUNC) {
                 g->rep[i] = g->rep[a];
                 g->zx[i] = in->type == I32 && from->op == IR_ZEXT && type_bits(val_type(ir, from->a)) <= 32;
+            } else if (in->op == IR_ZEXT && val_type(ir, a) == PRED && in->type == I8) {
+                g->rep[i] = g->rep[a];
+                g->zx[i] = g->zx[a];
             } else if (in->op == IR_ZEXT && g->zx[a]) {
                 g->rep[i] = g->rep[a];
                 g->zx[i] = true;

@@ -476,7 +476,7 @@ static void move_in(Gen *g, const Move *m, unsigned from)
         from = m->to;
     }
     IrType t = m->zext_of ? val_type(g->ir, m->zext_of) : I64;
-    if (t < I64 && !val_zx(g, m->zext_of))
+    if ((t < I64 || t == PRED) && !val_zx(g, m->zext_of))
         host_zext(g, m->to, from, type_size(t));
     else if (from != m->to)
         host_move(g, m->to, from);

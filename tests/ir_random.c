@@ -104,6 +104,25 @@ static void op_two(Gen *g, IrOp op, IrType t)
     add(g, second);
 }
 
+/* A sum of several words: each takes the carry of the last one, sometimes after a product, which leaves it alone. */
+static void op_chain(Gen *g)
+{
+    Ir *ir = g->ir;
+    IrType t = int_type(g, I8);
+    Val c = pick(g, PRED);
+    for (unsigned n = 2 + rnd(g, 4); n; n--) {
+        Val a = pick(g, t), b = pick(g, t);
+        if (t >= I32 && chance(g, 50)) {
+            a = ir_op2(ir, IR_UMULW, a, b);
+            b = ir_second(ir, a);
+        }
+        a = ir_op3(ir, chance(g, 70) ? IR_ADDC : IR_SUBB, a, b, c);
+        c = ir_second(ir, a);
+        add(g, a);
+    }
+    add(g, c);
+}
+
 static void op_int(Gen *g)
 {
     static const uint8_t any2[] = { IR_ADD, IR_SUB, IR_MUL, IR_AND, IR_OR, IR_XOR, IR_ANDC };
@@ -117,7 +136,10 @@ static void op_int(Gen *g)
     IrType t = int_type(g, I8), w = int_type(g, I32), u;
     Val a, b, c;
 
-    switch (rnd(g, 16)) {
+    switch (rnd(g, 17)) {
+    case 16:
+        op_chain(g);
+        return;
     case 0: case 1: case 2: case 3:
         a = pick(g, t), b = chance(g, 8) ? a : pick(g, t);
         add(g, ir_op2(ir, any2[rnd(g, G_N_ELEMENTS(any2))], a, b));

@@ -24,7 +24,8 @@ static const Slot slots[X_N_SLOTS] = {
     [X_PC] = { "pc", I64, HOT(16) },
     [X_CC_A] = { "cc_a", I64, HOT(17) }, [X_CC_B] = { "cc_b", I64, HOT(18) },
     [X_CC_C] = { "cc_c", I64, HOT(19) }, [X_CC_D] = { "cc_d", I64, HOT(28) },
-    [X_CC_OP] = { "cc_op", I32, HOT(20) }, [X_CC_CF] = { "cc_cf", I32, HOT(20) + 4 },
+    [X_CC_OP] = { "cc_op", I32, HOT(20) }, [X_CC_CF] = { "cc_cf", I8, HOT(20) + 4 },
+    [X_CC_OF] = { "cc_of", I8, HOT(20) + 5 },
     [X_EFLAGS] = { "eflags", I64, HOT(21) },
     BASE("es", 0), BASE("cs", 1), BASE("ss", 2), BASE("ds", 3), BASE("fs", 4), BASE("gs", 5),
     XMM(0), XMM(1), XMM(2), XMM(3), XMM(4), XMM(5), XMM(6), XMM(7),
@@ -44,7 +45,7 @@ static const Slot slots[X_N_SLOTS] = {
 
 const SlotTable x86_slots = { slots, X_N_SLOTS, X_PC };
 
-_Static_assert((int)X_N_SLOTS <= MAX_SLOTS && (int)X_CC_D < (int)X_YMMH0, "SlotSet has 128 bits");
+_Static_assert((int)X_N_SLOTS <= MAX_SLOTS && (int)X_CS_LIMIT < (int)X_YMMH0, "SlotSet has 128 bits");
 _Static_assert((int)X86F_N <= 256, "X86Model.has has 256 bits");
 
 /* --- saved state */

@@ -20,8 +20,10 @@ enum {
 };
 
 /* Arithmetic flags are kept as (operation, operands): cc_op and cc_a, cc_b, cc_c at the operand size in the low bits
- * (upper bits of the operand slots are ignored).  CCF_CARRY: CF is bit 0 of cc_cf, CCF_OVF: OF is bit 1 of cc_cf, all
- * others as the operation says: BT, CLC, STC, CMC and most rotates set only the carry.  CCF_INC, CCF_DEC: an INC or DEC
+ * (upper bits of the operand slots are ignored).  CCF_CARRY: CF is cc_cf (0 or 1), CCF_OVF: OF is cc_of, all others as
+ * the operation says: BT, CLC, STC, CMC and most rotates set only the carry, ADCX and ADOX one of the two.  They are bytes,
+ * which is what SETcc leaves.
+ *  CCF_INC, CCF_DEC: an INC or DEC
  * came after the operation: its result is cc_d, CF is that of the operation, so that nobody need compute it. */
 typedef enum CcOp {
     CC_EFLAGS,          /* a: the flags at their EFLAGS places */
@@ -49,7 +51,7 @@ enum {
     X_RAX, X_RCX, X_RDX, X_RBX, X_RSP, X_RBP, X_RSI, X_RDI, X_R8, X_R9, X_R10, X_R11, X_R12, X_R13, X_R14, X_R15,
     X_PC,               /* RIP / EIP: the offset in CS, of the next instruction */
     X_CC_A, X_CC_B, X_CC_C,                     /* i64 */
-    X_CC_OP, X_CC_CF,                           /* i32 */
+    X_CC_OP, X_CC_CF,                           /* i32, i8 */
     X_EFLAGS,           /* i64: all but the arithmetic flags (those bits are 0), bit 1 set */
     X_ES_BASE, X_CS_BASE, X_SS_BASE, X_DS_BASE, X_FS_BASE, X_GS_BASE,           /* i64 */
     X_XMM0,                                     /* v128, 16 of them */
@@ -63,6 +65,7 @@ enum {
     X_CR4,                                      /* i64: read only, for checks: MOV to CR4 goes through x86_set_cr() */
     X_SHADOW,                                   /* i8: after STI and MOV SS, see X86Cpu.shadow */
     X_CC_D,             /* i64 */
+    X_CC_OF,            /* i8 */
     X_CS_LIMIT,         /* i32, read only */
     X_YMMH0 = 64,       /* v128, 16 of them: upper halves; X_XMM0 + n lies right below X_YMMH0 + n in the struct */
     X_VTMP0 = X_YMMH0 + 16,                     /* v128, 6 of them: three operands of AVX helpers, two halves each */
@@ -72,7 +75,7 @@ extern const SlotTable x86_slots;
 
 #define SLOTS_GPR  0x000000000000ffffull
 #define SLOTS_PC   (1ull << X_PC)
-#define SLOTS_CC   (0x1full << X_CC_A | 1ull << X_CC_D)
+#define SLOTS_CC   (0x1full << X_CC_A | 3ull << X_CC_D)
 #define SLOTS_FL   (SLOTS_CC | 1ull << X_EFLAGS)
 #define SLOTS_BASE (0x3full << X_ES_BASE)
 #define SLOTS_XMM  (0x1ffffull << X_XMM0)       /* with XMM_TMP */
@@ -187,7 +190,7 @@ typedef struct X86Walk { uint64_t tag, table; uint32_t gen, rights; } X86Walk;
 enum { X86_WALKS = 128 };
 
 typedef struct X86Cpu {
-    CpuState        s;          /* first; GPRs hot[0..15], PC hot[16], CC_A.. hot[17..19], CC_OP/CC_CF hot[20] lo/hi,
+    CpuState        s;          /* first; GPRs hot[0..15], PC hot[16], CC_A.. hot[17..19], CC_OP hot[20] lo, CC_CF and CC_OF above it,
                                  * EFLAGS hot[21], segment bases hot[22..27], CC_D hot[28] */
     X86Ymm          ymm[16];    /* halves side by side: generated code reads and writes both at once */
     V128            xmm_tmp;
@@ -258,6 +261,7 @@ typedef struct X86Cpu {
 static inline X86Cpu *x86_cpu(CpuState *s) { return (X86Cpu *)s; }
 static inline uint64_t *x86_seg_base(X86Cpu *c, unsigned seg) { return &c->s.hot[22 + seg]; }
 static inline uint32_t *x86_cc_op(X86Cpu *c) { return (uint32_t *)&c->s.hot[20]; }
+/* CF in byte 0, OF in byte 1 */
 static inline uint32_t *x86_cc_cf(X86Cpu *c) { return (uint32_t *)&c->s.hot[20] + 1; }
 
 extern const Target x86_target;

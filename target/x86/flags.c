@@ -114,14 +114,14 @@ override:
     if (cc_op & CCF_CARRY)
         f = (f & ~FL_CF) | (cf & 1);
     if (cc_op & CCF_OVF)
-        f = (f & ~FL_OF) | (cf & 2 ? FL_OF : 0);
+        f = (f & ~FL_OF) | (cf & 0x100 ? FL_OF : 0);
     return f;
 }
 
 uint64_t x86_eflags(X86Cpu *c)
 {
     const uint64_t *hot = c->s.hot;
-    uint64_t sys = hot[X_EFLAGS - 1];           /* hot[21]: CC_OP and CC_CF share a word */
+    uint64_t sys = hot[X_EFLAGS - 1];           /* hot[21]: CC_OP, CC_CF, CC_OF share a word */
     return sys | x86_arith_flags(*x86_cc_op(c), *x86_cc_cf(c), hot[X_CC_A], hot[X_CC_B], hot[X_CC_C], hot[HOT_CC_D]);
 }
 

@@ -64,6 +64,8 @@ typedef struct X86Trans {
         Val   d, d_lhs;         /* result and operand of that */
         Val   carry, ovf;       /* PRED, or VAL_NONE when not known as such (known or not) */
         Val   flags;            /* I32, all flags, if someone had them made (known or not) */
+        Val   carries;          /* I32, CF and OF at the block's start or after a helper, if someone had them made */
+        uint32_t stale;         /* of these, CF and OF that have changed since */
     } cc;
     bool      no_step;          /* MOV SS, POP SS: no single-step trap behind it (SDM vol. 3, 6.8.3) */
     /* the driver's own */
@@ -188,14 +190,16 @@ void x86_put_flags(X86Trans *t, CcOp op, unsigned size, Val result, Val lhs, Val
 void x86_put_eflags(X86Trans *t, Val arith_bits /* I32 or I64 */);      /* CC_EFLAGS */
 void x86_put_step(X86Trans *t, bool dec, unsigned size, Val result, Val operand);       /* INC, DEC: all but CF */
 void x86_put_carry(X86Trans *t, Val cf01 /* PRED */);                   /* only CF changes */
+void x86_put_ovf(X86Trans *t, Val of);                                  /* PRED; only OF changes */
 void x86_put_carry_ovf(X86Trans *t, Val cf, Val of);                    /* PRED; CF and OF change */
 /* Flags that change only if some predicate says so: save, set new ones, then keep the saved if p. */
-typedef struct X86CcSlots { Val op, a, b, c, d, cf; } X86CcSlots;
+typedef struct X86CcSlots { Val op, a, b, c, d, cf, of; } X86CcSlots;
 void x86_cc_save(X86Trans *t, X86CcSlots *s);
 void x86_cc_keep_if(X86Trans *t, Val p, const X86CcSlots *s);
 void x86_cc_forget(X86Trans *t);                                        /* a helper has written the CC slots */
 Val  x86_get_flags(X86Trans *t);                                        /* I32: FL_ARITH bits */
 Val  x86_get_carry(X86Trans *t);                                        /* PRED */
+Val  x86_chain_in(X86Trans *t, unsigned flag /* FL_CF, FL_OF */);       /* the same, for additions through one of them */
 Val  x86_cond(X86Trans *t, unsigned cc);                                /* PRED for condition code 0..15 of Jcc */
 
 /* helper_sys.c.  What other files' rows need of it. */

@@ -28,7 +28,7 @@ static bool alu_carry(X86Trans *t, X86Args *a)
         x86_cc_save(t, &cc);
         a->dst = get_rm(t, a, true);
     }
-    Val carry = x86_get_carry(t), x = a->dst, y = a->src;
+    Val carry = x86_chain_in(t, FL_CF), x = a->dst, y = a->src;
     a->dst = ir_op3(b, add ? IR_ADDC : IR_SUBB, x, y, carry);
     Val out = ir_second(b, a->dst);
     x86_put_flags(t, add ? CC_ADC : CC_SBB, a->size, a->dst, x, y);

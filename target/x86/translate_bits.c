@@ -379,15 +379,13 @@ static bool tr_adx(X86Trans *t, X86Args *a)
 {
     Ir *b = t->b;
     unsigned flag = a->row->arg;
-    Val in = flag == FL_CF ? x86_get_carry(t) : x86_cond(t, 0 /* O */);
+    Val in = x86_chain_in(t, flag);
     a->dst = ir_op3(b, IR_ADDC, a->dst, a->src, in);
     Val out = ir_second(b, a->dst);
-    if (flag == FL_CF) {
+    if (flag == FL_CF)
         x86_put_carry(t, out);
-    } else {
-        Val cf = x86_get_carry(t);
-        x86_put_carry_ovf(t, cf, out);
-    }
+    else
+        x86_put_ovf(t, out);
     return true;
 }
 

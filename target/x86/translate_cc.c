@@ -10,6 +10,17 @@ static uint64_t h_flags(CpuState *s, uint64_t op_cf, uint64_t a, uint64_t b, uin
 }
 static const IrHelper flags_helper = { "x86_arith_flags", h_flags, I32, 5, HF_PURE };
 
+/* CF and OF alone, as they are in memory: where a chain through them goes on in another block, both lie ready. */
+static uint64_t h_carries(CpuState *s)
+{
+    X86Cpu *c = x86_cpu(s);
+    uint32_t op = *x86_cc_op(c), cf = *x86_cc_cf(c);
+    if ((op & CCF_ALL) == CCF_ALL)
+        return (cf & 1 ? FL_CF : 0) | (cf & 0x100 ? FL_OF : 0);
+    return x86_eflags(c) & (FL_CF | FL_OF);
+}
+static const IrHelper carries_helper = { "x86_carries", h_carries, I32, 0, 0, .reads = { { SLOTS_CC } } };
+
 static unsigned log2_size(unsigned size) { return __builtin_ctz(size); }
 static CcOp known_op(const X86Trans *t) { return t->cc.op & ~(CCF_ALL | 3); }
 
@@ -33,6 +44,7 @@ static void put_slots(X86Trans *t)
     put_wide(t, X_CC_C, t->cc.c);
     ir_drop(t->b, X_CC_D);
     ir_drop(t->b, X_CC_CF);
+    ir_drop(t->b, X_CC_OF);
     Val op = ir_imm(t->b, I32, t->cc.op);
     ir_put(t->b, X_CC_OP, op);
 }
@@ -83,13 +95,8 @@ void x86_put_eflags(X86Trans *t, Val bits)
     t->cc.b = t->cc.c = t->cc.lhs = t->cc.rhs = t->cc.carry = t->cc.ovf = VAL_NONE;
     t->cc.step = 0;
     t->cc.flags = ir_resize(t->b, I32, bits, false);
+    t->cc.stale = 0;
     put_slots(t);
-}
-
-static Val pred_bit(X86Trans *t, Val p, unsigned shift)
-{
-    Val v = ir_ext(t->b, IR_ZEXT, I32, p);
-    return shift ? ir_op2i(t->b, IR_SHL, v, shift) : v;
 }
 
 /* Adds the flag bits to CC_OP. */
@@ -112,7 +119,7 @@ void x86_put_step(X86Trans *t, bool dec, unsigned size, Val result, Val operand)
     t->cc.step = (dec ? CCF_DEC : CCF_INC) | log2_size(size) << CCF_STEP_SIZE;
     t->cc.d = result;
     t->cc.d_lhs = operand;
-    t->cc.ovf = t->cc.flags = VAL_NONE;
+    t->cc.ovf = t->cc.flags = t->cc.carries = VAL_NONE;
     Val d = as_i64(t, result), op;
     ir_put(b, X_CC_D, d);
     if (t->cc.known) {
@@ -126,34 +133,35 @@ void x86_put_step(X86Trans *t, bool dec, unsigned size, Val result, Val operand)
     ir_put(b, X_CC_OP, op);
 }
 
+/* CF and OF have a slot each, so that a chain through one leaves the other alone. */
+static void put_one(X86Trans *t, unsigned slot, Val p, unsigned flag)
+{
+    Val v = ir_ext(t->b, IR_ZEXT, I8, p);
+    ir_put(t->b, slot, v);
+    t->cc.stale |= flag;
+}
+
 void x86_put_carry(X86Trans *t, Val cf)
 {
-    Ir *b = t->b;
-    Val v = pred_bit(t, cf, 0);
-    if (!t->cc.known) {
-        Val old = ir_get(b, X_CC_CF);
-        old = ir_op2i(b, IR_AND, old, 2);
-        v = ir_op2(b, IR_OR, v, old);
-    } else if (t->cc.op & CCF_OVF) {
-        Val of = pred_bit(t, t->cc.ovf, 1);
-        v = ir_op2(b, IR_OR, v, of);
-    }
-    ir_put(b, X_CC_CF, v);
+    put_one(t, X_CC_CF, cf, FL_CF);
     put_op_flags(t, CCF_CARRY);
     t->cc.carry = cf;
-    t->cc.flags = VAL_NONE;
+}
+
+void x86_put_ovf(X86Trans *t, Val of)
+{
+    put_one(t, X_CC_OF, of, FL_OF);
+    put_op_flags(t, CCF_OVF);
+    t->cc.ovf = of;
 }
 
 void x86_put_carry_ovf(X86Trans *t, Val cf, Val of)
 {
-    Val v = pred_bit(t, cf, 0);
-    Val o = pred_bit(t, of, 1);
-    v = ir_op2(t->b, IR_OR, v, o);
-    ir_put(t->b, X_CC_CF, v);
+    put_one(t, X_CC_CF, cf, FL_CF);
+    put_one(t, X_CC_OF, of, FL_OF);
     put_op_flags(t, CCF_ALL);
     t->cc.carry = cf;
     t->cc.ovf = of;
-    t->cc.flags = VAL_NONE;
 }
 
 void x86_cc_save(X86Trans *t, X86CcSlots *s)
@@ -164,6 +172,7 @@ void x86_cc_save(X86Trans *t, X86CcSlots *s)
     s->c = ir_get(t->b, X_CC_C);
     s->d = ir_get(t->b, X_CC_D);
     s->cf = ir_get(t->b, X_CC_CF);
+    s->of = ir_get(t->b, X_CC_OF);
 }
 
 static void keep_slot(X86Trans *t, Val keep, unsigned slot, Val old)
@@ -182,28 +191,36 @@ void x86_cc_keep_if(X86Trans *t, Val keep, const X86CcSlots *s)
     keep_slot(t, keep, X_CC_C, s->c);
     keep_slot(t, keep, X_CC_D, s->d);
     keep_slot(t, keep, X_CC_CF, s->cf);
+    keep_slot(t, keep, X_CC_OF, s->of);
     x86_cc_forget(t);
 }
 
 void x86_cc_forget(X86Trans *t) { memset(&t->cc, 0, sizeof t->cc); }
 
+static Val or_shifted(X86Trans *t, Val v, unsigned slot, unsigned shift)
+{
+    Val x = ir_get(t->b, slot);
+    x = as_i64(t, x);
+    x = ir_op2i(t->b, IR_SHL, x, shift);
+    return ir_op2(t->b, IR_OR, v, x);
+}
+
 Val x86_get_flags(X86Trans *t)
 {
-    if (t->cc.flags)
+    if (t->cc.flags && !t->cc.stale)
         return t->cc.flags;
     Ir *b = t->b;
     Val v[5];
-    Val cf = ir_get(b, X_CC_CF);
-    cf = as_i64(t, cf);
-    cf = ir_op2i(b, IR_SHL, cf, 32);
     v[0] = ir_get(b, X_CC_OP);
     v[0] = as_i64(t, v[0]);
-    v[0] = ir_op2(b, IR_OR, v[0], cf);
+    v[0] = or_shifted(t, v[0], X_CC_CF, 32);
+    v[0] = or_shifted(t, v[0], X_CC_OF, 40);
     v[1] = ir_get(b, X_CC_A);
     v[2] = ir_get(b, X_CC_B);
     v[3] = ir_get(b, X_CC_C);
     v[4] = ir_get(b, X_CC_D);
     t->cc.flags = ir_callv(b, &flags_helper, 5, v);
+    t->cc.stale = 0;
     return t->cc.flags;
 }
 
@@ -238,7 +255,7 @@ static Val result(X86Trans *t)
 
 static Val flags_test(X86Trans *t, unsigned mask, bool neg)
 {
-    Val f = x86_get_flags(t);
+    Val f = t->cc.flags && !(t->cc.stale & mask) ? t->cc.flags : x86_get_flags(t);
     Val m = ir_imm(t->b, I32, mask);
     return ir_cmp(t->b, neg ? C_TSTEQ : C_TSTNE, f, m);
 }
@@ -429,3 +446,14 @@ Val x86_cond(X86Trans *t, unsigned cc)
 }
 
 Val x86_get_carry(X86Trans *t) { return cond_carry(t, false); }
+
+Val x86_chain_in(X86Trans *t, unsigned flag)
+{
+    bool known = t->cc.known || t->cc.flags || t->cc.step || (flag == FL_CF ? t->cc.carry : t->cc.ovf);
+    if (known)
+        return flag == FL_CF ? cond_carry(t, false) : cond_overflow(t, false);
+    if (!t->cc.carries)
+        t->cc.carries = ir_call(t->b, &carries_helper);
+    Val m = ir_imm(t->b, I32, flag);
+    return ir_cmp(t->b, C_TSTNE, t->cc.carries, m);
+}

@@ -158,7 +158,7 @@ unsigned x64_test(Gen *g, uint32_t i)
         return compare(g, cmp->aux, cmp->a, cmp->b, g->uses[i].next);
     }
     unsigned r = ra_use(g, gen_ent(g, in->a), GPRS);
-    x64_rr(g, 0x85, r, r);
+    x64_rr(g, sized(PRED, 0x84), r, r);
     g->flags_a = VAL_NONE;
     return CC_NE;
 }
@@ -210,17 +210,54 @@ static bool second_used(const Gen *g, uint32_t i)
     return i + 1 < g->ir->n_insns && g->ir->insns[i + 1].op == IR_SECOND && g->ent[i + 1].last;
 }
 
+/* The carry of the last ADDC or SUBB stays in the host's CF until something else is done with the flags: a chain takes
+ * it from there. */
+bool x64_keeps_flags(const Gen *g, uint32_t i)
+{
+    const IrInsn *in = &g->ir->insns[i];
+    switch (in->op) {
+    case IR_SLOT_GET: case IR_PARAM: case IR_SECOND: case IR_ARGS:
+        return true;
+    case IR_ADDC: case IR_SUBB:
+        return val_is_const(in->c) ? false : gen_ent(g, in->c) == g->carry;
+    case IR_UMULW:
+        return x64_has_mulx(g, i);
+    default:
+        return false;
+    }
+}
+
+void x64_carry_to_reg(Gen *g)
+{
+    uint32_t e = g->carry;
+    g->carry = 0;
+    if (g->ent[e].last < g->pos)
+        return;
+    g->flags_live = true;
+    unsigned r = ra_def(g, e, GPRS);
+    x64_rr(g, (0x90 | CC_B) | O_0F | O_BRM, 0, r);
+    g->locked = 0;
+}
+
 /* ADDC, SUBB at their own width, so that the carry comes out. */
 void x64_carry(Gen *g, uint32_t i)
 {
     const IrInsn *in = &g->ir->insns[i];
-    bool with = !val_is_const(in->c) || const_lo(g->ir, in->c);
+    bool with = !val_is_const(in->c) || const_lo(g->ir, in->c), there = false;
     unsigned alu = in->op == IR_ADDC ? (with ? ALU_ADC : ALU_ADD) : with ? ALU_SBB : ALU_SUB;
-    unsigned c = with ? ra_use(g, gen_ent(g, in->c), GPRS) : 0;
     bool imm = false;
     int64_t k = 0;
-    unsigned b = 0;
+    unsigned b = 0, c = 0;
 
+    if (with && g->carry) {             /* x64_keeps_flags(): it is this one */
+        there = g->flags_live = true;
+        uint32_t e = g->carry;
+        if (!ent_dies(g, e))
+            x64_carry_to_reg(g);
+        g->carry = 0;
+    } else if (with) {
+        c = ra_use(g, gen_ent(g, in->c), GPRS);
+    }
     if (val_is_const(in->b)) {
         k = bits_sext(const_lo(g->ir, in->b), type_bits(in->type));
         imm = k == (int8_t)k;
@@ -228,7 +265,7 @@ void x64_carry(Gen *g, uint32_t i)
     if (!imm)
         b = ra_use(g, gen_ent(g, in->b), GPRS);
     unsigned d = ra_def_from(g, i, gen_ent(g, in->a), GPRS);
-    if (with) {                         /* bt c, 0 */
+    if (with && !there) {               /* bt c, 0 */
         x64_rr(g, 0xba | O_0F, 4, c);
         x64_1(g, 0);
     }
@@ -239,11 +276,40 @@ void x64_carry(Gen *g, uint32_t i)
     } else {
         x64_rr(g, sized(in->type, alu << 3 | 2), d, b);
     }
-    if (second_used(g, i)) {
-        g->flags_live = true;
-        unsigned s = ra_def(g, i + 1, GPRS);
-        set_cc(g, CC_B, s);
+    if (second_used(g, i))
+        g->carry = i + 1;
+}
+
+/* MULX: any two destinations, flags left alone; one factor is in rdx, and stays there for the next one. */
+bool x64_has_mulx(const Gen *g, uint32_t i)
+{
+    const IrInsn *in = &g->ir->insns[i];
+    return g->be->features & HOST_BMI2 && in->op == IR_UMULW && in->type >= I32 && in->type <= I64;
+}
+
+static void mulx(Gen *g, uint32_t i)
+{
+    const IrInsn *in = &g->ir->insns[i];
+    uint32_t ea = gen_ent(g, in->a), eb = gen_ent(g, in->b), op = 0xf6 | O_0F38 | O_F2 | wide(in->type == I64);
+    if (g->ent[ea].reg != RDX && (g->ent[eb].reg == RDX || ent_dies(g, ea))) {
+        uint32_t t = ea;
+        ea = eb;
+        eb = t;
     }
+    if (g->ent[ea].reg == RDX) {
+        g->locked |= 1u << RDX;
+    } else {
+        ra_take(g, RDX);
+        ra_copy_to(g, RDX, ea);
+        if (g->ent[ea].reg != NO_REG)
+            ra_drop_reg(g, g->ent[ea].reg);
+        ra_set(g, ea, RDX);
+    }
+    unsigned b = ra_use(g, eb, GPRS), hi = NO_REG;
+    if (second_used(g, i))
+        hi = ra_def(g, i + 1, GPRS);
+    unsigned lo = g->ent[i].last ? ra_def(g, i, GPRS) : hi;
+    x64_vrr(g, op, hi == NO_REG ? RTMP : hi, lo, b);            /* equal ones: the high half */
 }
 
 /* Operands in rax and rdx, results there; narrow quotients at 32 bits. */
@@ -255,6 +321,10 @@ void x64_mul_div(Gen *g, uint32_t i)
     Val rax = in->op == IR_UDIVW ? in->b : in->a, other = in->op == IR_UDIVW ? in->c : in->b;
     uint32_t ea = gen_ent(g, rax), eo = gen_ent(g, other);
 
+    if (x64_has_mulx(g, i)) {
+        mulx(g, i);
+        return;
+    }
     if (mul && g->ent[eo].reg == RAX && g->ent[ea].reg != RAX) {
         uint32_t t = ea;
         ea = eo;

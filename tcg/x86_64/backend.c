@@ -120,6 +120,9 @@ static void emit_insn(Gen *g, uint32_t i)
     const IrInsn *in = &g->ir->insns[i];
 
     g->flags_live = false;
+    if (g->carry && !x64_keeps_flags(g, i))
+        x64_carry_to_reg(g);
+    g->flags_live = g->carry;
     switch (in->op) {
     case IR_SLOT_GET:                           /* loaded when used */
         slot_get(g, i);
@@ -277,6 +280,7 @@ static void gen_begin(Gen *g, uint8_t *start, uint8_t *limit)
     g->hot_limit = limit;
     g->cold_end = g->cold;
     g->in_cold = g->overflow = false;
+    g->carry = 0;
     g->n_fixups = g->n_recs = g->n_sites = g->n_links = g->n_pool = 0;
 }
 

@@ -278,7 +278,7 @@ static bool read_flags(const Drive *v, Options *o, Json *nodes, unsigned *flags,
 {
     const char *cache = options_get(o, "cache"), *aio = options_get(o, "aio"), *discard = NULL;
     static const char *const engines[] = { "threads", "native", "io_uring" };
-    *flags = v->read_only ? 0 : BLOCK_RDWR;
+    *flags = v->read_only ? 0 : BLOCK_RDWR | BLOCK_MAY_READ_ONLY;
     if (cache && !block_parse_cache(cache, flags, err))
         return false;
     bool direct = *flags & BLOCK_DIRECT, no_flush = *flags & BLOCK_NO_FLUSH, back = !(*flags & BLOCK_WRITETHROUGH);
@@ -439,7 +439,7 @@ static bool open_drive(Drives *d, const DriveBoard *board, Asked *a, GError **er
         return ok;      /* no medium */
     snapshot &= !v->read_only;
     if (snapshot)
-        flags &= ~(unsigned)(BLOCK_RDWR | BLOCK_WRITETHROUGH);
+        flags &= ~(unsigned)(BLOCK_RDWR | BLOCK_MAY_READ_ONLY | BLOCK_WRITETHROUGH);
     ok = open_image(d, v, a, file && *file ? file : NULL, format, flags, err) && (!snapshot || add_overlay(d, v, err));
     if (ok && !v->read_only && !block_writable(v->root))
         v->read_only = true;            /* read-only=on for the node alone */

@@ -27,7 +27,7 @@ static const BlockDriver *const drivers[] = {
     &block_null_co_driver, &block_null_aio_driver, &block_fault_driver, &block_qcow_driver, &block_qed_driver,
     &block_vdi_driver, &block_vpc_driver, &block_parallels_driver, &block_bochs_driver, &block_cloop_driver,
     &block_vmdk_driver, &block_vhdx_driver, &block_nbd_driver, &block_http_driver, &block_https_driver, &block_ftp_driver,
-    &block_ftps_driver, &block_throttle_driver, &block_copy_on_read_driver, &block_dmg_driver,
+    &block_ftps_driver, &block_throttle_driver, &block_copy_on_read_driver, &block_dmg_driver, &block_vvfat_driver,
 };
 
 const BlockDriver *block_driver(const char *name)
@@ -286,7 +286,7 @@ int block_close(Block *b)
     while (b->in_flight)
         co_queue_wait(&b->idle);
     int r = b->opened ? block_flush(b) : 0;
-    if (b->drv->co_close) {
+    if (b->drv->co_close && b->begun) {
         int close_result = b->drv->co_close(b);
         if (!r)
             r = close_result;
@@ -449,8 +449,13 @@ static Block *node_open(BlockGraph *g, const BlockDriver *d, Json *options, Bloc
             b->filename = g_strdup(b->file->filename);
         }
     }
-    if (ok && b->file && (b->flags & BLOCK_RDWR) && !(b->file->flags & BLOCK_RDWR))
-        ok = fail(err, "%s is read-only", b->file->filename);
+    if (ok && b->file && (b->flags & BLOCK_RDWR) && !(b->file->flags & BLOCK_RDWR)) {
+        if (b->flags & BLOCK_MAY_READ_ONLY)
+            b->flags &= ~(unsigned)BLOCK_RDWR;
+        else
+            ok = fail(err, "%s is read-only", b->file->filename);
+    }
+    b->begun = ok;
     ok = ok && d->co_open(b, err);
     b->align = MAX(b->align, 1);
     b->mem_align = MAX(b->mem_align, 1);

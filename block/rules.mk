@@ -9,3 +9,4 @@ core-y += block/vhdx/vhdx.o block/vhdx/log.o
 core-y += block/nbd/client.o block/nbd/negotiate.o block/nbd/stream.o block/nbd/tls.o block/nbd/server.o
 core-y += block/info.o block/drive.o block/drive_info.o
 core-y += block/throttle.o block/copy_on_read.o block/curl.o block/dmg.o
+core-y += block/vvfat/layout.o block/vvfat/vvfat.o block/vvfat/mirror.o

@@ -113,7 +113,7 @@ static void print_export(const NbdListed *l)
 static bool list(Serve *v, const NbdCreds *tls, GError **err)
 {
     g_autofree NbdStream *s = g_new0(NbdStream, 1);
-    int fd = nbd_connect(v->aio, &v->address, err);
+    int fd = nbd_connect(v->aio, &v->address, NULL, err);
     if (fd < 0)
         return false;
     nbd_stream_init(s, v->aio, fd);

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * NBD client, as a protocol node.  Requests go out as they come, each with a cookie; one coroutine reads all replies and
- * hands data straight to the request that they are for.  A lost connection fails what is under way and all that follows. */
+ * hands data straight to the request that they are for.  A lost connection fails what is under way and all that follows;
+ * with reconnect-delay= it is made again, and for so many seconds requests wait and then go out once more. */
 #include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "block/nbd/nbd.h"
 #include "block/nbd/tls.h"
@@ -12,6 +14,9 @@
 #include "util/log.h"
 
 enum { MAX_EXTENTS = 8192 };
+#define SECOND_NS       INT64_C(1000000000)
+#define NAP_NS          (SECOND_NS / 20)        /* between looks at what can end a wait */
+#define MAX_PAUSE_NS    (4 * SECOND_NS)         /* between attempts to connect */
 
 typedef struct Request {
     uint64_t     cookie, at;
@@ -20,7 +25,7 @@ typedef struct Request {
     uint64_t     len, got;              /* got: bytes of it that have come */
     uint32_t     state_len, state;      /* of a status request: the first extent */
     int          result;
-    bool         status, done;
+    bool         status, done, lost;    /* lost: the connection went first */
     Coroutine   *waiter;
     struct Request *next;
 } Request;
@@ -33,8 +38,16 @@ typedef struct Nbd {
     CoMutex    sending;
     Request   *requests;
     uint64_t   cookie;
-    bool       connected, broken, receiving, shows_bitmap;
-    CoQueue    ended;                   /* the receiver has */
+    char      *context, *tls_host;
+    const NbdCreds *tls;
+    uint64_t   reconnect_s;             /* requests wait so long for a new connection; 0: none is made */
+    int64_t    lost_ns;                 /* when the last one went */
+    int        connecting;              /* a socket that is about to be connected; -1: none */
+    bool       online, broken, shows_bitmap;
+    bool       given_up;                /* requests do not wait any longer */
+    unsigned   workers;                 /* coroutines of our own */
+    CoQueue    change;                  /* of online, broken, given_up */
+    CoQueue    ended;                   /* a worker has */
 } Nbd;
 
 /* --- names */
@@ -156,6 +169,8 @@ static void finish(Nbd *n, Request *q, int result)
         co_wake(q->waiter);
 }
 
+static int64_t now_ns(void) { return (int64_t)block_now_ns(); }
+
 static int read_data(Nbd *n, Request *q, uint64_t skip, uint64_t len)
 {
     g_autofree struct iovec *part = g_new(struct iovec, q->nv);
@@ -250,35 +265,129 @@ static int reply(Nbd *n)
     return r;
 }
 
+/* --- the connection */
+
+static bool make_connection(Block *b, NbdExport *e, GError **err)
+{
+    Nbd *n = b->state;
+    int fd = nbd_connect(b->aio, &n->address, &n->connecting, err);
+    if (fd < 0)
+        return false;
+    nbd_stream_init(&n->s, b->aio, fd);
+    return nbd_negotiate(&n->s, n->name, n->context, n->tls, n->tls_host ? n->tls_host : n->address.host, e, err) ||
+           fail_prefix(err, "%s: ", b->filename);
+}
+
+/* What another server at the same place may not change. */
+static bool same_export(Block *b, const NbdExport *e, GError **err)
+{
+    Nbd *n = b->state;
+    if (e->size != n->e.size)
+        return fail(err, "%s: the export had %" PRIu64 " bytes and has %" PRIu64 " now", b->filename, n->e.size, e->size);
+    if (((e->flags & NBD_READ_ONLY) && (b->flags & BLOCK_RDWR)) || e->min_block > b->align || (n->shows_bitmap && !e->has_meta))
+        return fail(err, "%s: the export can do less than before", b->filename);
+    return true;
+}
+
+static void disconnect(Nbd *n)
+{
+    n->online = false;
+    nbd_stream_stop(&n->s);
+    while (n->requests) {
+        n->requests->lost = true;
+        finish(n, n->requests, -EIO);
+    }
+    co_mutex_lock(&n->sending);         /* until nobody is within the stream */
+    nbd_stream_close(&n->s);
+    co_mutex_unlock(&n->sending);
+}
+
+static void worker_ends(Nbd *n)
+{
+    n->workers--;
+    co_queue_wake_all(&n->ended);
+}
+
+/* Waiting has an end, also while an attempt to connect hangs. */
+static void give_up(void *self)
+{
+    Block *b = self;
+    Nbd *n = b->state;
+    int64_t lost = n->lost_ns, until = lost + (int64_t)n->reconnect_s * SECOND_NS;
+    while (!n->broken && !n->online && n->lost_ns == lost && now_ns() < until)
+        co_sleep_ns(b->aio, MIN(NAP_NS, until - now_ns() + 1));
+    if (!n->broken && !n->online && n->lost_ns == lost) {
+        log_warn(b->node_name, "%s: no connection for %" PRIu64 " s: requests fail until there is one", b->filename, n->reconnect_s);
+        n->given_up = true;
+        co_queue_wake_all(&n->change);
+    }
+    worker_ends(n);
+}
+
+static void reconnect(Block *b)
+{
+    Nbd *n = b->state;
+    n->lost_ns = now_ns();
+    n->workers++;
+    co_start(give_up, b);
+    for (int64_t pause = NAP_NS; !n->broken; pause = MIN(pause * 2, MAX_PAUSE_NS)) {
+        NbdExport e = { 0 };
+        GError *err = NULL;
+        bool made = make_connection(b, &e, NULL), same = made && !n->broken && same_export(b, &e, &err);
+        if (same) {
+            g_free(n->e.description);
+            n->e = e;
+            n->online = true;
+            n->given_up = false;
+            co_queue_wake_all(&n->change);
+            return;
+        }
+        g_free(e.description);
+        nbd_stream_close(&n->s);
+        if (made && !n->broken) {
+            log_warn(b->node_name, "%s", err->message);
+            n->broken = true;
+        }
+        g_clear_error(&err);
+        for (int64_t until = now_ns() + pause; !n->broken && now_ns() < until;)
+            co_sleep_ns(b->aio, NAP_NS);
+    }
+    co_queue_wake_all(&n->change);
+}
+
 static void receiver(void *self)
 {
     Block *b = self;
     Nbd *n = b->state;
-    int r;
-    do
-        r = reply(n);
-    while (!r);
-    if (!n->broken && r != -ECONNRESET)
-        log_warn(b->node_name, "%s: connection given up: %s", b->filename, r == -EPROTO ? "the server breaks the protocol" : g_strerror(-r));
-    n->broken = true;
-    nbd_stream_stop(&n->s);
-    while (n->requests)
-        finish(n, n->requests, -EIO);
-    n->receiving = false;
-    co_queue_wake_all(&n->ended);
+    while (n->online) {
+        int r;
+        do
+            r = reply(n);
+        while (!r);
+        if (!n->broken && (r != -ECONNRESET || n->reconnect_s))
+            log_warn(b->node_name, "%s: connection %s: %s", b->filename, n->reconnect_s ? "lost" : "given up",
+                     r == -EPROTO ? "the server breaks the protocol" : g_strerror(-r));
+        n->broken |= !n->reconnect_s;
+        disconnect(n);
+        if (!n->broken)
+            reconnect(b);
+    }
+    worker_ends(n);
 }
 
 /* --- requests */
 
-static int request(Block *b, uint16_t type, uint16_t flags, uint64_t at, uint32_t len, Request *q, const struct iovec *out, int n_out)
+static int request_once(Nbd *n, uint16_t type, uint16_t flags, uint64_t at, uint32_t len, Request *q, const struct iovec *out, int n_out)
 {
-    Nbd *n = b->state;
     uint8_t h[28];
-    if (n->broken)
-        return -EIO;
     q->cookie = ++n->cookie;
     q->at = at;
     q->len = len;
+    q->got = 0;
+    q->state_len = 0;
+    q->result = 0;
+    q->done = q->lost = false;
+    q->waiter = NULL;
     q->next = n->requests;
     n->requests = q;
     store_be32(h, NBD_REQUEST_MAGIC);
@@ -293,15 +402,28 @@ static int request(Block *b, uint16_t type, uint16_t flags, uint64_t at, uint32_
         memcpy(v + 1, out, sizeof *out * (size_t)n_out);
     co_mutex_lock(&n->sending);
     int r = q->done ? 0 : nbd_writev(&n->s, v, n_out + 1);
-    co_mutex_unlock(&n->sending);
-    if (r && !q->done) {
+    if (r && !q->done)
         nbd_stream_stop(&n->s);         /* half a request is on the wire: the receiver notices and fails them all */
-    }
+    co_mutex_unlock(&n->sending);
     while (!q->done) {
         q->waiter = co_self();
         co_yield();
     }
     return r ? -EIO : q->result;
+}
+
+static int request(Block *b, uint16_t type, uint16_t flags, uint64_t at, uint32_t len, Request *q, const struct iovec *out, int n_out)
+{
+    Nbd *n = b->state;
+    for (;;) {
+        while (!n->online && !n->broken && !n->given_up)
+            co_queue_wait(&n->change);
+        if (!n->online)
+            return -EIO;
+        int r = request_once(n, type, flags, at, len, q, out, n_out);
+        if (!q->lost || n->broken)
+            return r;
+    }
 }
 
 static int in_pieces(Block *b, uint16_t type, uint16_t flags, uint64_t at, const struct iovec *v, int nv, uint64_t len)
@@ -381,33 +503,49 @@ static bool nbd_open(Block *b, GError **err)
 {
     Nbd *n = b->state;
     const char *name = "", *creds = NULL, *host = NULL, *context = NBD_BASE_ALLOCATION;
-    n->s.fd = -1;
+    uint64_t open_s = 0;
+    n->s.fd = n->connecting = -1;
     if (!parse_server(b, n, err) || !block_opt_string(b->options, "export", &name, err) ||
-        !block_opt_string(b->options, "x-dirty-bitmap", &context, err) || !block_opt_string(b->options, "tls-creds", &creds, err) || !block_opt_string(b->options, "tls-hostname", &host, err))
+        !block_opt_string(b->options, "x-dirty-bitmap", &context, err) || !block_opt_string(b->options, "tls-creds", &creds, err) ||
+        !block_opt_string(b->options, "tls-hostname", &host, err) ||
+        !block_opt_u64(b->options, "reconnect-delay", UINT32_MAX, &n->reconnect_s, err) ||
+        !block_opt_u64(b->options, "open-timeout", UINT32_MAX, &open_s, err))
         return false;
-    const NbdCreds *tls = creds ? block_creds(b->graph, creds, err) : NULL;
-    if (creds && !tls)
+    n->tls = creds ? block_creds(b->graph, creds, err) : NULL;
+    if (creds && !n->tls)
         return false;
-    if (tls && nbd_creds_server(tls))
+    if (n->tls && nbd_creds_server(n->tls))
         return fail(err, "TLS credentials '%s' are those of a server", creds);
     n->name = g_strdup(name);
+    n->context = g_strdup(context);
+    n->tls_host = g_strdup(host);
     g_free(b->filename);
     b->filename = n->address.unix_path ? g_strdup_printf("nbd+unix:///%s?socket=%s", name, n->address.unix_path)
                                        : g_strdup_printf("nbd://%s:%s/%s", n->address.host, n->address.port, name);
-    int fd = nbd_connect(b->aio, &n->address, err);
-    if (fd < 0)
-        return false;
-    nbd_stream_init(&n->s, b->aio, fd);
-    if (!nbd_negotiate(&n->s, name, context, tls, host ? host : n->address.host, &n->e, err))
-        return fail_prefix(err, "%s: ", b->filename);
-    if ((n->e.flags & NBD_READ_ONLY) && (b->flags & BLOCK_RDWR))
-        return fail(err, "%s: the export can only be read (read-only=on)", b->filename);
+    /* A server that is not there yet may come; one that is there and says no stays with that. */
+    for (int64_t until = now_ns() + (int64_t)open_s * SECOND_NS;;) {
+        GError *why = NULL;
+        if (make_connection(b, &n->e, &why))
+            break;
+        if (n->s.fd >= 0 || now_ns() >= until) {
+            g_propagate_error(err, why);
+            return false;
+        }
+        g_error_free(why);
+        co_sleep_ns(b->aio, NAP_NS);
+    }
+    if ((n->e.flags & NBD_READ_ONLY) && (b->flags & BLOCK_RDWR)) {
+        if (!(b->flags & BLOCK_MAY_READ_ONLY))
+            return fail(err, "%s: the export can only be read (read-only=on)", b->filename);
+        b->flags &= ~(unsigned)BLOCK_RDWR;
+    }
     n->shows_bitmap = strcmp(context, NBD_BASE_ALLOCATION) != 0;
     if (n->shows_bitmap && !n->e.has_meta)
         return fail(err, "%s: the server has no context '%s'", b->filename, context);
     b->length = n->e.size;
     b->align = n->e.min_block;
-    n->connected = n->receiving = true;
+    n->online = true;
+    n->workers++;
     co_start(receiver, b);
     return true;
 }
@@ -415,20 +553,26 @@ static bool nbd_open(Block *b, GError **err)
 static int nbd_close(Block *b)
 {
     Nbd *n = b->state;
-    if (n->connected && !n->broken) {
+    n->broken = true;
+    if (n->online) {
         uint8_t h[28] = { 0 };
         store_be32(h, NBD_REQUEST_MAGIC);
         store_be16(h + 6, NBD_DISC);
         nbd_write(&n->s, h, sizeof h);
-        n->broken = true;
-        nbd_stream_stop(&n->s);
     }
-    while (n->receiving)
+    if (n->s.fd >= 0)
+        nbd_stream_stop(&n->s);
+    if (n->connecting >= 0)
+        shutdown(n->connecting, SHUT_RDWR);
+    while (n->workers)
         co_queue_wait(&n->ended);
-    nbd_stream_close(&n->s);
+    if (n->s.fd >= 0)
+        nbd_stream_close(&n->s);
     nbd_address_clear(&n->address);
     g_free(n->e.description);
     g_free(n->name);
+    g_free(n->context);
+    g_free(n->tls_host);
     return 0;
 }
 

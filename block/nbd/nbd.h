@@ -60,7 +60,8 @@ int  nbd_writev(NbdStream *s, const struct iovec *v, int nv);
 /* --- addresses */
 typedef struct NbdAddress { char *unix_path, *host, *port; } NbdAddress;   /* either the first or the others */
 void nbd_address_clear(NbdAddress *a);
-int  nbd_connect(Aio *aio, const NbdAddress *a, GError **err);      /* in a coroutine; a socket, -1 on error */
+/* In a coroutine; a socket, -1 on error.  *pending (NULL: nobody asks) is the socket meanwhile: to shut it down ends it. */
+int  nbd_connect(Aio *aio, const NbdAddress *a, int *pending, GError **err);
 /* Sockets that listen, at most max; 0 on error. */
 unsigned nbd_listen(const NbdAddress *a, int *fds, unsigned max, GError **err);
 

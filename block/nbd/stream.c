@@ -151,12 +151,14 @@ static bool unix_address(const char *path, struct sockaddr_un *out, GError **err
     return true;
 }
 
-static int connect_one(Aio *aio, int family, const struct sockaddr *to, socklen_t len)
+static int connect_one(Aio *aio, int family, const struct sockaddr *to, socklen_t len, int *pending)
 {
     int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -errno;
-    int r = connect(fd, to, len) ? -errno : 0;
+    int unasked, r = connect(fd, to, len) ? -errno : 0;
+    pending = pending ? pending : &unasked;
+    *pending = fd;
     if (r == -EINPROGRESS) {
         socklen_t n = sizeof r;
         r = co_poll(aio, fd, POLLOUT);
@@ -164,6 +166,7 @@ static int connect_one(Aio *aio, int family, const struct sockaddr *to, socklen_
             r = errno;
         r = -abs(r);
     }
+    *pending = -1;
     if (!r)
         return fd;
     close(fd);
@@ -179,13 +182,13 @@ static int resolve(void *self)
     return getaddrinfo(q->a->host && *q->a->host ? q->a->host : NULL, q->a->port, &hints, &q->found);
 }
 
-int nbd_connect(Aio *aio, const NbdAddress *a, GError **err)
+int nbd_connect(Aio *aio, const NbdAddress *a, int *pending, GError **err)
 {
     if (a->unix_path) {
         struct sockaddr_un to;
         if (!unix_address(a->unix_path, &to, err))
             return -1;
-        int fd = connect_one(aio, AF_UNIX, (struct sockaddr *)&to, sizeof to);
+        int fd = connect_one(aio, AF_UNIX, (struct sockaddr *)&to, sizeof to, pending);
         if (fd < 0)
             fail_errno(err, -fd, "cannot connect to %s", a->unix_path);
         return MAX(fd, -1);
@@ -197,7 +200,7 @@ int nbd_connect(Aio *aio, const NbdAddress *a, GError **err)
         return -1;
     }
     for (struct addrinfo *i = q.found; i && fd < 0; i = i->ai_next)
-        fd = connect_one(aio, i->ai_family, i->ai_addr, i->ai_addrlen);
+        fd = connect_one(aio, i->ai_family, i->ai_addr, i->ai_addrlen, pending);
     freeaddrinfo(q.found);
     if (fd < 0)
         fail_errno(err, -fd, "cannot connect to %s port %s", a->host, a->port);

@@ -27,6 +27,8 @@ typedef struct CodeLink {
     int32_t           target_off;       /* from the owner's entry pc */
     uint32_t          patch_at;         /* offset in the owner's code of the aligned 32-bit displacement */
     uint32_t          stub_at;          /* offset of the stub: what the jump goes to when unlinked */
+    uint32_t          loop_at;          /* where in the owner's own code it goes to when linked to that: its head, or behind
+                                         * loads of what is in registers there already */
     struct CodeBlock *to;               /* linked to, or NULL; accel/tcg's business from here on */
     struct CodeLink  *next;             /* other links into the same block */
 } CodeLink;

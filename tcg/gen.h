@@ -61,6 +61,9 @@ typedef struct RegFile {
     uint8_t  scratch, scratch2, vscratch;           /* never allocated */
 } RegFile;
 
+typedef struct LoopReg { uint32_t ent; uint8_t slot, reg; } LoopReg;
+enum { MAX_LOOP_GPRS = 8, MAX_LOOP_VECS = 10, MAX_LOOP_REGS = MAX_LOOP_GPRS + MAX_LOOP_VECS };
+
 typedef struct LiveIn { uint32_t ent, next, last; } LiveIn;
 /* Where an entity is at a block's entry: a register, or its pinned spill slot. */
 typedef struct EntryLoc { uint32_t ent; uint8_t reg; } EntryLoc;
@@ -130,6 +133,11 @@ typedef struct Gen {
     int32_t  pc_mem_off;                /* pc slot in memory = entry pc + this */
     bool     pc_mem_known;
     uint32_t entry_pc;                  /* entity that is the entry pc; 0: none */
+
+    /* --- a block that jumps to its own head: slots that are in registers there */
+    LoopReg  loop[MAX_LOOP_REGS];
+    unsigned n_loop;
+    uint32_t loop_at;                   /* that head, behind the loads; 0: none */
 
     /* --- regions of several blocks */
     GEN_ARRAY(GenBlock, blocks);

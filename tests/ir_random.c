@@ -431,6 +431,11 @@ static void abandoned(Gen *g, uint32_t pc_off)
     *g = saved;
 }
 
+static int32_t direct_target(Gen *g)
+{
+    return g->flags & IRR_LOOPS ? 0 : (int32_t)rnd(g, 4096) - 2048;
+}
+
 /* The last instruction and the exit. */
 static void finish(Gen *g, uint32_t pc_off)
 {
@@ -438,7 +443,7 @@ static void finish(Gen *g, uint32_t pc_off)
     Val v;
 
     ir_insn_start(ir, pc_off);
-    switch (rnd(g, 5)) {
+    switch (g->flags & IRR_LOOPS && rnd(g, 4) ? 4 : rnd(g, 5)) {
     case 0:
         v = pick(g, I64);
         ir_put(ir, TS_PC, v);
@@ -464,7 +469,7 @@ static void finish(Gen *g, uint32_t pc_off)
         v = ir_pc(ir, (int32_t)pc_off + 4);
         ir_put(ir, TS_R7, v);
         ir_insn_end(ir);
-        ir_exit_direct(ir, (int32_t)rnd(g, 4096) - 2048);
+        ir_exit_direct(ir, direct_target(g));
     }
 }
 
@@ -494,7 +499,7 @@ void ir_random(Ir *ir, uint32_t seed, unsigned flags)
         ir_insn_end(ir);
         if (flags & IRR_EXITS && chance(&g, 8)) {
             Val p = rarely(&g);
-            ir_exit_direct_if(ir, p, (int32_t)rnd(&g, 4096) - 2048);
+            ir_exit_direct_if(ir, p, direct_target(&g));
         }
     }
     if (flags & IRR_ABANDON && chance(&g, 20))

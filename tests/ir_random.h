@@ -13,6 +13,7 @@ enum {
     IRR_MEM = 1, IRR_ATOMIC = 2, IRR_BE = 4, IRR_CALLS = 8, IRR_EXITS = 16 /* conditional ones */,
     IRR_HOST = 32 /* host rows without FP */, IRR_FP = 64 /* with IRR_HOST: FP rows as well */,
     IRR_ABANDON = 128, IRR_VEX = 256 /* with IRR_HOST: what is encoded with VEX only */, IRR_ALL = 511,
+    IRR_LOOPS = 512 /* direct exits go to the region's own head */,
 };
 
 void ir_random(Ir *ir, uint32_t seed, unsigned flags);      /* from ir_reset() to ir_finish() */

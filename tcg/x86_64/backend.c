@@ -304,6 +304,8 @@ bool backend_compile(Backend *be, const Ir *ir, size_t at, size_t room, CodeBloc
         if (k && !edge_enter(g, k))
             continue;
         g->blocks[k].code_at = hot_at(g);
+        if (!k)
+            x64_loop_begin(g);
         if (!emit_block(g, k))
             return false;
     }
@@ -324,13 +326,13 @@ static void aim(Backend *be, const CodeLink *link, const uint8_t *target)
 
 void backend_link(Backend *be, CodeLink *link, const CodeBlock *to)
 {
-    aim(be, link, to ? to->code : link->owner->code + link->stub_at);
+    aim(be, link, to == link->owner ? to->code + link->loop_at : to ? to->code : link->owner->code + link->stub_at);
 }
 
 void backend_retire(Backend *be, const CodeBlock *cb)
 {
-    /* A block starts with its head's SUB, which is longer than the jump and ends before the 8 aligned
-     * bytes do. */
+    /* A block starts with its head's SUB, or a loop's NOP, which is as long as the jump at least and ends before the 8
+     * aligned bytes do. */
     uint8_t *entry = be->mem.rw + (cb->code - be->mem.rx), bytes[8];
     int32_t rel = (int32_t)(be->mem.rx + be->thunk.lookup - (cb->code + 5));
     g_assert((uintptr_t)entry % 8 == 0);

@@ -237,6 +237,105 @@ static void link_stub(Gen *g)
     x64_to_thunk(g, 0xe9, g->be->thunk.look_up);
 }
 
+/* A jump that can be aimed at another block, or at this one. */
+static void link_jump(Gen *g, int32_t target_off, uint32_t loop_at)
+{
+    nops(g, (3 - ((uintptr_t)g->p & 3)) & 3);   /* so that the displacement is aligned: both buffers are */
+    x64_1(g, 0xe9);
+    CodeLink *link = &GEN_PUSH(g, links);
+    *link = (CodeLink){ .target_off = target_off, .loop_at = loop_at };
+    link->patch_at = (uint32_t)(g->p - (g->in_cold ? g->cold : g->hot_start));
+    link->owner = g->in_cold ? (struct CodeBlock *)g : NULL;           /* for now: patch_at is in cold code */
+    if (g->in_cold) {
+        x64_4(g, 0);                                    /* the stub is next */
+        link->stub_at = cold_at(g);
+        link_stub(g);
+    } else {
+        x64_fix(g, FIX_COLD, cold_at(g));
+        cold_begin(g);
+        link->stub_at = cold_at(g);
+        link_stub(g);
+        cold_end(g);
+    }
+}
+
+/* --- a block that jumps to its own head.  What it reads of the guest's state is loaded once, ahead of the head, and kept
+ * in registers along that jump.  Memory has all of it as well, as at any other way into a block: so whoever leaves at
+ * the head needs nothing, and a slot for which there is no register, or that a value does not fit, is loaded. */
+
+static bool is_loop(const IrExit *x) { return x->kind == EXIT_DIRECT && !x->target_off; }
+
+void x64_loop_begin(Gen *g)
+{
+    static const uint8_t nop5[] = { 0x0f, 0x1f, 0x44, 0x00, 0x00 };    /* room for backend_retire() */
+    const Ir *ir = g->ir;
+    bool loops = false;
+    g->n_loop = g->loop_at = 0;
+    for (uint32_t k = 0; k < ir->n_exits; k++)
+        loops |= is_loop(&ir->exits[k]);
+    if (!loops || ir->n_blocks > 1 || g->exact)
+        return;
+    unsigned left[2] = { MAX_LOOP_GPRS, MAX_LOOP_VECS };
+    g->pos = ir->blocks[0].first;
+    g->locked = 0;
+    for (uint32_t i = g->pos; i < ir->blocks[0].end && ir->insns[i].op != IR_CALL; i++) {
+        const IrInsn *in = &ir->insns[i];
+        bool vec = type_is_vec(in->type);
+        if (in->op != IR_SLOT_GET || g->how[i] & HOW_DEAD || g->home_ent[in->aux] || in->aux == ir->slots->pc ||
+            slot_volatile(g, in->aux) || !left[vec])
+            continue;
+        if (!g->n_loop)
+            for (unsigned k = 0; k < sizeof nop5; k++)
+                x64_1(g, nop5[k]);
+        left[vec]--;
+        ra_home_overwrite(g, in->aux, i);
+        g->loop[g->n_loop++] = (LoopReg){ i, (uint8_t)in->aux, (uint8_t)ra_use(g, i, vec ? VECS : GPRS) };
+    }
+    g->locked = 0;
+    g->loop_at = g->n_loop ? hot_at(g) : 0;
+}
+
+/* What a slot has got to, if that can be moved: else it is loaded. */
+static bool loop_value(const Gen *g, const LoopReg *l, Move *move, int32_t *plus)
+{
+    *plus = 0;
+    if (!slotset_has(&g->dirty, l->slot)) {
+        *move = (Move){ .to = l->reg, .ent = l->ent };
+        return g->ent[l->ent].reg != NO_REG && g->home_ent[l->slot] == l->ent;
+    }
+    Val v = g->dirty_val[l->slot];
+    SnapEnt s = snap_ent(g, v);
+    bool vec = type_is_vec(val_type(g->ir, v));
+    *move = (Move){ .to = l->reg, .ent = s.ent, .zext_of = vec || s.plus ? VAL_NONE : v };
+    *plus = s.plus;
+    if (ent_is_const(g, s.ent))
+        return !vec;
+    return g->ent[s.ent].reg != NO_REG && !s.high && (!vec || ent_type(g, s.ent) == V128T);
+}
+
+static void loop_moves(Gen *g)
+{
+    Move moves[MAX_LOOP_REGS];
+    int32_t plus[MAX_LOOP_REGS];
+    unsigned n = 0;
+    uint32_t load = 0;
+    for (unsigned k = 0; k < g->n_loop; k++) {
+        if (loop_value(g, &g->loop[k], &moves[n], &plus[n]))
+            n++;
+        else
+            load |= 1u << k;
+    }
+    if (n)
+        ra_parallel(g, moves, n);
+    for (unsigned k = 0; k < n; k++)
+        if (plus[k])
+            x64_rm(g, 0x8d | O_W, moves[k].to, moves[k].to, plus[k]);
+    for (; load; load &= load - 1) {
+        const LoopReg *l = &g->loop[__builtin_ctz(load)];
+        host_load(g, l->reg, slot_disp(g, l->slot), slot_bytes(g, l->slot));
+    }
+}
+
 static void direct(Gen *g, const IrExit *x)
 {
     store_dirty(g, true);
@@ -254,23 +353,9 @@ static void direct(Gen *g, const IrExit *x)
         return;
     }
     set_pc(g, x->target_off);
-    nops(g, (3 - ((uintptr_t)g->p & 3)) & 3);   /* so that the displacement is aligned: both buffers are */
-    x64_1(g, 0xe9);
-    CodeLink *link = &GEN_PUSH(g, links);
-    *link = (CodeLink){ .target_off = x->target_off };
-    link->patch_at = (uint32_t)(g->p - (g->in_cold ? g->cold : g->hot_start));
-    link->owner = g->in_cold ? (struct CodeBlock *)g : NULL;           /* for now: patch_at is in cold code */
-    if (g->in_cold) {
-        x64_4(g, 0);                                    /* the stub is next */
-        link->stub_at = cold_at(g);
-        link_stub(g);
-    } else {
-        x64_fix(g, FIX_COLD, cold_at(g));
-        cold_begin(g);
-        link->stub_at = cold_at(g);
-        link_stub(g);
-        cold_end(g);
-    }
+    if (is_loop(x))
+        loop_moves(g);
+    link_jump(g, x->target_off, is_loop(x) ? g->loop_at : 0);
 }
 
 static void raise_exception(Gen *g, const IrExit *x)
@@ -332,6 +417,15 @@ static void leave_if(Gen *g, unsigned cc, const IrExit *x, uint32_t counted)
 {
     snap_advance(g, x->snap);
     x64_1(g, 0x0f);
+    if (g->loop_at && is_loop(x)) {     /* likely, so it stays where it is */
+        x64_1(g, 0x80 | (cc ^ 1));
+        uint8_t *skip = g->p;
+        x64_4(g, 0);
+        leave(g, x, counted);
+        uint32_t rel = (uint32_t)(g->p - skip - 4);
+        memcpy(skip, &rel, 4);
+        return;
+    }
     x64_1(g, 0x80 | cc);
     x64_fix(g, FIX_COLD, cold_at(g));
     cold_begin(g);

@@ -251,6 +251,7 @@ void x64_fence(Gen *g);
 void x64_exit(Gen *g, uint32_t i);
 void x64_exit_if(Gen *g, uint32_t i);
 void x64_head(Gen *g, uint32_t i);
+void x64_loop_begin(Gen *g);                    /* at the entry: what the region's jumps to itself keep in registers */
 void x64_look_up(Gen *g);                       /* jump by the jump cache to the pc in r11 */
 void x64_slot_put(Gen *g, uint32_t i);
 void x64_call(Gen *g, uint32_t i);

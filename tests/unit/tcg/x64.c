@@ -9,18 +9,25 @@ static void random_regions(const BackendOptions *o, unsigned features, uint32_t 
     unsigned exits[64] = { 0 };
     rig_open(r, o);
     rig_limit(r, features);
+    r->loops = flags & IRR_LOOPS;
     for (uint32_t seed = first; seed < first + n; seed++) {
         ir_random(r->plain, seed, flags);
         ir_random(r->opt, seed, flags);
         ir_pass_dead(r->opt);
         test_cpu_seed(r->a, seed);
+        if (r->loops)                   /* so many times round at most */
+            r->a->s.countdown = (int32_t)(seed % 8 * ir_guest_count(r->plain));
         r->opt->entry_page_off = r->a->s.hot[PC_OFFSET / 8] & ~PAGE_MASK;
         memcpy(r->b, r->a, sizeof *r->b);
         rig_fill_tlb(r, seed & 1);
-        CpuExit x = interp_run(r->interp, &r->a->s, r->plain);
+        CpuExit x;
+        do
+            x = interp_run(r->interp, &r->a->s, r->plain);
+        while (r->loops && x.reason == EXITR_LINK);
         if (!rig_agree(r, x, seed, exits))
             break;
     }
+    g_test_message("kick %u", exits[EXITR_KICK]);
     g_test_message("link %u, lookup %u, fault %u, raise %u, halt %u", exits[EXITR_LINK], exits[EXITR_LOOKUP],
                    exits[EXITR_FAULT], exits[EXITR_RAISE], exits[EXITR_HALT]);
     rig_close(r);
@@ -261,6 +268,26 @@ static void old_host(void)
                    env("SEED", 0), env("N", 10000), env("FLAGS", IRR_ALL & ~IRR_VEX));
 }
 
+/* Regions that jump to their own head, and go round. */
+static void to_itself(void)
+{
+    random_regions(&(BackendOptions){ 0 }, ~0u, env("SEED", 0), env("N", 10000), env("FLAGS", IRR_ALL) | IRR_LOOPS);
+}
+static void to_itself_no_calls(void)
+{
+    random_regions(&(BackendOptions){ 0 }, ~0u, env("SEED", 0), env("N", 10000), (env("FLAGS", IRR_ALL) & ~IRR_CALLS) | IRR_LOOPS);
+}
+static void to_itself_random(void)
+{
+    random_regions(&(BackendOptions){ .random_registers = true, .seed = 3 }, ~0u, env("SEED", 0), env("N", 10000),
+                   (env("FLAGS", IRR_ALL) & ~IRR_CALLS) | IRR_LOOPS);
+}
+static void to_itself_old_host(void)
+{
+    random_regions(&(BackendOptions){ 0 }, ~(HOST_AVX | HOST_AVX2 | HOST_BMI1 | HOST_BMI2 | HOST_LZCNT | HOST_POPCNT),
+                   env("SEED", 0), env("N", 10000), (env("FLAGS", IRR_ALL & ~IRR_VEX) & ~IRR_CALLS) | IRR_LOOPS);
+}
+
 static void loop_plain(void) { loops(&(BackendOptions){ 0 }, env("SEED", 0), env("N", 10000)); }
 static void loop_random(void)
 {
@@ -273,6 +300,10 @@ int main(int argc, char **argv)
     g_test_add_func("/tcg/x64/random", plain);
     g_test_add_func("/tcg/x64/random-registers", at_random);
     g_test_add_func("/tcg/x64/old-host", old_host);
+    g_test_add_func("/tcg/x64/to-itself", to_itself);
+    g_test_add_func("/tcg/x64/to-itself-no-calls", to_itself_no_calls);
+    g_test_add_func("/tcg/x64/to-itself-random-registers", to_itself_random);
+    g_test_add_func("/tcg/x64/to-itself-old-host", to_itself_old_host);
     g_test_add_func("/tcg/x64/loops", loop_plain);
     g_test_add_func("/tcg/x64/loops-random-registers", loop_random);
     return g_test_run();

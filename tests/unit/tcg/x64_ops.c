@@ -321,6 +321,28 @@ static void links(void)
     cpu->hot[PC_OFFSET / 8] = 0x1000;
     e = backend_enter(r->be, cpu, one.code);
     g_assert_cmpuint(e.reason, ==, EXITR_LINK);
+
+    /* A jump to the own head goes behind the loads of registers; that of a retired block ends when it is unlinked. */
+    simple_region(r->opt, TS_R0, 0);
+    g_assert_true(backend_compile(r->be, r->opt, r->used, 16384, &one));
+    g_assert_cmpuint(one.links[0].loop_at, >, 0);
+    backend_link(r->be, &one.links[0], &one);
+    cpu->countdown = 99;
+    cpu->hot[0] = 0;
+    cpu->hot[PC_OFFSET / 8] = 0x1000;
+    e = backend_enter(r->be, cpu, one.code);
+    g_assert_cmpuint(e.reason, ==, EXITR_KICK);
+    g_assert_cmpuint(cpu->hot[0], ==, 99);
+    backend_link(r->be, &one.links[0], NULL);
+    cpu->countdown = 99;
+    e = backend_enter(r->be, cpu, one.code);
+    g_assert_cmpuint(e.reason, ==, EXITR_LINK);
+    g_assert_cmpuint(cpu->hot[0], ==, 100);
+    g_assert_cmpint(cpu->countdown, ==, 98);
+    backend_retire(r->be, &one);
+    e = backend_enter(r->be, cpu, one.code);
+    g_assert_cmpuint(e.reason, ==, EXITR_LOOKUP);
+    g_assert_cmpuint(cpu->hot[0], ==, 100);
     rig_close(r);
 }
 

@@ -52,6 +52,7 @@ typedef struct Rig {
     Interp     *interp;
     Ir         *plain, *opt;
     TestCpu    *a, *b;
+    bool        loops;                  /* jumps of the region to itself are linked */
 } Rig;
 
 static inline void rig_open(Rig *r, const BackendOptions *o)
@@ -124,6 +125,8 @@ static inline bool rig_agree(Rig *r, CpuExit x, uint32_t seed, unsigned exits[64
     CodeBlock cb;
     r->b->s.ctx = r->ctx;
     g_assert_true(backend_compile(r->be, r->opt, r->used, r->mem.size - r->used, &cb));
+    for (unsigned i = 0; r->loops && i < cb.n_links; i++)
+        backend_link(r->be, &cb.links[i], &cb);
     CpuExit y = backend_enter(r->be, &r->b->s, cb.code);
     exits[y.reason]++;
     g_autofree char *diff = NULL;

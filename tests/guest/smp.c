@@ -7,6 +7,7 @@
  *   CPUS code N             a processor runs what another writes, with and without synchronisation
  *   CPUS storm N            mappings change under everybody; no processor may use one that it has dropped
  *   CPUS time N             time stamps taken one after another on different processors never run backwards
+ *   CPUS reset N            resets the machine N times by turns, out of running timers and interrupts; each finds everything as new
  * It is entered by the PVH protocol, goes to 64-bit mode with memory mapped one to one, and starts the others by SIPI. */
 __asm__(".pushsection .note.Xen, \"a\", @note\n"
         ".long 4, 4, 18\n"                  /* XEN_ELFNOTE_PHYS32_ENTRY */
@@ -569,6 +570,76 @@ static void run_time(U32 cpu, U32 n)
     result("by", furthest, furthest != 0);
 }
 
+/* --- reset: by port CF9h, by a triple fault, by port 92h.  What is counted stays in memory that nothing is loaded to. */
+
+#define IOAPIC ((volatile U32 *)0xfec00000)
+enum { L_TPR = 0x80 / 4, L_ISR = 0x100 / 4, L_IRR = 0x200 / 4, L_TIMER = 0x320 / 4, L_COUNT = 0x380 / 4,
+       L_DIVIDE = 0x3e0 / 4, MASKED = 1 << 16, MARK = 0x7e5e7000 };
+static volatile U32 *const resets = (volatile U32 *)0x3f00000;
+
+/* SDM vol. 3, 11.4.7.1: registers after a reset; by INIT all but the id.  Firmware has enabled the first processor's. */
+static U32 apic_wrong(U32 cpu)
+{
+    U32 bad = 0;
+    bad += (LAPIC[L_SVR] & (cpu ? 0xfff : 0xff)) != 0xff;
+    bad += LAPIC[L_TPR] != 0;
+    bad += LAPIC[L_TIMER] != MASKED;
+    bad += LAPIC[L_COUNT] != 0;
+    for (U32 i = 0; i < 8; i++)
+        bad += LAPIC[L_ISR + 4 * i] || LAPIC[L_IRR + 4 * i];
+    return bad;
+}
+
+static U32 ioapic_wrong(void)
+{
+    U32 bad = 0;
+    for (U32 pin = 0; pin < 24; pin++) {
+        IOAPIC[0] = 0x10 + 2 * pin;
+        bad += !(IOAPIC[4] & MASKED);
+    }
+    return bad;
+}
+
+static void run_reset(U32 cpu, U32 n, U32 bad)
+{
+    static volatile U32 all_bad;
+    add(&all_bad, bad);
+    meet();
+    if (!cpu) {
+        if ((*resets & 0xfffff000) != MARK)
+            *resets = MARK;
+        U32 done = *resets & 0xfff;
+        print("reset ");
+        print_number(done);
+        print("\n");
+        result("not as after a reset", all_bad + ioapic_wrong(), all_bad || ioapic_wrong());
+        if (done == n) {
+            *resets = 0;
+            return;
+        }
+        *resets = MARK + done + 1;
+    }
+    LAPIC[L_DIVIDE] = 0xb;
+    LAPIC[L_TPR] = 0x30;
+    LAPIC[L_TIMER] = 0x20000 | VECTOR;          /* periodic */
+    LAPIC[L_COUNT] = 300000;
+    __asm__ volatile("sti");
+    while (!acks)
+        relax();
+    meet();
+    if (!cpu) {
+        IOAPIC[0] = 0x10 + 2 * 4;
+        IOAPIC[4] = VECTOR + 1;
+        switch (*resets % 3) {
+        case 0: out8(0xcf9, 2); out8(0xcf9, 6); break;
+        case 1: out8(0x92, 1); break;
+        default: idt_pointer.limit = 0; __asm__ volatile("lidt %0; ud2" : : "m"(idt_pointer)); break;
+        }
+    }
+    for (;;)
+        __asm__ volatile("hlt");
+}
+
 /* --- start */
 
 static U32 number(const char **text)
@@ -604,6 +675,7 @@ USED void cpu_main(U32 cpu)
     const char *what = (const char *)info->command_line;
     cpus = number(&what);
     __asm__ volatile("lidt %0" : : "m"(idt_pointer));
+    U32 bad = apic_wrong(cpu);
     LAPIC[L_SVR] = 0x1ff;
     if (!cpu)
         start_others();
@@ -620,6 +692,7 @@ USED void cpu_main(U32 cpu)
     case 'c': run_code(cpu, n); break;
     case 's': run_storm(cpu, n); break;
     case 't': run_time(cpu, n); break;
+    case 'r': run_reset(cpu, n, bad); break;
     }
     meet();
     if (!cpu)

@@ -95,7 +95,6 @@ static void round_trip(void)
     clock_free(m.clock);
 }
 
-/* What the debug registers can do, and no more. */
 /* A CPU model's reset leaves the MSRs as the kernel itself makes them: what differs was forgotten here.  (KVM's POLL_CONTROL
  * is 1; as 0 it takes a halted vCPU's host processor away at once, and each wake-up waits for a scheduler.) */
 static void msrs_after_reset(void)
@@ -131,6 +130,7 @@ static void msrs_after_reset(void)
     clock_free(m.clock);
 }
 
+/* What the debug registers can do, and no more. */
 static void debug_points(void)
 {
     static const struct { DebugKind kind; uint64_t va, len; bool ok; } rows[] = {

@@ -14,7 +14,7 @@
 
 enum { RAM = 4 << 20, CODE = 0x10000, DATA = 0x100000, DATA_LEN = 0x8000, STACK = 0x9000, ROUNDS = 1500, TICK = 0x10, DONE = 0x11 };
 
-extern const uint8_t guest_code[], guest_code_end[];
+extern const uint8_t guest_code[], guest_pop[], guest_code_end[];
 __asm__(".pushsection .rodata\n"
         "guest_code:\n"
         "mov $1500, %ecx\n"                     /* ROUNDS */
@@ -29,7 +29,7 @@ __asm__(".pushsection .rodata\n"
         "add %rcx, %rbx\n"
         "adc %rbx, %rdx\n"
         "pushfq\n"
-        "pop %r8\n"
+        "guest_pop: pop %r8\n"
         "and $0x8d5, %r8d\n"                   /* the arithmetic ones: a KVM in software may show others wrong to users */
         "xor %r8, %r9\n"
         "rol $7, %rdx\n"
@@ -66,7 +66,7 @@ typedef struct Side {
     pthread_mutex_t lock;
     pthread_cond_t  changed;
     unsigned ticks, wanted;
-    bool    done;
+    bool    done, stopped;
 } Side;
 
 static void port_write(void *self, uint64_t off, uint64_t v, unsigned size)
@@ -75,14 +75,22 @@ static void port_write(void *self, uint64_t off, uint64_t v, unsigned size)
     pthread_mutex_lock(&s->lock);
     s->ticks += off == 0;
     s->done |= off != 0;
-    if (s->done || s->ticks == s->wanted) {
-        vcpu_debug_stop(accel_vcpu(s->a, 0), DEBUG_STEPPED, NULL, 0);       /* else it would be done before it is paused */
-        pthread_cond_signal(&s->changed);
-    }
+    bool stop = s->done || s->ticks == s->wanted;
     pthread_mutex_unlock(&s->lock);
+    if (stop)
+        vcpu_debug_stop(accel_vcpu(s->a, 0), DEBUG_STEPPED, NULL, 0);       /* else it would be done before it is paused */
 }
 
 static const RegionOps port_ops = { .write = port_write, .min = 1, .max = 1 };
+
+static void stopped(void *self, unsigned cpu_index)
+{
+    Side *s = self;
+    pthread_mutex_lock(&s->lock);
+    s->stopped = true;
+    pthread_cond_signal(&s->changed);
+    pthread_mutex_unlock(&s->lock);
+}
 
 static Side *side_new(const char *spec, const X86Model *model)
 {
@@ -91,7 +99,7 @@ static Side *side_new(const char *spec, const X86Model *model)
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->changed, NULL);
     s->m = (AccelMachine){ .target = &x86_target, .clock = clock_new_host(), .ram = ram_map_new(),
-                          .chips = strstr(spec, "irqchip") != NULL };
+                          .chips = strstr(spec, "irqchip") != NULL, .self = s, .cpu_stopped = stopped };
     s->m.mem = space_new("mem", 64, s->m.ram);
     s->m.io = space_new("io", 16, s->m.ram);
     g_assert_true(region_init_ram(&s->ram, "ram", s->m.ram, RAM, &err));
@@ -147,15 +155,16 @@ static void begin(Side *s)
     s->ticks = 0;
 }
 
-/* So many rounds more, or to the end. */
+/* So many rounds more, or to the end, or to what a debugger set. */
 static void run(Side *s, unsigned rounds)
 {
     pthread_mutex_lock(&s->lock);
     s->wanted = s->ticks + rounds;
+    s->stopped = false;
     pthread_mutex_unlock(&s->lock);
     accel_resume(s->a);
     pthread_mutex_lock(&s->lock);
-    while (!s->done && s->ticks < s->wanted)
+    while (!s->stopped)
         pthread_cond_wait(&s->changed, &s->lock);
     pthread_mutex_unlock(&s->lock);
     accel_pause(s->a);
@@ -248,6 +257,58 @@ static void there_and_back(void)
     g_assert_cmpuint(moves, >, 2);
     side_free(side[0]);
     side_free(side[1]);
+    x86_model_free(model);
+}
+
+/* The first stop, behind PUSHF; the second, behind a PUSH further on; POP's reads are not watched, until they are. */
+static void watch(Side *s, Vcpu *v)
+{
+    const uint64_t after_push = CODE + (guest_pop - guest_code);
+    for (unsigned i = 0; i < 3; i++) {
+        GError *err = NULL;
+        DebugStop stop = vcpu_debug_stopped(v);
+        g_assert_cmpint(stop.why, ==, DEBUG_POINT);
+        g_assert_cmpint(stop.point.kind, ==, i == 2 ? DEBUG_WATCH_ACCESS : DEBUG_WATCH_WRITE);
+        g_assert_cmphex(stop.va, ==, STACK - 8);
+        if (i == 0)
+            g_assert_cmphex(s->cpu->s.hot[16], ==, after_push);
+        else
+            g_assert_cmphex(s->cpu->s.hot[16], >, after_push + 2);
+        vcpu_debug_tell(v);
+        if (i == 1) {
+            accel_debug_clear(s->a);
+            g_assert_true(accel_debug_insert(s->a, DEBUG_WATCH_ACCESS, STACK - 8, 8, &err));
+        }
+        if (i < 2)
+            run(s, UINT16_MAX);
+    }
+}
+
+/* A watchpoint stops behind what it watches for and says what it was; the guest goes on from there to the same end. */
+static void watchpoints(gconstpointer spec)
+{
+    if (!strcmp(spec, "kvm") && no_kvm())
+        return;
+    GError *err = NULL;
+    const X86Model *model = !strcmp(spec, "kvm") ? common_model() : x86_model_parse("qemu64", &err);
+    Side *s = side_new(spec, model);
+    begin(s);
+    run(s, UINT16_MAX);
+    g_autofree char *want = result(s);
+    begin(s);
+    g_assert_true(accel_debug_insert(s->a, DEBUG_WATCH_WRITE, STACK - 8, 8, &err));
+    run(s, UINT16_MAX);
+    if (s->done) {
+        g_test_skip("the debug registers of this KVM do not watch data");
+    } else {
+        watch(s, accel_vcpu(s->a, 0));
+        accel_debug_clear(s->a);
+        run(s, UINT16_MAX);
+        g_assert_true(s->done);
+        g_autofree char *got = result(s);
+        g_assert_cmpstr(got, ==, want);
+    }
+    side_free(s);
     x86_model_free(model);
 }
 
@@ -404,6 +465,8 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     qsr_register();
     g_test_add_func("/move/there-and-back", there_and_back);
+    g_test_add_data_func("/move/watchpoints/tcg", "tcg", watchpoints);
+    g_test_add_data_func("/move/watchpoints/kvm", "kvm", watchpoints);
     g_test_add_data_func("/move/written-pages/bitmap", "kvm", written_pages);
     g_test_add_data_func("/move/written-pages/ring", "kvm,dirty-ring-size=1024", written_pages);
     g_test_add_data_func("/move/doorbell/tcg", "tcg", doorbell);

@@ -332,7 +332,8 @@ const CpuHooks kvm_hooks = {
 
 const AccelType accel_kvm = {
     .name = "kvm",
-    .help = "runs the guest on the host's own processor: kernel-irqchip=on|split|off dirty-ring-size=N device=PATH",
+    .help = "runs the guest on the host's own processor: kernel-irqchip=on|split|off dirty-ring-size=N "
+            "kvm-pit.lost_tick_policy=delay|discard device=PATH",
     .open = kvm_open,
     .close = kvm_close,
     .vcpu_new = kvm_vcpu_new,

@@ -178,6 +178,17 @@ static bool take_startup(KvmVcpu *v)
     return true;
 }
 
+/* What the hardware does not do for a guest, or kernels are built without. */
+static void not_done(KvmVcpu *v, uint32_t pending)
+{
+    CpuPort *port = &v->cpu->port;
+    port_clear(port, PORT_SMI | PORT_LINES);
+    if (pending & PORT_SMI)
+        log_guest("kvm", "cpu%u: a system management interrupt is dropped; -accel tcg has that mode", v->v.index);
+    if (pending & PORT_LINES && atomic_load(&port->lines) & LINE_A20M)
+        log_guest("kvm", "cpu%u: address line 20 stays open; -accel tcg masks it", v->v.index);
+}
+
 static void take_interrupt(KvmVcpu *v)
 {
     CpuPort *port = &v->cpu->port;
@@ -185,8 +196,8 @@ static void take_interrupt(KvmVcpu *v)
     v->run->request_interrupt_window = 0;
     if (G_LIKELY(!pending))
         return;
-    if (pending & (PORT_SMI | PORT_LINES))
-        port_clear(port, PORT_SMI | PORT_LINES);        /* there is no SMM; A20 is always open */
+    if (G_UNLIKELY(pending & (PORT_SMI | PORT_LINES)))
+        not_done(v, pending);
     if (pending & PORT_NMI) {
         port_clear(port, PORT_NMI);
         ioctl(v->fd, KVM_NMI);

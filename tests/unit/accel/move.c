@@ -12,9 +12,9 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { RAM = 4 << 20, CODE = 0x10000, DATA = 0x100000, DATA_LEN = 0x8000, STACK = 0x9000, ROUNDS = 1500, TICK = 0x10, DONE = 0x11 };
+enum { RAM = 4 << 20, CODE = 0x10000, DATA = 0x100000, DATA_LEN = 0x8000, STACK = 0x9000, WATCHED = STACK - 72, ROUNDS = 1500, TICK = 0x10, DONE = 0x11 };
 
-extern const uint8_t guest_code[], guest_pop[], guest_code_end[];
+extern const uint8_t guest_code[], guest_pushed[], guest_loaded[], guest_popped[], guest_code_end[];
 __asm__(".pushsection .rodata\n"
         "guest_code:\n"
         "mov $1500, %ecx\n"                     /* ROUNDS */
@@ -29,7 +29,7 @@ __asm__(".pushsection .rodata\n"
         "add %rcx, %rbx\n"
         "adc %rbx, %rdx\n"
         "pushfq\n"
-        "guest_pop: pop %r8\n"
+        "pop %r8\n"
         "and $0x8d5, %r8d\n"                   /* the arithmetic ones: a KVM in software may show others wrong to users */
         "xor %r8, %r9\n"
         "rol $7, %rdx\n"
@@ -42,13 +42,15 @@ __asm__(".pushsection .rodata\n"
         "movq %rbx, %xmm2\n"
         "punpcklqdq %xmm2, %xmm3\n"
         "pxor %xmm3, %xmm4\n"
-        "push %rcx\n"
-        "fildq (%rsp)\n"
-        "fld1\n"
+        "lea -64(%rsp), %rsp\n"
+        "push %rcx\n"                          /* the only use of this place, WATCHED */
+        "guest_pushed: fildq (%rsp)\n"
+        "guest_loaded: fld1\n"
         "faddp\n"
         "fsqrt\n"
         "faddp\n"
         "pop %rcx\n"
+        "guest_popped: lea 64(%rsp), %rsp\n"
         "out %al, $0x10\n"                      /* TICK */
         "dec %rcx\n"
         "jnz 1b\n"
@@ -260,26 +262,25 @@ static void there_and_back(void)
     x86_model_free(model);
 }
 
-/* The first stop, behind PUSHF; the second, behind a PUSH further on; POP's reads are not watched, until they are. */
+/* It has been stopped by a watchpoint on writes; then those on any access. */
 static void watch(Side *s, Vcpu *v)
 {
-    const uint64_t after_push = CODE + (guest_pop - guest_code);
-    for (unsigned i = 0; i < 3; i++) {
+    static const struct { DebugKind kind; const uint8_t *behind; } stops[] = {
+        { DEBUG_WATCH_WRITE, guest_pushed }, { DEBUG_WATCH_ACCESS, guest_loaded }, { DEBUG_WATCH_ACCESS, guest_popped },
+        { DEBUG_WATCH_ACCESS, guest_pushed } };
+    for (unsigned i = 0; i < G_N_ELEMENTS(stops); i++) {
         GError *err = NULL;
         DebugStop stop = vcpu_debug_stopped(v);
         g_assert_cmpint(stop.why, ==, DEBUG_POINT);
-        g_assert_cmpint(stop.point.kind, ==, i == 2 ? DEBUG_WATCH_ACCESS : DEBUG_WATCH_WRITE);
-        g_assert_cmphex(stop.va, ==, STACK - 8);
-        if (i == 0)
-            g_assert_cmphex(s->cpu->s.hot[16], ==, after_push);
-        else
-            g_assert_cmphex(s->cpu->s.hot[16], >, after_push + 2);
+        g_assert_cmpint(stop.point.kind, ==, stops[i].kind);
+        g_assert_cmphex(stop.va, ==, WATCHED);
+        g_assert_cmphex(s->cpu->s.hot[16], ==, CODE + (stops[i].behind - guest_code));
         vcpu_debug_tell(v);
-        if (i == 1) {
+        if (i == 0) {
             accel_debug_clear(s->a);
-            g_assert_true(accel_debug_insert(s->a, DEBUG_WATCH_ACCESS, STACK - 8, 8, &err));
+            g_assert_true(accel_debug_insert(s->a, DEBUG_WATCH_ACCESS, WATCHED, 8, &err));
         }
-        if (i < 2)
+        if (i + 1 < G_N_ELEMENTS(stops))
             run(s, UINT16_MAX);
     }
 }
@@ -296,7 +297,7 @@ static void watchpoints(gconstpointer spec)
     run(s, UINT16_MAX);
     g_autofree char *want = result(s);
     begin(s);
-    g_assert_true(accel_debug_insert(s->a, DEBUG_WATCH_WRITE, STACK - 8, 8, &err));
+    g_assert_true(accel_debug_insert(s->a, DEBUG_WATCH_WRITE, WATCHED, 8, &err));
     run(s, UINT16_MAX);
     if (s->done) {
         g_test_skip("the debug registers of this KVM do not watch data");

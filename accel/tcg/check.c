@@ -21,6 +21,16 @@ typedef struct Note {
     size_t          before, after;      /* in `images`: all slots */
 } Note;
 
+/* Slots that lie side by side: what is copied and compared at every block would take most of the time slot by slot. */
+typedef struct Span { uint32_t at, len; } Span;
+typedef struct Spans { Span span[MAX_SLOTS]; unsigned n; } Spans;
+
+/* How much is kept and compared around a run.  The head of the struct always; other slots if the block mentions some;
+ * everything, kilobytes of system state, which only helpers change, when a block runs for the first times: where its
+ * code stores is the same always. */
+typedef enum Extent { HEAD = 1, SLOTS, WHOLE } Extent;
+enum { WHOLE_RUNS = 8, HEAD_LEN = offsetof(CpuState, dump_gpr) };
+
 struct Check {
     TcgVcpu   *v;
     Interp    *interp;
@@ -28,28 +38,74 @@ struct Check {
     Block     *b;
     GArray    *notes;
     unsigned   next;
+    Extent     extent;
     GByteArray *images;
-    size_t     slots_len;               /* of one image of the slots */
+    Spans      head, rest;              /* of all slots in the head, of all others */
+    Spans      scratch;                 /* among the others: means nothing between instructions */
+    uint32_t   image_len;               /* of one image of the slots: their spans one behind the other */
+    uint32_t   place[MAX_SLOTS];        /* in an image */
     uint8_t   *pre, *post;              /* whole CPU before, and after the interpreter */
 };
 
 static const SlotTable *slots_of(const Check *c) { return c->v->target->slots; }
 
-static void slots_save(Check *c, const CpuState *cpu, size_t *at)
+static int by_offset(const void *a, const void *b)
 {
-    *at = c->images->len;
-    for (unsigned i = 0; i < slots_of(c)->n; i++) {
-        const Slot *s = &slots_of(c)->slot[i];
-        g_byte_array_append(c->images, (const uint8_t *)cpu + s->offset, type_size(s->type));
+    const Slot *x = *(const Slot *const *)a, *y = *(const Slot *const *)b;
+    return (x->offset > y->offset) - (x->offset < y->offset);
+}
+
+static void spans_add(Spans *s, uint32_t at, uint32_t len)
+{
+    Span *last = s->n ? &s->span[s->n - 1] : NULL;
+    if (last && last->at + last->len == at)
+        last->len += len;
+    else if (len)
+        s->span[s->n++] = (Span){ at, len };
+}
+
+static void spans_find(Check *c)
+{
+    const Slot *slot = slots_of(c)->slot, *sorted[MAX_SLOTS];
+    unsigned n = slots_of(c)->n;
+    for (unsigned i = 0; i < n; i++)
+        sorted[i] = &slot[i];
+    qsort(sorted, n, sizeof *sorted, by_offset);
+    for (unsigned i = 0; i < n; i++) {
+        uint32_t at = sorted[i]->offset, len = type_size(sorted[i]->type);
+        c->place[sorted[i] - slot] = c->image_len;
+        c->image_len += len;
+        spans_add(at < HEAD_LEN ? &c->head : &c->rest, at, len);
+        if (sorted[i]->scratch && at >= HEAD_LEN)
+            spans_add(&c->scratch, at, len);
     }
 }
 
-static size_t slot_place(const Check *c, unsigned slot)
+static bool in_span(const Spans *s, uint32_t at)
 {
-    size_t at = 0;
-    for (unsigned i = 0; i < slot; i++)
-        at += type_size(slots_of(c)->slot[i].type);
-    return at;
+    for (unsigned i = 0; i < s->n; i++)
+        if (at - s->span[i].at < s->span[i].len)
+            return true;
+    return false;
+}
+
+static void spans_copy(const Spans *s, void *to, const void *from)
+{
+    for (unsigned i = 0; i < s->n; i++)
+        memcpy((uint8_t *)to + s->span[i].at, (const uint8_t *)from + s->span[i].at, s->span[i].len);
+}
+
+/* The slots as they are, at *at in c->images. */
+static void image_save(Check *c, const CpuState *cpu, size_t *at)
+{
+    *at = c->images->len;
+    g_byte_array_set_size(c->images, *at + c->image_len);
+    uint8_t *to = c->images->data + *at;
+    for (unsigned i = 0; i < c->head.n + c->rest.n; i++) {
+        const Span *s = i < c->head.n ? &c->head.span[i] : &c->rest.span[i - c->head.n];
+        memcpy(to, (const uint8_t *)cpu + s->at, s->len);
+        to += s->len;
+    }
 }
 
 /* Slots that the call protocol itself uses. */
@@ -85,10 +141,22 @@ static void differing_slots(const Check *c, GString *s, const CpuState *compiled
     }
 }
 
+/* For the dump: what has not been saved is as it is now. */
+static void complete(const Check *c, uint8_t *saved)
+{
+    const uint8_t *now = (const uint8_t *)c->v->cpu;
+    for (uint32_t at = HEAD_LEN; c->extent != WHOLE && at < c->v->target->cpu_size; at++)
+        if (c->extent == HEAD || !in_span(&c->rest, at))
+            saved[at] = now[at];
+}
+
 static void wrong(Check *c, const char *fmt, ...) G_GNUC_PRINTF(2, 3) G_GNUC_NORETURN;
 static void wrong(Check *c, const char *fmt, ...)
 {
     const CpuState *pre = (const CpuState *)c->pre;
+    complete(c, c->pre);
+    if (c->replaying)
+        complete(c, c->post);
     GString *s = g_string_new("check=on: ");
     va_list ap;
     va_start(ap, fmt);
@@ -206,17 +274,17 @@ static uint64_t note_helper(Check *c, CpuState *cpu, const IrHelper *h, const ui
 {
     Note n = { .kind = CHECK_CALL, .helper = h };
     memcpy(n.args, a, sizeof n.args);
-    slots_save(c, cpu, &n.before);
+    image_save(c, cpu, &n.before);
     HelperFn *fn = (HelperFn *)(uintptr_t)h->fn;
     n.ret = ret_of(h, fn(cpu, a[0], a[1], a[2], a[3], a[4]));
-    slots_save(c, cpu, &n.after);
-    for (unsigned i = 0, at = 0; i < slots_of(c)->n; i++) {
+    image_save(c, cpu, &n.after);
+    const uint8_t *before = c->images->data + n.before, *after = c->images->data + n.after;
+    bool same = !memcmp(before, after, c->image_len);
+    for (unsigned i = 0; !same && i < slots_of(c)->n; i++) {
         const Slot *s = &slots_of(c)->slot[i];
-        unsigned len = type_size(s->type);
-        if (memcmp(c->images->data + n.before + at, c->images->data + n.after + at, len) &&
-            !slotset_has(&h->writes, i) && !slot_is_protocol(s))
+        if (memcmp(before + c->place[i], after + c->place[i], type_size(s->type)) && !slotset_has(&h->writes, i) &&
+            !slot_is_protocol(s))
             wrong(c, "helper %s writes the slot %s without declaring it", h->name, s->name);
-        at += len;
     }
     g_array_append_val(c->notes, n);
     return n.ret;
@@ -235,7 +303,7 @@ static uint64_t replay_helper(Check *c, CpuState *cpu, const IrHelper *h, const 
         const Slot *s = &slots_of(c)->slot[i];
         unsigned len = type_size(s->type);
         uint8_t *p = (uint8_t *)cpu + s->offset;
-        size_t at = slot_place(c, i);
+        size_t at = c->place[i];
         if (slotset_has(&h->reads, i) && !slot_is_protocol(s) && memcmp(p, c->images->data + n->before + at, len))
             wrong(c, "slot %s is not up to date at the call of %s, which reads it", s->name, h->name);
         if (slotset_has(&h->writes, i))
@@ -243,6 +311,18 @@ static uint64_t replay_helper(Check *c, CpuState *cpu, const IrHelper *h, const 
     }
     return n->ret;
 }
+
+/* The interpreter's doors: there are no guest vectors in host registers that would have to be kept. */
+static int direct(CpuState *cpu, uint64_t va, uint32_t memop, unsigned kind)
+{
+    CheckAccess a = { cpu, va, memop, kind, 0 };
+    note_access(tcg_vcpu(cpu)->chk, &a);
+    return a.status;
+}
+static int direct_load(CpuState *cpu, uint64_t va, uint32_t memop) { return direct(cpu, va, memop, CHECK_LOAD); }
+static int direct_store(CpuState *cpu, uint64_t va, uint32_t memop) { return direct(cpu, va, memop, CHECK_STORE); }
+static int direct_atomic(CpuState *cpu, uint64_t va, uint32_t flags) { return direct(cpu, va, flags, CHECK_ATOMIC); }
+static const SlowOps direct_ops = { direct_load, direct_store, direct_atomic, check_helper };
 
 uint64_t check_helper(CpuState *cpu, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5)
 {
@@ -258,7 +338,7 @@ Check *check_new(TcgVcpu *v)
 {
     Check *c = g_new0(Check, 1);
     c->v = v;
-    c->interp = interp_new(&softmmu_check_ops);
+    c->interp = interp_new(&direct_ops);
     c->notes = g_array_new(FALSE, FALSE, sizeof(Note));
     c->images = g_byte_array_new();
     size_t len = (v->target->cpu_size + 63) & ~(size_t)63;
@@ -266,6 +346,7 @@ Check *check_new(TcgVcpu *v)
     c->post = aligned_alloc(64, len);
     if (!c->pre || !c->post)
         g_error("out of memory");
+    spans_find(c);
     return c;
 }
 
@@ -281,36 +362,19 @@ void check_free(Check *c)
 
 static void slots_restore(Check *c, CpuState *cpu)
 {
-    for (unsigned i = 0; i < slots_of(c)->n; i++) {
-        const Slot *s = &slots_of(c)->slot[i];
-        memcpy((uint8_t *)cpu + s->offset, c->pre + s->offset, type_size(s->type));
-    }
+    spans_copy(&c->head, cpu, c->pre);
+    if (c->extent != HEAD)
+        spans_copy(&c->rest, cpu, c->pre);
     cpu->countdown = ((const CpuState *)c->pre)->countdown;
     cpu->fp_control = ((const CpuState *)c->pre)->fp_control;
 }
 
-/* Everything in the CPU struct but what is nobody's business between blocks, and what other threads write. */
-static char *state_differs(Check *c, const CpuState *cpu)
+/* In everything behind CpuState but the port, which others write too. */
+static char *whole_differs(Check *c, const CpuState *cpu)
 {
     const TcgVcpu *v = c->v;
     const uint8_t *now = (const uint8_t *)cpu, *want = c->post;
-    const CpuState *post = (const CpuState *)c->post;
     size_t port = v->v.port ? (size_t)((const uint8_t *)v->v.port - now) : SIZE_MAX;
-    enum { FLAGS = 0x3f };              /* of MXCSR: compiled code keeps them in the host's register */
-    if (cpu->countdown != post->countdown)
-        return g_strdup_printf("countdown is %d by the interpreter and %d in compiled code", post->countdown, cpu->countdown);
-    if ((cpu->fp_control ^ post->fp_control) & ~FLAGS)
-        return g_strdup_printf("fp_control is %x by the interpreter and %x in compiled code", post->fp_control,
-                               cpu->fp_control);
-    for (unsigned i = 0; i < G_N_ELEMENTS(cpu->hot); i++)
-        if (cpu->hot[i] != post->hot[i])
-            return g_strdup_printf("hot[%u] is %" G_GINT64_MODIFIER "x by the interpreter and %" G_GINT64_MODIFIER
-                                   "x in compiled code", i, post->hot[i], cpu->hot[i]);
-    for (unsigned i = 0; i < slots_of(c)->n; i++) {
-        const Slot *s = &slots_of(c)->slot[i];
-        if (s->scratch)
-            memcpy(c->post + s->offset, now + s->offset, type_size(s->type));
-    }
     size_t len = v->target->cpu_size, split = MIN(port, len), on = MIN(split + sizeof(CpuPort), len);
     if (!memcmp(now + sizeof(CpuState), want + sizeof(CpuState), split - sizeof(CpuState)) &&
         !memcmp(now + on, want + on, len - on))
@@ -325,12 +389,68 @@ static char *state_differs(Check *c, const CpuState *cpu)
     return NULL;
 }
 
-/* What a block may change: all but the dumps and spills of generated code. */
-static void state_save(const TcgVcpu *v, uint8_t *to)
+static char *state_differs(Check *c, const CpuState *cpu)
 {
-    const uint8_t *from = (const uint8_t *)v->cpu;
-    memcpy(to, from, offsetof(CpuState, dump_gpr));
-    memcpy(to + sizeof(CpuState), from + sizeof(CpuState), v->target->cpu_size - sizeof(CpuState));
+    const CpuState *post = (const CpuState *)c->post;
+    enum { FLAGS = 0x3f };              /* of MXCSR: compiled code keeps them in the host's register */
+    if (cpu->countdown != post->countdown)
+        return g_strdup_printf("countdown is %d by the interpreter and %d in compiled code", post->countdown, cpu->countdown);
+    if ((cpu->fp_control ^ post->fp_control) & ~FLAGS)
+        return g_strdup_printf("fp_control is %x by the interpreter and %x in compiled code", post->fp_control,
+                               cpu->fp_control);
+    for (unsigned i = 0; i < G_N_ELEMENTS(cpu->hot); i++)
+        if (cpu->hot[i] != post->hot[i])
+            return g_strdup_printf("hot[%u] is %" G_GINT64_MODIFIER "x by the interpreter and %" G_GINT64_MODIFIER
+                                   "x in compiled code", i, post->hot[i], cpu->hot[i]);
+    if (c->extent == HEAD)
+        return NULL;
+    spans_copy(&c->scratch, c->post, cpu);
+    for (unsigned i = 0; i < c->rest.n; i++) {
+        const Span *s = &c->rest.span[i];
+        if (memcmp((const uint8_t *)cpu + s->at, c->post + s->at, s->len))
+            return g_strdup("a slot differs");
+    }
+    return c->extent == WHOLE ? whole_differs(c, cpu) : NULL;
+}
+
+static void state_save(const Check *c, uint8_t *to)
+{
+    const CpuState *cpu = c->v->cpu;
+    memcpy(to, cpu, HEAD_LEN);
+    if (c->extent == SLOTS)
+        spans_copy(&c->rest, to, cpu);
+    else if (c->extent == WHOLE)
+        memcpy(to + sizeof *cpu, cpu + 1, c->v->target->cpu_size - sizeof *cpu);
+}
+
+/* Whether a block reads or writes slots that are not in the head. */
+static bool mentions_rest(const Check *c, const Ir *ir)
+{
+    const Slot *slot = slots_of(c)->slot;
+    for (uint32_t i = 0; i < ir->n_insns; i++) {
+        const IrInsn *in = &ir->insns[i];
+        if ((in->op == IR_SLOT_GET || in->op == IR_SLOT_PUT) && slot[in->aux].offset >= HEAD_LEN)
+            return true;
+    }
+    for (uint32_t i = 0; i < ir->n_commits; i++)
+        if (slot[ir->commits[i].slot].offset >= HEAD_LEN)
+            return true;
+    for (uint32_t i = 0; i < ir->n_helpers; i++)
+        for (unsigned s = 0; s < slots_of(c)->n; s++)
+            if (slot[s].offset >= HEAD_LEN && (slotset_has(&ir->helpers[i]->reads, s) || slotset_has(&ir->helpers[i]->writes, s)))
+                return true;
+    return false;
+}
+
+static Extent extent_of(const Check *c, Block *b)
+{
+    if (b->checked < WHOLE_RUNS) {
+        b->checked++;
+        return WHOLE;
+    }
+    if (!b->extent)
+        b->extent = mentions_rest(c, b->ir) ? SLOTS : HEAD;
+    return b->extent;
 }
 
 CpuExit check_run(TcgVcpu *v, Block *b)
@@ -344,9 +464,10 @@ CpuExit check_run(TcgVcpu *v, Block *b)
     g_byte_array_set_size(c->images, 0);
     v->hold = true;                     /* kicks would come to one run and not to the other */
     v->held = false;
-    state_save(v, c->pre);
+    c->extent = extent_of(c, b);
+    state_save(c, c->pre);
     CpuExit a = interp_run(c->interp, cpu, b->ir);
-    state_save(v, c->post);
+    state_save(c, c->post);
 
     slots_restore(c, cpu);
     c->replaying = true;

@@ -28,6 +28,7 @@ struct Block {
     Block     *hash_next;                       /* up to here: one cache line, all that a look-up passes over */
     uint64_t   ra2;                             /* page that holds the rest of a straddling one, or RA_NONE */
     uint32_t   mode;
+    uint8_t    checked, extent;                 /* check.c: runs with all registers compared; what is compared then */
     uint16_t   len, len2;                       /* guest bytes in the page of ra, in that of ra2 */
     uint32_t   n_insns;
     bool       dead;                            /* not to be entered again; memory stays until its segment is reused */

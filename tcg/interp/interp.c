@@ -63,6 +63,11 @@ static void *slot_at(const Run *r, uint32_t slot)
 
 static void slot_write(const Run *r, uint32_t slot, Val v)
 {
+    if (r->ir->slots->slot[slot].type == I64) {
+        uint64_t g = integer(r, v);
+        memcpy(slot_at(r, slot), &g, sizeof g);
+        return;
+    }
     V256 x = value(r, v);
     memcpy(slot_at(r, slot), &x, type_size(r->ir->slots->slot[slot].type));
 }

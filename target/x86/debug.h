@@ -7,7 +7,7 @@
 #include "target/x86/sys.h"
 
 enum { DR_EXEC, DR_WRITE, DR_IO, DR_ACCESS };           /* R/W fields of DR7 */
-enum { DR6_BD = 0x2000, DR6_BS = 0x4000, DR6_BT = 0x8000, DR7_GD = 0x2000 };
+enum { DR6_BD = 0x2000, DR6_BS = 0x4000, DR6_BT = 0x8000, DR7_GD = 0x2000, DEBUGCTL_BTF = 2 };
 
 /* An instruction at linear address va is about to run; see TargetDebug.at_insn. */
 bool x86_debug_insn(CpuState *s, uint64_t va);

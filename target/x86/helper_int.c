@@ -200,13 +200,13 @@ const IrHelper x86_helper_decimal = { "x86_decimal", h_decimal, I64, 3, HF_PURE 
 
 /* --- single step of an instruction that puts the pc: the #DB is recorded, and taken at the next block's head */
 
-static void h_step_soon(CpuState *s)
+static void h_step_soon(CpuState *s, uint32_t how)
 {
-    int (*record)(CpuState *, uint64_t) = x86_helper_single_step.fn;
-    record(s, 0);
-    x86_cpu(s)->hooks->attention(s);
+    int (*record)(CpuState *, uint64_t, uint32_t) = x86_helper_single_step.fn;
+    if (record(s, 0, how))
+        x86_cpu(s)->hooks->attention(s);
 }
-const IrHelper x86_helper_step_soon = { "x86_step_soon", h_step_soon, T_NONE, 0, 0, .reads = { { SLOT_BIT(X_SYS) } } };
+const IrHelper x86_helper_step_soon = { "x86_step_soon", h_step_soon, T_NONE, 1, 0, .reads = { { SLOT_BIT(X_SYS) } } };
 
 /* --- INTO */
 

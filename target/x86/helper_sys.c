@@ -183,10 +183,12 @@ static int soft_int(CpuState *s, uint32_t vector, uint32_t kind, uint64_t ret)
     return !x86_int_soft(c, vector, kind, ret);
 }
 
-static int single_step(CpuState *s, uint64_t pc)
+static int single_step(CpuState *s, uint64_t pc, uint32_t how)
 {
     X86Cpu *c = x86_cpu(s);
     (void)pc;                           /* the snapshot says so too */
+    if (how == STEP_NONE || (how == STEP_PLAIN && c->debugctl & DEBUGCTL_BTF))
+        return 0;
     c->exc_dr6 |= DR6_BS;
     return !x86_fault(c, EXC_DB, 0);
 }
@@ -309,7 +311,7 @@ static int io_check(CpuState *s, uint32_t port, uint32_t size)
     const IrHelper x86_helper_##id = { #id, (void *)(fn), ret, n, flags, { { reads } }, { { writes } } }
 
 HELPER(int,          soft_int,      T_NONE, 3, HF_FAULTS, INTS, INTS);
-HELPER(single_step,  single_step,   T_NONE, 1, HF_FAULTS, NONE, NONE);
+HELPER(single_step,  single_step,   T_NONE, 2, HF_FAULTS, NONE, NONE);
 HELPER(io_check,     io_check,      T_NONE, 2, HF_FAULTS, NONE, NONE);
 HELPER(io_break,     io_break,      T_NONE, 2, HF_FAULTS, NONE, NONE);
 HELPER(debug_insn,   debug_insn,    T_NONE, 1, HF_FAULTS,

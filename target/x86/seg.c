@@ -214,12 +214,13 @@ bool x86_look(X86Cpu *c, uint16_t sel, X86Look what, bool *ok, X86Desc *d)
     if (sel_null(sel))
         return true;
     bool pending = c->exc_pending;
-    if (!x86_read_desc(c, sel, EXC_GP, d)) {
-        if (c->exc_vector == EXC_PF)
-            return false;
+    uint64_t at;
+    if (!desc_at(c, sel, 8, EXC_GP, &at)) {
         c->exc_pending = pending;       /* beyond the table: no fault, just no */
         return true;
     }
+    if (!x86_read_desc(c, sel, EXC_GP, d))
+        return false;                   /* #PF, or (nothing recorded) the instruction is to be run again by itself */
     bool system = !(d->hi & SEG_S), code = d->hi & DESC_CODE;
     if (what == LOOK_VERR && (system || (code && !(d->hi & DESC_R))))
         return true;

@@ -59,16 +59,22 @@ static unsigned memop(const X86Trans *t, unsigned size)
     return log2_size(size) | (size >= 16 && t->aligned ? MO_ALIGN : x86_align_op(t, size));
 }
 
+void x86_check_aligned(X86Trans *t, Val addr, unsigned align)
+{
+    if (G_LIKELY(!(t->mode & MODE_AC)))
+        return;
+    Val low = ir_op2i(t->b, IR_AND, addr, align - 1);
+    Val zero = ir_imm(t->b, I64, 0);
+    Val bad = ir_cmp(t->b, C_NE, low, zero);
+    ir_raise_if(t->b, bad, EXC_AC, 0);
+}
+
 /* MODE_AC: operands of 16 and 32 bytes that need not be aligned for #GP must be to 16 for #AC (APM vol. 2,
  * 8.2.18; so AMD's processors do). */
 static void check_vector(X86Trans *t, Val addr, unsigned size)
 {
-    if (G_LIKELY(!(t->mode & MODE_AC)) || size < 16 || t->aligned || t->any_alignment)
-        return;
-    Val low = ir_op2i(t->b, IR_AND, addr, 15);
-    Val zero = ir_imm(t->b, I64, 0);
-    Val bad = ir_cmp(t->b, C_NE, low, zero);
-    ir_raise_if(t->b, bad, EXC_AC, 0);
+    if (size >= 16 && !t->aligned && !t->any_alignment)
+        x86_check_aligned(t, addr, 16);
 }
 
 /* x86 is TSO: every load acquires, every store releases. */
@@ -279,19 +285,29 @@ static void end_insn(X86Trans *t)
 
 extern const IrHelper x86_helper_step_soon;     /* helper_int.c */
 
-void x86_exit_indirect(X86Trans *t)
+/* how: X86Step, VAL_NONE: as t->plain says. */
+static void step_soon(X86Trans *t, Val how)
 {
-    if (t->mode & MODE_TF && !t->no_step)
-        ir_call(t->b, &x86_helper_step_soon);
+    if (!(t->mode & MODE_TF) || t->no_step)
+        return;
+    if (!how)
+        how = ir_imm(t->b, I32, t->plain ? STEP_PLAIN : STEP_BRANCH);
+    ir_call(t->b, &x86_helper_step_soon, how);
+}
+
+static void exit_indirect(X86Trans *t, Val how)
+{
+    step_soon(t, how);
     end_insn(t);
     ir_exit_indirect(t->b);
     t->done = true;
 }
 
+void x86_exit_indirect(X86Trans *t) { exit_indirect(t, VAL_NONE); }
+
 void x86_exit_mode(X86Trans *t)
 {
-    if (t->mode & MODE_TF && !t->no_step)
-        ir_call(t->b, &x86_helper_step_soon);
+    step_soon(t, VAL_NONE);
     end_insn(t);
     ir_exit_mode(t->b);
     t->done = true;
@@ -316,7 +332,8 @@ void x86_exit_to(X86Trans *t, int64_t off)
     if (t->mode & MODE_TF && !t->no_step) {     /* an instruction of its own, that leaves with the #DB recorded */
         ir_insn_start_extra(t->b, off);
         Val pc = ir_pc(t->b, off);
-        ir_call(t->b, &x86_helper_single_step, pc);
+        Val how = ir_imm(t->b, I32, t->plain ? STEP_PLAIN : STEP_BRANCH);
+        ir_call(t->b, &x86_helper_single_step, pc, how);
         ir_insn_end(t->b);
     }
     if (t->mode & MODE_TF && t->no_step)
@@ -324,6 +341,18 @@ void x86_exit_to(X86Trans *t, int64_t off)
     else
         ir_exit_direct(t->b, off);
     t->done = true;
+}
+
+/* If p the pc goes to off, else on; yes, no: X86Step. */
+static void exit_select(X86Trans *t, Val p, int64_t off, unsigned yes, unsigned no)
+{
+    Val there = jump_pc(t, off);
+    Val next = x86_next_pc(t);
+    Val pc = ir_select(t->b, p, there, next);
+    ir_put(t->b, X_PC, pc);
+    Val a = ir_imm(t->b, I32, yes), b = ir_imm(t->b, I32, no);
+    Val how = ir_select(t->b, p, a, b);
+    exit_indirect(t, how);
 }
 
 void x86_exit_to_if(X86Trans *t, Val p, int64_t off)
@@ -335,16 +364,20 @@ void x86_exit_to_if(X86Trans *t, Val p, int64_t off)
         return;
     }
     if (t->mode & MODE_TF || !is_direct(t, off)) {
-        Val there = jump_pc(t, off);
-        Val next = x86_next_pc(t);
-        Val pc = ir_select(t->b, p, there, next);
-        ir_put(t->b, X_PC, pc);
-        x86_exit_indirect(t);
+        exit_select(t, p, off, STEP_BRANCH, STEP_PLAIN);
         return;
     }
     end_insn(t);
     ir_exit_direct_if(t->b, p, off);
     t->side_exits++;
+}
+
+void x86_exit_again_if(X86Trans *t, Val p)
+{
+    if (t->mode & MODE_TF)
+        exit_select(t, p, t->off, STEP_NONE, STEP_PLAIN);
+    else
+        x86_exit_to_if(t, p, t->off);
 }
 
 static void raise_exc(X86Trans *t, unsigned vector, uint32_t error)
@@ -563,7 +596,8 @@ static bool run_row(X86Trans *t, X86Args *a, const X86Dec *d)
         return true;
     if (a->is_mem) {
         t->limit_len = d->rm_op >= 0 ? x86_op_size(t, &d->op[d->rm_op]) : d->n_ops ? a->size : 0;
-        if (d->map == 1 && (d->opcode & 0xe7) == 0xa3)          /* BT and the like: once the bit's place is known */
+        /* BT and the like: once the bit's place is known; POP: the stack's goes first */
+        if ((d->map == 1 && (d->opcode & 0xe7) == 0xa3) || (d->map == 0 && d->opcode == 0x8f))
             t->limit_len = 0;
         t->limit_write = d->rm_op == 0 && !(flags & R_KEEP);
         x86_mem(t, a);
@@ -617,7 +651,7 @@ static void start_insn(X86Trans *t, unsigned len)
 static void translate_insn(X86Trans *t, X86Args *a, const X86Dec *d, X86DecStatus status)
 {
     Ir *b = t->b;
-    t->ended = t->done = t->no_step = false;
+    t->ended = t->done = t->no_step = t->plain = false;
     if (G_UNLIKELY(may_break(t)))
         check_breakpoint(t);
     start_insn(t, t->next - t->off);
@@ -645,6 +679,7 @@ static void translate_insn(X86Trans *t, X86Args *a, const X86Dec *d, X86DecStatu
     }
     if (t->ended)
         return;
+    t->plain = true;
     if (ends) {
         Val pc = x86_next_pc(t);
         ir_put(b, X_PC, pc);

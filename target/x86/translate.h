@@ -68,6 +68,7 @@ typedef struct X86Trans {
         uint32_t stale;         /* of these, CF and OF that have changed since */
     } cc;
     bool      no_step;          /* MOV SS, POP SS: no single-step trap behind it (SDM vol. 3, 6.8.3) */
+    bool      plain;            /* no branch: nor one with DebugCtl.BTF (SDM vol. 3, 17.4.3) */
     /* the driver's own */
     unsigned  side_exits;
     bool      ended;            /* ir_insn_end() has been called for this instruction */
@@ -144,6 +145,7 @@ void x86_translate(Ir *ir, TransReq *req);
  * they end the instruction, take the single step if need be, and set done. */
 void x86_exit_to(X86Trans *t, int64_t off);                             /* same mode, to entry + off; masks EIP, IP */
 void x86_exit_to_if(X86Trans *t, Val p, int64_t off);                   /* the same if p, else the next instruction */
+void x86_exit_again_if(X86Trans *t, Val p);     /* p: this instruction has not come to its end and runs again */
 void x86_exit_indirect(X86Trans *t);                                    /* pc slot has been put, same mode */
 void x86_exit_mode(X86Trans *t);                                        /* pc slot has been put, by a helper maybe */
 void x86_exit_run(X86Trans *t, unsigned reason);                        /* to the run loop, at the next instruction */
@@ -171,6 +173,8 @@ static inline void x86_put_xmm(X86Trans *t, unsigned r, Val v) { ir_put(t->b, X_
 void x86_limit(X86Trans *t, const X86Args *a, unsigned len, bool write);
 void x86_check_target(X86Trans *t, Val pc);
 void x86_check_jump(X86Trans *t, Val p, int64_t off);
+/* MODE_AC: #AC if addr is not a multiple of `align`; for operands of helpers. */
+void x86_check_aligned(X86Trans *t, Val addr, unsigned align);
 /* MODE_AC: what has 2, 4 or 8 bytes must be aligned (SDM vol. 3, table 6-7). */
 static inline unsigned x86_align_op(const X86Trans *t, unsigned size)
 {
@@ -209,6 +213,8 @@ enum { SOFT_INT, SOFT_INT3, SOFT_INTO, SOFT_INT1 };
 extern const IrHelper x86_helper_int;
 /* MODE_TF: at the end of each instruction, pc of the next one (I64) given: records the #DB and returns non-zero.  Comes
  * after ir_insn_end() of the instruction, as an empty instruction of its own. */
+/* What the step helpers are told: nothing yet; no branch: a #DB without DebugCtl.BTF only; a #DB. */
+typedef enum X86Step { STEP_NONE, STEP_PLAIN, STEP_BRANCH } X86Step;
 extern const IrHelper x86_helper_single_step;
 /* IN, OUT, INS, OUTS without MODE_IOPL: port (I32), size (I32): #GP(0) unless the TSS's bitmap allows it. */
 extern const IrHelper x86_helper_io_check;

@@ -16,7 +16,7 @@ static void locked_swap(X86Trans *t, X86Args *a, Val expected, Val v, const X86C
     Val old = x86_atomic(t, a, AT_CAS, expected, v);
     Val lost = ir_cmp(t->b, C_NE, old, expected);
     x86_cc_keep_if(t, lost, cc);
-    x86_exit_to_if(t, lost, t->off);
+    x86_exit_again_if(t, lost);
 }
 
 static bool alu_carry(X86Trans *t, X86Args *a)

@@ -12,8 +12,8 @@
 static const IrHelper
     h_checked = { "avx_checked", avx_checked, T_NONE, 1, HF_FAULTS | HF_FP, { { SLOT_BIT(X_SYS), SLOTS_VTMP } },
                   { { SLOT_BIT(X_HELPER_RET) | SLOT_BIT(X_MXCSR), SLOTS_VTMP } } },
-    h_load    = { "avx_masked_load", avx_masked_load, T_NONE, 2, HF_FAULTS, TMP, TMP },
-    h_store   = { "avx_masked_store", avx_masked_store, T_NONE, 2, HF_FAULTS, TMP, SET0(0) },
+    h_load    = { "avx_masked_load", avx_masked_load, T_NONE, 3, HF_FAULTS, TMP, TMP },
+    h_store   = { "avx_masked_store", avx_masked_store, T_NONE, 3, HF_FAULTS, TMP, SET0(0) },
     h_gather  = { "avx_gather", avx_gather, T_NONE, 3, HF_FAULTS, TMP, TMP_RET },
     h_probe   = { "avx_probe", avx_probe, T_NONE, 2, HF_FAULTS, SET0(0), SET0(0) },
     h_enabled = { "avx_enabled", avx_enabled, T_NONE, 0, HF_FAULTS, SET0(SLOT_BIT(X_SYS)), SET0(0) };
@@ -119,6 +119,7 @@ static bool tr_vcvtps2ph(X86Trans *t, X86Args *a)
 {
     if (a->is_mem) {
         Val size = ir_imm(t->b, I32, 8u << t->vex_l);
+        x86_check_aligned(t, a->addr, 8u << t->vex_l);
         ir_call(t->b, &h_probe, a->addr, size);
     }
     return tr_vex(t, a);
@@ -168,21 +169,38 @@ static bool tr_zero(X86Trans *t, X86Args *a)
 
 /* --- masked moves; arg: bytes of an element */
 
+/* What all helpers that go by elements are told. */
+static uint32_t element_word(const X86Trans *t, const X86Args *a, unsigned size, unsigned n)
+{
+    return size << ELEM_SIZE | n << ELEM_N | (unsigned)a->seg << ELEM_SEG | (t->code64 ? ELEM_LONG : 0) |
+           (!t->code64 && t->mode & MODE_LIMITS ? ELEM_LIMITS : 0);
+}
+
+static Val base_of(X86Trans *t, const X86Args *a)
+{
+    Val zero = ir_imm(t->b, I64, 0);
+    return x86_linear(t, a->seg, zero);
+}
+
+static void masked(X86Trans *t, X86Args *a, const IrHelper *h)
+{
+    unsigned size = a->row->arg;
+    Val base = base_of(t, a), word = ir_imm(t->b, I32, element_word(t, a, size, (16u << t->vex_l) / size));
+    put_tmp(t, 0, a->src);
+    ir_call(t->b, h, a->ea, base, word);
+}
+
 static bool tr_masked_load(X86Trans *t, X86Args *a)
 {
-    Val word = ir_imm(t->b, I32, a->row->arg | (16u << t->vex_l) << 8);
-    put_tmp(t, 0, a->src);
-    ir_call(t->b, &h_load, a->addr, word);
+    masked(t, a, &h_load);
     a->dst = get_tmp(t, 0, t->vex_l);
     return true;
 }
 
 static bool tr_masked_store(X86Trans *t, X86Args *a)
 {
-    Val word = ir_imm(t->b, I32, a->row->arg | (16u << t->vex_l) << 8);
-    put_tmp(t, 0, a->src);
     put_tmp(t, 1, a->src2);
-    ir_call(t->b, &h_store, a->addr, word);
+    masked(t, a, &h_store);
     return true;
 }
 
@@ -197,10 +215,9 @@ static bool tr_gather(X86Trans *t, X86Args *a)
     unsigned n = vector / MAX(elem, index);
     bool index_wide = n * index == 32;
     Val dest = x86_get_vec(t, a->reg, 32), mask = x86_get_vec(t, t->vvvv, 32);
-    Val idx = x86_get_vec(t, a->vindex, index_wide ? 32 : 16), zero = ir_imm(b, I64, 0);
-    Val base = x86_linear(t, a->seg, zero);
-    Val word = ir_imm(b, I32, elem | index << GATHER_INDEX | n << GATHER_N | (unsigned)a->scale << GATHER_SCALE |
-                              (unsigned)t->adsize << GATHER_ADDRESS | (t->code64 ? GATHER_LONG : 0));
+    Val idx = x86_get_vec(t, a->vindex, index_wide ? 32 : 16), base = base_of(t, a);
+    Val word = ir_imm(b, I32, element_word(t, a, elem, n) | index << GATHER_INDEX | (unsigned)a->scale << GATHER_SCALE |
+                              (unsigned)t->adsize << GATHER_ADDRESS);
     put_tmp(t, 0, dest);
     put_tmp(t, 1, mask);
     put_tmp(t, 2, idx);
@@ -211,7 +228,7 @@ static bool tr_gather(X86Trans *t, X86Args *a)
     x86_put_vec(t, t->vvvv, mask);
     Val left = ir_get(b, X_HELPER_RET);
     left = ir_cmpi(b, C_NE, left, 0);
-    x86_exit_to_if(t, left, t->off);
+    x86_exit_again_if(t, left);
     return true;
 }
 

@@ -210,6 +210,7 @@ bool x86_tr_maskmov(X86Trans *t, X86Args *a)
 {
     Val at = di_address(t, 16), lo = x86_low64(t, a->dst), hi = x86_high64(t, a->dst), mlo = x86_low64(t, a->src),
         mhi = x86_high64(t, a->src);
+    x86_check_aligned(t, at, 8);        /* whatever the mask: AMD's hardware */
     ir_call(t->b, &h_maskmov, at, lo, hi, mlo, mhi);
     return true;
 }
@@ -395,6 +396,7 @@ static bool tr_maskmovq(X86Trans *t, X86Args *a)
     ir_call(t->b, &h_check);
     Val at = di_address(t, 8), zero = ir_imm(t->b, I64, 0), v = x86_low64(t, mm_get(t, a->reg)),
         mask = x86_low64(t, mm_get(t, a->rm));
+    x86_check_aligned(t, at, 8);
     ir_call(t->b, &h_maskmov, at, v, zero, mask, zero);
     ir_call(t->b, &h_mmenter);
     return true;

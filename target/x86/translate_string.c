@@ -62,6 +62,7 @@ static void bulk(X86Trans *t, X86Args *a, bool rep)
     v[4] = x86_next_pc(t);
     ir_callv(b, &x86_helper_rep, 5, v);
     x86_cc_forget(t);
+    t->plain = true;
     x86_exit_indirect(t);
 }
 

@@ -16,6 +16,7 @@ static void end_block(X86Trans *t)
 {
     Val pc = x86_next_pc(t);
     x86_put_pc(t, pc);
+    t->plain = true;
     x86_exit_mode(t);
 }
 
@@ -769,6 +770,8 @@ static bool tr_state(X86Trans *t, X86Args *a)
         unless_cr4(t, CR4_OSXSAVE, EXC_UD);
     bool load = a->row->arg == FX_RSTOR || a->row->arg >= X_RSTOR;
     x86_limit(t, a, a->row->arg >= X_SAVE ? 576 : 512, !load);  /* XSAVE's further parts are not looked at */
+    if (a->row->arg < X_SAVE)
+        x86_check_aligned(t, a->addr, 4);       /* all else is #GP, and XSAVE's always (SDM vol. 2, FXSAVE; AMD's hardware) */
     switch (a->row->arg) {
     case FX_SAVE: ir_call(t->b, &x86_helper_fxsave, a->addr, wide); break;
     case FX_RSTOR: ir_call(t->b, &x86_helper_fxrstor, a->addr, wide); break;

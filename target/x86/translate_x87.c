@@ -135,6 +135,7 @@ static bool tr_env(X86Trans *t, X86Args *a)
     uint32_t format = (t->opsize == 2 ? X87W_TO : 0) | (t->mode & MODE_REAL ? X87W_REAL : 0);
     unsigned env = t->opsize == 2 ? 14 : 28, op = a->row->arg;
     x86_limit(t, a, op == X87_LDENV || op == X87_STENV ? env : env + 80, op == X87_STENV || op == X87_SAVE);
+    x86_check_aligned(t, a->addr, t->opsize == 2 ? 2 : 4);      /* SDM vol. 3, table 6-7 */
     Val w = ir_imm(t->b, I32, op | format);
     ir_call(t->b, &h_env, w, a->addr);
     return true;

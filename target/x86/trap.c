@@ -402,6 +402,7 @@ static void deliver_exception(X86Cpu *c)
         if (v == EXC_DB && !again) {
             c->dr[6] |= c->exc_dr6;
             c->dr[7] &= ~(uint64_t)DR7_GD;      /* the handler may use the debug registers */
+            c->debugctl &= ~(uint64_t)DEBUGCTL_BTF;
             c->exc_dr6 = 0;
         }
         before = ev.vector;
@@ -537,8 +538,10 @@ bool x86_int_soft(X86Cpu *c, unsigned vector, unsigned kind, uint64_t ret)
 {
     Event ev = { .vector = vector, .soft = kind != 3 /* SOFT_INT1 */, .int_n = kind == 0 /* SOFT_INT */, .ret = ret };
     bool ok = deliver(c, &ev);
-    if (ok && !ev.soft)
+    if (ok && !ev.soft) {
         c->dr[7] &= ~(uint64_t)DR7_GD;
+        c->debugctl &= ~(uint64_t)DEBUGCTL_BTF;
+    }
     return ok;
 }
 

@@ -628,11 +628,11 @@ static bool either_operand(const Case *c, const State *a, const State *b)
     return i < c->n && (c->in.code32 || is_string(c->insn[i].d)) && memory_fault(a->vector) && memory_fault(b->vector);
 }
 
-/* Misaligned and beyond the limit of SS, or not canonical: which goes first is not architectural.  POP m: docs/gaps.md. */
+/* Misaligned and beyond the limit of SS, or not canonical: which goes first is not architectural. */
 static bool either_check(const Case *c, const State *a, const State *b)
 {
     unsigned i = insn_at(c, a->pc), seen = a->vector < 0 || b->vector < 0 ? 0 : 1u << a->vector | 1u << b->vector;
-    bool either = i < c->n && (c->insn[i].d->row->flags & (R_SSE | R_AVX) || (c->insn[i].d->map == 0 && c->insn[i].d->opcode == 0x8f));
+    bool either = i < c->n && c->insn[i].d->row->flags & (R_SSE | R_AVX);
     if (either && c->in.limits && seen == (1u << EXC_SS | 1u << EXC_GP))
         return true;
     return c->in.flags & FL_AC && seen == (1u << EXC_AC | 1u << EXC_GP);
@@ -704,13 +704,6 @@ static void print_case(Fuzz *f, const Case *c)
            c->in.fx.ftw);
 }
 
-/* Masked moves and gathers. */
-static bool by_element(const X86Dec *d)
-{
-    return d->map == MAP_VEX + 2 && ((d->opcode >= 0x2c && d->opcode <= 0x2f) || d->opcode == 0x8c || d->opcode == 0x8e ||
-                                     (d->opcode >= 0x90 && d->opcode <= 0x93));
-}
-
 /* The host has not the instruction, or is of a make that goes beyond the manual. */
 static bool host_differs(const Case *c, const State *host)
 {
@@ -722,19 +715,12 @@ static bool host_differs(const Case *c, const State *host)
     for (unsigned k = 0; k < c->n; k++)         /* DPPS, DPPD: which flags come with an unmasked exception, the same */
         if ((c->insn[k].d->map == 3 || c->insn[k].d->map == MAP_VEX + 3) && (c->insn[k].d->opcode & 0xfe) == 0x40 && ~host->fx.mxcsr & 0x1f80)
             return true;
-    for (unsigned k = 0; k < c->n && (c->in.limits || c->in.flags & FL_AC); k++)
-        if (by_element(c->insn[k].d))           /* docs/gaps.md */
-            return true;
     if (host->vector < 0 || i >= c->n)
         return false;
     const X86Dec *d = c->insn[i].d;
-    if (d->map == MAP_VEX + 3 && d->opcode == 0x1d)     /* VCVTPS2PH: docs/gaps.md */
-        return true;
     if (d->map == 0 && d->opcode == 0x63 && host->vector == EXC_AC)     /* MOVSXD of 16 bits: aligned as 32 on the host */
         return true;
-    if ((d->map == 1 || d->map == MAP_VEX + 1) && d->opcode == 0xf7)       /* MASKMOVx: whether bytes not written can fault is open (SDM) */
-        return true;
-    if (host->vector == EXC_MF && d->map && d->row->flags & R_FPU)      /* MMX, with a fault as well: docs/gaps.md */
+    if (d->map == 1 && d->opcode == 0xf7 && d->row->flags & R_FPU)      /* MASKMOVQ: MMX has begun on the host though it faults */
         return true;
     return host->vector == EXC_UD && d->row->feature;
 }

@@ -475,6 +475,40 @@
         done
     end
 
+/* --- DebugCtl.BTF: steps to branches only; a #DB clears it (SDM 3B 17.4.3) */
+
+    .set at_code, CODE
+    .set at_data, DATA
+    .macro btf name, do:req
+    row debug.btf.\name, MODE_P32
+    poke8(IDT + 1 * 8, GATE(S_CODE, F(2), 0x8e, 0))
+    code 32
+        mov $0x1d9, %ecx
+        mov $2, %eax
+        xor %edx, %edx
+        wrmsr
+        xor %ecx, %ecx
+        pushf
+        orl $FL_TF, (%esp)
+        popf
+        \do
+        done
+    2:  pop %ebx
+        mov $0x1d9, %ecx
+        rdmsr
+        mov %dr6, %ecx
+        mov %ecx, %dr6
+        done
+    end
+    .endm
+    btf jmp, "nop; jmp 1f; nop; 1: nop"
+    btf jcc, "xor %esi, %esi; jne 1f; je 1f; nop; 1: nop"
+    btf loop, "mov $2, %ecx; 1: nop; loop 1b"
+    btf call, "nop; call 1f; nop; 1: nop"
+    btf ret, "push $(at_code + 1f - 9b); nop; ret; 1: nop"
+    btf rep, "mov $at_data, %edi; mov $3, %ecx; rep stosb; mov %cr0, %eax; cpuid; jmp 1f; 1: nop"
+    btf iret, "pushf; push %cs; push $(at_code + 1f - 9b); iret; 1: nop; jmp 3f; 3: nop"
+
 /* --- I/O breakpoints */
 
     row debug.io.out, MODE_P32, cr4=CR4_DE

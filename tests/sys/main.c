@@ -488,6 +488,7 @@ static void find_features(void)
         { NEED_INVPCID, 7, 1, 10 }, { NEED_VME, 1, 3, 1 }, { NEED_1G, 0x80000001, 3, 26 }, { NEED_LM, 0x80000001, 3, 29 },
         { NEED_UMIP, 7, 2, 2 }, { NEED_SYSENTER, 1, 3, 11 }, { NEED_PSE36, 1, 3, 17 }, { NEED_PKU, 7, 2, 3 },
         { NEED_XSAVE, 1, 2, 26 }, { NEED_FSGSBASE, 7, 1, 0 }, { NEED_RDTSCP, 0x80000001, 3, 27 },
+        { NEED_AVX2, 7, 1, 5 },
     };
     U32 regs[4], max[2];
     cpuid(0, 0, regs);
@@ -508,6 +509,9 @@ static void find_features(void)
         if (regs[needs[i].reg] >> needs[i].bit & 1)
             features |= needs[i].need;
     }
+    if (has(NEED_AVX2))                     /* XCR0: x87, SSE, AVX */
+        __asm__ volatile("mov %%cr4, %%esi; mov %%esi, %%edi; or %0, %%edi; mov %%edi, %%cr4; xsetbv; mov %%esi, %%cr4"
+                         : : "i"(CR4_OSXSAVE), "a"(7), "c"(0), "d"(0) : "esi", "edi");
 }
 
 void __attribute__((used)) run(const StartInfo *info)

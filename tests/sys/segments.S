@@ -178,6 +178,7 @@
     peek(4, TSS + 0x38, "esp")
     code 32
         mov $S_X, %eax
+        mov %eax, %ds
         mov %eax, %ss
         mov $\sp, %esp
         \what
@@ -189,6 +190,7 @@
     limit_ss push_first, DESC(DATA,0xfff,0x93,4), 0x1000, push %eax
     limit_ss pop_last, DESC(DATA,0xfff,0x93,4), 0xffc, pop %ecx
     limit_ss_fault pop_over, DESC(DATA,0xfff,0x93,4), 0xffd, pop %ecx
+    limit_ss_fault pop_both, DESC(DATA,0xfff,0x93,4), 0xffd, popl 0x1000       /* the stack's goes before the operand's */
     limit_ss_fault push_under, DESC(DATA,0xfff,0x93,4), 2, push %eax
     limit_ss_fault push_down, DESC(DATA,0xfff,0x97,4), 0x1003, push %eax
     limit_ss_fault enter_over, DESC(DATA,0xfff,0x93,4), 8, enter $0, $2

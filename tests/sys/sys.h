@@ -148,6 +148,7 @@
 #define NEED_XSAVE  0x1000
 #define NEED_FSGSBASE 0x2000
 #define NEED_RDTSCP 0x4000
+#define NEED_AVX2   0x8000
 
 #ifndef __ASSEMBLER__
 typedef unsigned char U8;

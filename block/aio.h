@@ -14,10 +14,15 @@
 #include "util/coroutine.h"
 
 typedef struct Aio Aio;
+/* AIO_AUTO: the better of the others that there is, and small requests that no device delays are done at once, without
+ * either. */
 typedef enum AioEngine { AIO_AUTO, AIO_URING, AIO_THREADS } AioEngine;
 
 /* NULL on error: AIO_URING where the kernel refuses it. */
 Aio *aio_new(AioEngine engine, GError **err);
+/* The thread has nothing better to do than to wait for its requests: with AIO_AUTO, small writes to the page cache are
+ * done at once as well, though the kernel may make the whole thread wait while it cleans pages. */
+void aio_set_patient(Aio *a);
 void aio_free(Aio *a);                  /* nothing may be under way */
 const char *aio_engine_name(const Aio *a);
 /* One round: submits, waits if told to and nothing else is to do, resumes who can go on.  Whether any could. */
@@ -30,16 +35,22 @@ void aio_wake(Aio *a);                  /* makes a waiting aio_poll return; any 
 
 /* From here on: in coroutines on the loop's thread.  Bytes done (fewer than asked for at end of file), 0, or
  * -errno.  Transfers that the kernel cuts short are continued. */
-enum { AIO_DSYNC = 1 };
-int64_t co_preadv(Aio *a, int fd, const struct iovec *v, int nv, uint64_t at);
+enum {
+    AIO_DSYNC  = 1 << 0,
+    AIO_CACHED = 1 << 1,    /* goes through the page cache */
+    AIO_MEMORY = 1 << 2,    /* the file is memory: there is no device */
+};
+int64_t co_preadv(Aio *a, int fd, const struct iovec *v, int nv, uint64_t at, unsigned flags);
 int64_t co_pwritev(Aio *a, int fd, const struct iovec *v, int nv, uint64_t at, unsigned flags);
-int co_fdatasync(Aio *a, int fd);
-int co_fallocate(Aio *a, int fd, int mode, uint64_t at, uint64_t len);
+int co_fdatasync(Aio *a, int fd, unsigned flags);
+int co_fallocate(Aio *a, int fd, int mode, uint64_t at, uint64_t len, unsigned flags);
 /* Until fd is ready for one of poll(2)'s events; those that it is ready for. */
 int co_poll(Aio *a, int fd, unsigned events);
 void co_sleep_ns(Aio *a, int64_t ns);
 /* fn(self) on a helper thread; its result. */
 int co_work(Aio *a, int (*fn)(void *self), void *self);
+/* The same for what computes and does not wait: as many at a time as there are processors. */
+int co_compute(Aio *a, int (*fn)(void *self), void *self);
 /* Lets everything else that is ready go first. */
 void co_pause(Aio *a);
 

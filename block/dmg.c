@@ -233,7 +233,7 @@ static int read_packed(Block *b, unsigned i, uint64_t in, uint64_t len, const st
         r = d->unpacked && packed ? block_read(b->file, c->at, packed, c->packed) : -ENOMEM;
         Work w = { c, d->bzip2, packed, d->unpacked };
         if (!r)
-            r = co_work(b->aio, unpack, &w);
+            r = co_compute(b->aio, unpack, &w);
         if (!r)
             d->unpacked_chunk = i + 1;
     }

@@ -10,10 +10,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "block/driver.h"
@@ -25,6 +27,7 @@ enum { USE_READ = 1 << 0, USE_WRITE = 1 << 1, USE_RESIZE = 1 << 3, LOCK_USES = 1
 typedef struct File {
     int  fd;
     bool device;                    /* a block device */
+    unsigned aio_flags;             /* AIO_CACHED, AIO_MEMORY */
     bool no_zero_range, no_punch;   /* the filesystem said so */
     /* The last extent that SEEK_DATA told, so that asking again for its rest costs nothing. */
     uint64_t seen_from, seen_to;
@@ -89,6 +92,12 @@ static uint32_t direct_granule(int fd)
     return found;
 }
 
+static bool in_memory(int fd)
+{
+    struct statfs fs;
+    return !fstatfs(fd, &fs) && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
+}
+
 static bool file_size(int fd, bool device, uint64_t *out)
 {
     struct stat st;
@@ -130,6 +139,7 @@ static bool file_open(Block *b, GError **err)
     if (!file_size(s->fd, s->device, &b->length))
         return fail_errno(err, errno, "size of %s", name);
     b->growable = !s->device;
+    s->aio_flags = (direct ? 0 : AIO_CACHED) | (in_memory(s->fd) ? AIO_MEMORY : 0);
     if (direct)
         b->align = b->mem_align = direct_granule(s->fd);
     if ((b->flags & BLOCK_SHARE) || !strcmp(locking, "off"))
@@ -183,7 +193,7 @@ static int file_close(Block *b)
 static int file_read(Block *b, uint64_t at, const struct iovec *v, int nv)
 {
     File *s = b->state;
-    int64_t n = co_preadv(b->aio, s->fd, v, nv, at);
+    int64_t n = co_preadv(b->aio, s->fd, v, nv, at, s->aio_flags);
     if (n < 0)
         return (int)n;
     uint64_t len = iov_size(v, nv);
@@ -204,7 +214,7 @@ static int file_write(Block *b, uint64_t at, const struct iovec *v, int nv)
 {
     File *s = b->state;
     uint64_t len = iov_size(v, nv);
-    int64_t n = co_pwritev(b->aio, s->fd, v, nv, at, 0);
+    int64_t n = co_pwritev(b->aio, s->fd, v, nv, at, s->aio_flags);
     changed(b, n > 0 ? at + (uint64_t)n : 0);
     return n < 0 ? (int)n : (uint64_t)n < len ? -ENOSPC : 0;
 }
@@ -212,7 +222,7 @@ static int file_write(Block *b, uint64_t at, const struct iovec *v, int nv)
 static int file_flush(Block *b)
 {
     File *s = b->state;
-    return co_fdatasync(b->aio, s->fd);
+    return co_fdatasync(b->aio, s->fd, s->aio_flags);
 }
 
 static bool unsupported(int r) { return r == -EOPNOTSUPP || r == -ENOSYS || r == -EINVAL || r == -ENODEV; }
@@ -222,7 +232,7 @@ static int punch(Block *b, uint64_t at, uint64_t len)
     File *s = b->state;
     if (s->no_punch)
         return -ENOTSUP;
-    int r = co_fallocate(b->aio, s->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, len);
+    int r = co_fallocate(b->aio, s->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, len, s->aio_flags);
     changed(b, 0);
     if (!unsupported(r))
         return r;
@@ -247,7 +257,7 @@ static int file_zero(Block *b, uint64_t at, uint64_t len, unsigned flags)
         if (!v.iov_base)
             return -ENOMEM;
         memset(v.iov_base, 0, granule);
-        int64_t n = co_pwritev(b->aio, s->fd, &v, 1, end - granule, 0);
+        int64_t n = co_pwritev(b->aio, s->fd, &v, 1, end - granule, s->aio_flags);
         changed(b, n > 0 ? end : 0);
         if (n != (int64_t)granule)
             return n < 0 ? (int)n : -ENOSPC;
@@ -258,7 +268,7 @@ static int file_zero(Block *b, uint64_t at, uint64_t len, unsigned flags)
     if (flags & BLOCK_MAY_UNMAP)
         r = punch(b, at, len);
     if (r == -ENOTSUP && !s->no_zero_range) {
-        r = co_fallocate(b->aio, s->fd, FALLOC_FL_ZERO_RANGE | (s->device ? FALLOC_FL_KEEP_SIZE : 0), at, len);
+        r = co_fallocate(b->aio, s->fd, FALLOC_FL_ZERO_RANGE | (s->device ? FALLOC_FL_KEEP_SIZE : 0), at, len, s->aio_flags);
         changed(b, 0);
         if (unsupported(r)) {
             s->no_zero_range = true;
@@ -268,7 +278,7 @@ static int file_zero(Block *b, uint64_t at, uint64_t len, unsigned flags)
     if (r == -ENOTSUP && !s->device) {      /* a hole, given its blocks again */
         r = punch(b, at, len);
         if (!r) {
-            r = co_fallocate(b->aio, s->fd, 0, at, len);
+            r = co_fallocate(b->aio, s->fd, 0, at, len, s->aio_flags);
             changed(b, 0);
             r = unsupported(r) ? 0 : r;
         }
@@ -303,13 +313,13 @@ static int file_resize(Block *b, uint64_t len, BlockPrealloc how, GError **err)
     s->seen_to = 0;
     int r = 0;
     if (len > old && how == PREALLOC_FALLOC)
-        r = co_fallocate(b->aio, s->fd, 0, old, len - old);
+        r = co_fallocate(b->aio, s->fd, 0, old, len - old, s->aio_flags);
     enum { CHUNK = 1 << 20 };
     g_autofree uint8_t *zeros = len > old && how == PREALLOC_FULL ? g_malloc0(CHUNK) : NULL;
     for (uint64_t at = old, n; zeros && at < len && !r; at += n) {
         n = MIN(len - at, CHUNK);
         struct iovec v = { zeros, n };
-        int64_t done = co_pwritev(b->aio, s->fd, &v, 1, at, 0);
+        int64_t done = co_pwritev(b->aio, s->fd, &v, 1, at, s->aio_flags);
         r = done < 0 ? (int)done : 0;
     }
     if (r) {            /* as it was */

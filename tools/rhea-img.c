@@ -77,6 +77,7 @@ int main(int argc, char **argv)
     r.img.aio = aio_new(AIO_AUTO, &err);
     if (!r.img.aio)
         return img_fail(err);
+    aio_set_patient(r.img.aio);
     r.img.graph = block_graph_new(r.img.aio);
     aio_run(r.img.aio, run, &r);
     /* An error may leave nodes open; the process ends here, and nothing of theirs is written. */

@@ -7,7 +7,7 @@
 
 #include "block/qcow2/qcow2_int.h"
 
-enum { MAX_ALLOC_BYTES = 16 << 20 };
+enum { MAX_ALLOC_BYTES = 16 << 20, MAX_PACK = 64, PACK_BYTES = 512 << 10 };    /* what is compressed in one go */
 
 typedef enum RunType { RUN_NONE, RUN_ZERO, RUN_DATA, RUN_COMPRESSED } RunType;
 typedef struct Run {
@@ -536,61 +536,89 @@ static int alloc_bytes(Block *b, uint64_t len, uint64_t *at)
     return *at + len > bits_mask(62 - (q->cluster_bits - 8)) ? -EFBIG : 0;
 }
 
-static int write_packed(Block *b, uint64_t at, const uint8_t *packed, size_t len)
+/* n clusters that lie packed one behind the other, from guest offset `at` on. */
+static int write_packed(Block *b, uint64_t at, const uint8_t *packed, const size_t *len, size_t n)
 {
     Qcow2 *q = b->state;
     Q2Request request;
-    while (!request_try(q, &request, at, at + q->cluster_size, Q2_USE_FREE))
+    uint64_t host[MAX_PACK];
+    int r = 0;
+    while (!request_try(q, &request, at, at + (n << q->cluster_bits), Q2_USE_FREE))
         ;
-    uint64_t host = 0;
     co_mutex_lock(&q->lock);
-    int r = alloc_bytes(b, len, &host);
+    for (size_t i = 0; i < n && !r; i++)
+        r = alloc_bytes(b, len[i], &host[i]);
     co_mutex_unlock(&q->lock);
-    if (!r)
-        r = block_write(b->file, host, packed, len, 0);
-    if (!r) {
+    for (size_t i = 0, next; i < n && !r; i = next) {
+        uint64_t bytes = len[i];
+        for (next = i + 1; next < n && host[next] == host[i] + bytes; next++)
+            bytes += len[next];
+        r = block_write(b->file, host[i], packed, bytes, 0);
+        packed += bytes;
+    }
+    co_mutex_lock(&q->lock);
+    for (size_t i = 0; i < n && !r; i++) {
         Q2Table *t;
-        uint64_t sectors = ((host & 511) + len - 1) / 512, old = 0;
-        co_mutex_lock(&q->lock);
-        r = q2_l2_for(b, at, &t);
+        uint64_t sectors = ((host[i] & 511) + len[i] - 1) / 512, c = at + (i << q->cluster_bits);
+        r = q2_l2_for(b, c, &t);
         if (!r) {
-            unsigned i = q2_l2_index(q, at);
-            old = q2_entry(q, t, i);
-            q2_entry_set(q, t, i, Q2_COMPRESSED | sectors << (62 - (q->cluster_bits - 8)) | host, 0);
+            unsigned k = q2_l2_index(q, c);
+            uint64_t old = q2_entry(q, t, k);
+            q2_entry_set(q, t, k, Q2_COMPRESSED | sectors << (62 - (q->cluster_bits - 8)) | host[i], 0);
             r = q2_free_entry_later(b, old);
         }
-        co_mutex_unlock(&q->lock);
     }
+    co_mutex_unlock(&q->lock);
     request_end(&request);
+    return r;
+}
+
+/* len bytes at plain, packed where that saves something; the last cluster has zeros behind its end. */
+static int write_batch(Block *b, uint64_t at, const uint8_t *plain, uint64_t len, uint8_t *packed)
+{
+    Qcow2 *q = b->state;
+    uint64_t cs = q->cluster_size;
+    size_t n = q2_clusters(q, len), size[MAX_PACK];
+    int r = q2_pack(b, plain, n, packed, size);
+    for (size_t i = 0, next; i < n && !r; i = next) {
+        uint64_t bytes = 0;
+        for (next = i; next < n && !size[next] == !size[i]; next++)
+            bytes += size[next];
+        if (bytes)
+            r = write_packed(b, at + i * cs, packed, size + i, next - i);
+        else
+            r = q2_write(b, at + i * cs, &(struct iovec){ (void *)(uintptr_t)(plain + i * cs), MIN(next * cs, len) - i * cs }, 1);
+        packed += bytes;
+    }
     return r;
 }
 
 int q2_write_compressed(Block *b, uint64_t at, const struct iovec *v, int nv)
 {
     Qcow2 *q = b->state;
-    uint64_t len = iov_size(v, nv), cs = q->cluster_size;
+    uint64_t len = iov_size(v, nv), cs = q->cluster_size, batch = CLAMP(PACK_BYTES / cs, 1, MAX_PACK) * cs;
     if (b->data)
         return -ENOTSUP;
     if ((at & (cs - 1)) || ((len & (cs - 1)) && at + len != b->length))
         return -EINVAL;
     if (q->incompat & Q2_INCOMPAT_CORRUPT)
         return -EIO;
-    uint8_t *plain = block_buffer(cs * 2), *packed = plain + cs;
-    if (!plain)
+    batch = MIN(batch, align_up(len, cs));
+    uint8_t *packed = block_buffer(batch * 2), *copy = packed + batch;
+    if (!packed)
         return -ENOMEM;
     int r = 0;
     for (uint64_t done = 0, n; done < len && !r; done += n) {
-        n = MIN(len - done, cs);
-        size_t packed_len = cs;
-        memset(plain + n, 0, cs - n);
-        iov_to_buf(v, nv, done, plain, n);
-        r = q2_pack(b, plain, packed, &packed_len);
-        if (!r)
-            r = write_packed(b, at + done, packed, packed_len);
-        else if (r == -ENOSPC)          /* it does not shrink */
-            r = q2_write(b, at + done, &(struct iovec){ plain, n }, 1);
+        n = MIN(len - done, batch);
+        const uint8_t *plain = nv == 1 ? (const uint8_t *)v->iov_base + done : copy;
+        if (nv > 1 || (n & (cs - 1))) {
+            iov_to_buf(v, nv, done, copy, n);
+            memset(copy + n, 0, align_up(n, cs) - n);
+            plain = copy;
+        }
+        r = write_batch(b, at + done, plain, n, packed);
     }
-    free(plain);
+    free(packed);
     return r;
 }
 

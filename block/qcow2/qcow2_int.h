@@ -161,9 +161,10 @@ int q2_map(Block *b, uint64_t at, uint64_t len, Extent *out);
 int q2_l2_for(Block *b, uint64_t at, Q2Table **out);            /* locked: to change it; made if need be */
 int q2_preallocate(Block *b, uint64_t from, uint64_t to, BlockPrealloc how);
 
-/* compress.c: helper threads do the work.  -EIO: not what it should be.  -ENOSPC: does not shrink. */
+/* compress.c: helper threads do the work.  -EIO: not what it should be. */
 int q2_unpack(Block *b, uint64_t entry, uint8_t *out);
-int q2_pack(Block *b, const uint8_t *in, uint8_t *out, size_t *len);
+/* n clusters, one behind the other to out (of the same size); how much each takes there goes to len[], 0: does not shrink. */
+int q2_pack(Block *b, const uint8_t *in, size_t n, uint8_t *out, size_t *len);
 
 /* snapshot.c */
 extern const BlockSnapshots q2_snapshot_ops;

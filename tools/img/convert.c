@@ -133,13 +133,22 @@ static int write_sparse(Convert *c, uint64_t at, const uint8_t *buf, uint64_t le
     return r;
 }
 
+/* Runs of clusters that are zero, and of those that are not: the format compresses several at a time. */
 static int write_packed(Convert *c, uint64_t at, const uint8_t *buf, uint64_t len)
 {
     int r = 0;
-    for (uint64_t done = 0, n; done < len && !r; done += n) {
-        n = MIN(len - done, c->granule);
-        r = buf_is_zero(buf + done, n) ? write_zeros(c, at + done, n)
-                                       : block_write(c->target, at + done, buf + done, n, BLOCK_COMPRESS);
+    for (uint64_t from = 0, to; from < len && !r; from = to) {
+        bool zero = false;
+        for (to = from; to < len;) {
+            uint64_t n = MIN(len - to, c->granule);
+            bool z = buf_is_zero(buf + to, n);
+            if (to > from && z != zero)
+                break;
+            zero = z;
+            to += n;
+        }
+        r = zero ? write_zeros(c, at + from, to - from)
+                 : block_write(c->target, at + from, buf + from, to - from, BLOCK_COMPRESS);
     }
     return r;
 }

@@ -510,7 +510,7 @@ static int write_contents(Mirror *m, const Found *g, int fd, uint32_t from)
         r = -errno;
     if (!r)
         set_time(fd, g);
-    return r ? r : co_fdatasync(m->b->aio, fd);
+    return r ? r : co_fdatasync(m->b->aio, fd, 0);
 }
 
 static uint32_t alike(const Node *n, const Found *g)

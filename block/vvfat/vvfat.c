@@ -186,7 +186,7 @@ static int read_file(Block *b, Node *n, uint64_t at, uint8_t *out, uint64_t len)
     }
     o->users++;
     struct iovec v = { out, len };
-    int64_t done = co_preadv(b->aio, o->fd, &v, 1, at);
+    int64_t done = co_preadv(b->aio, o->fd, &v, 1, at, AIO_CACHED);
     if (done >= 0)
         memset(out + done, 0, len - (uint64_t)done);
     o->users--;
@@ -242,7 +242,7 @@ int vvfat_read_sectors(Block *b, uint64_t sector, uint64_t n, uint8_t *out)
         int64_t done = (int64_t)alike(f, sector, n);
         if (f->written && bit_get(f->written, sector)) {
             struct iovec v = { out, (size_t)done * SECTOR };
-            int64_t r = co_preadv(b->aio, f->over, &v, 1, sector * SECTOR);
+            int64_t r = co_preadv(b->aio, f->over, &v, 1, sector * SECTOR, AIO_CACHED);
             if (r != done * SECTOR)
                 return r < 0 ? (int)r : -EIO;
         } else {

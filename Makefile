@@ -88,8 +88,6 @@ tests: $(tests)
 
 fuzzers: $(fuzzers)
 
-programs: $(programs)
-
 tools: $(tools)
 
 # What tools/run-tests runs: the long ones first.  A guest test is an executable without a suffix.
@@ -105,8 +103,8 @@ check-quick: tests all $(tools)
 	printf '%s\n' tests/guest/tiny-guests tests/guest/sys-guests tests/guest/bad-input tests/guest/options $(tests) > $(BUILD)/tests.list
 	tools/run-tests $(BUILD) $(ROOM)
 
-# A build of --enable-fuzzers: FUZZ_SECONDS for each target.
-check-fuzz: fuzzers programs
+# A build of --enable-fuzzers: FUZZ_SECONDS for each target, images made by build/rhea-img.
+check-fuzz: fuzzers
 	echo tests/block/fuzz > $(BUILD)/tests.list
 	tools/run-tests $(BUILD)
 
@@ -129,5 +127,5 @@ clean:
 distclean:
 	rm -rf $(BUILD)
 
-.PHONY: all tests fuzzers programs tools check check-quick check-fuzz check-floors format install clean distclean
+.PHONY: all tests fuzzers tools check check-quick check-fuzz check-floors format install clean distclean
 -include $(patsubst %.o,%.d,$(BUILD)/main.o $(core-objs) $(support-objs) $(addprefix $(BUILD)/,$(test-y) $(fuzz-y) $(tool-y) $(program-y)))

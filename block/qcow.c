@@ -48,7 +48,7 @@ static int qcow_find(Block *b, uint64_t n, Place *out)
     if (e & QCOW_COMPRESSED)
         *out = (Place){ PLACE_PACKED, e & bits_mask(63 - q->cluster_bits), e >> (63 - q->cluster_bits) & bits_mask(q->cluster_bits) };
     else
-        *out = (Place){ e ? PLACE_DATA : PLACE_NONE, e };
+        *out = (Place){ e ? PLACE_DATA : PLACE_NONE, e, .run = l2 ? 0 : BIT(q->l2_bits) - (n & bits_mask(q->l2_bits)) };
     return r;
 }
 

@@ -45,7 +45,7 @@ static int qed_find(Block *b, uint64_t n, Place *out)
     if (!r && l2)
         r = meta_read(&q->s.meta, l2 + n % (q->table_bytes / 8) * 8, word, 8);
     uint64_t e = load_le64(word);
-    *out = e == 0 ? (Place){ PLACE_NONE } : e == 1 ? (Place){ PLACE_ZERO } : (Place){ PLACE_DATA, e };
+    *out = e == 0 ? (Place){ PLACE_NONE, .run = l2 ? 0 : q->table_bytes / 8 - n % (q->table_bytes / 8) } : e == 1 ? (Place){ PLACE_ZERO } : (Place){ PLACE_DATA, e };
     return r ? r : e > 1 && (e % q->s.cluster || e > INT64_MAX - q->s.cluster) ? -EIO : 0;
 }
 

@@ -88,13 +88,12 @@ static int find_run(Block *b, uint64_t at, uint64_t *len, bool writing, Place *o
         co_queue_wait(&f->waiters);
     }
     int r = s->ops->co_find(b, n, out);
-    uint64_t got = s->cluster - in;
-    for (unsigned i = 1; !r && got < *len && i < MAX_RUN && out->kind != PLACE_PACKED; i++) {
+    uint64_t i = writing ? 1 : MAX(out->run, 1), got = i * s->cluster - in;
+    for (uint64_t end = i + MAX_RUN; !r && got < *len && i < end && out->kind != PLACE_PACKED; i++) {
         Place next;
         if (writing && filling(s, n + i))
             break;
-        r = s->ops->co_find(b, n + i, &next);
-        if (r || next.kind != out->kind || (out->kind == PLACE_DATA && next.at != out->at + i * s->cluster))
+        if (s->ops->co_find(b, n + i, &next) || next.kind != out->kind || (out->kind == PLACE_DATA && next.at != out->at + i * s->cluster))
             break;
         got += s->cluster;
     }
@@ -395,11 +394,13 @@ static int copy_out(Block *b, uint64_t n, uint64_t from)
     return r ? r : s->ops->co_set(b, n, &(Place){ .kind = PLACE_DATA, .at = to });
 }
 
-static int check_cluster(Block *b, uint64_t n, GByteArray *used, uint64_t *last, unsigned fix, BlockCheck *out)
+/* *run: how far it is to the next that is worth looking at. */
+static int check_cluster(Block *b, uint64_t n, GByteArray *used, uint64_t *last, unsigned fix, BlockCheck *out, uint64_t *run)
 {
     Sparse *s = b->state;
-    Place p;
+    Place p = { PLACE_NONE };
     int r = s->ops->co_find(b, n, &p);
+    *run = MAX(p.run, 1);
     if (r) {
         sparse_check_note(out, &out->check_errors, "cluster %" PRIu64 ": %s", n, g_strerror(-r));
         return 0;
@@ -449,8 +450,8 @@ int sparse_check(Block *b, unsigned fix, BlockCheck *out, GError **err)
     out->image_end = s->data_at;
     co_mutex_lock(&s->lock);
     int r = 0;
-    for (uint64_t n = 0; n < clusters && !r; n++)
-        r = check_cluster(b, n, used, &last, fix, out);
+    for (uint64_t n = 0, run = 1; n < clusters && !r; n += run)
+        r = check_cluster(b, n, used, &last, fix, out, &run);
     g_byte_array_free(used, TRUE);
     if (!r && (out->corruptions_fixed || s->ops->co_before_commit))
         r = fix ? commit(b) : 0;

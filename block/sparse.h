@@ -15,6 +15,7 @@ typedef struct Place {
     PlaceKind kind;             /* NONE: the backing file's, or zeros */
     uint64_t  at;               /* in b->file */
     uint64_t  len;              /* PACKED: bytes there */
+    uint64_t  run;              /* NONE: so many clusters from this one on have no table; 0: the next are to be asked for */
 } Place;
 
 /* All are called locked. */

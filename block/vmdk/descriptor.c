@@ -287,14 +287,15 @@ static int vmdk_check(Block *b, unsigned fix, BlockCheck *out, GError **err)
     out->total_clusters = grains;
     out->image_end = b->file->length;
     co_mutex_lock(&d->s.lock);
-    for (uint64_t n = 0; n < grains && !r; n++) {
+    for (uint64_t n = 0, run; n < grains && !r; n += run) {
         Place p;
         int found = d->s.ops->co_find(b, n, &p);
         if (found) {
             sparse_check_note(out, &out->corruptions, "grain %" PRIu64 ": its table does not lie in the file", n);
-            n += d->gtes - n % d->gtes - 1;     /* nothing is known of the others in that table */
+            run = d->gtes - n % d->gtes;        /* nothing is known of the others in that table */
             continue;
         }
+        run = MAX(p.run, 1);
         if (p.kind != PLACE_DATA && p.kind != PLACE_PACKED)
             continue;
         out->allocated_clusters++;

@@ -35,7 +35,7 @@ static int extent_find(Block *b, uint64_t n, Place *out)
         r = meta_read(&d->s.meta, at, word, 4);
     uint32_t e = load_le32(word);
     if (!e)
-        *out = (Place){ PLACE_NONE };
+        *out = (Place){ PLACE_NONE, .run = at ? 0 : d->gtes - n % d->gtes };
     else if (e == 1 && d->s.ops->marks_zero)
         *out = (Place){ PLACE_ZERO };
     else

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * What a fuzzer feeds to the block layer: images of each format, and both ends of NBD.
+ * What a fuzzer feeds to the block layer: images of each format, writes to a vvfat disk, and both ends of NBD.
  *
  * An image of several MiB is mostly zeros, so an input is a list of the pieces that are not:
  *   byte 0           what is done with the image: READ_ONLY ...
@@ -7,12 +7,14 @@
  *                    that many sectors; the input's end may cut the last piece, and that is the image's end */
 #define _GNU_SOURCE     /* memfd_create, accept4 */
 #include <errno.h>
+#include <ftw.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "block/block.h"
@@ -31,10 +33,11 @@ typedef struct Fuzz {
     void (*feed)(struct Fuzz *f, const uint8_t *data, size_t len);
     const uint8_t *data;            /* of the input that runs */
     size_t len;
+    char *dir;                      /* of its own; NULL: none */
     /* NBD */
     NbdServer *nbd;
     int listener;                   /* where the client finds the middle */
-    char *dir, *address;
+    char *address;
     struct Middle *middle;          /* of the conversation that goes on; NULL: none */
     bool watched, stop;
     CoQueue watch_ended;
@@ -182,6 +185,52 @@ static void feed_image(Fuzz *f, const uint8_t *data, size_t len)
         block_close(b);
     }
     close(fd);
+}
+
+/* --- vvfat: the pieces are what a guest writes to the disk that shows a folder.  Nothing beside the folder may change. */
+static int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *where)
+{
+    return remove(path);
+}
+
+static void feed_vvfat(Fuzz *f, const uint8_t *data, size_t len)
+{
+    g_autofree char *share = g_build_filename(f->dir, "share", NULL), *folder = g_build_filename(share, "Folder", NULL),
+                    *old = g_build_filename(share, "old file.txt", NULL), *inner = g_build_filename(folder, "INNER.BIN", NULL),
+                    *link = g_build_filename(share, "link", NULL), *beside = g_build_filename(f->dir, "beside", NULL);
+    g_autofree char *text = NULL;
+    GError *err = NULL;
+    if (mkdir(share, 0700) || mkdir(folder, 0700) || symlink("../beside", link) || !g_file_set_contents(old, "old\n", 4, &err) ||
+        !g_file_set_contents(inner, share, -1, &err) || !g_file_set_contents(beside, "beside", -1, &err))
+        die(share);
+    Json *o = json_object();
+    json_set(o, "driver", json_string("vvfat"));
+    json_set(o, "dir", json_string(share));
+    json_set(o, "rw", json_bool(true));
+    json_set(o, "floppy", json_bool(data[0] & 1));
+    Block *b = block_open(f->graph, NULL, o, BLOCK_RDWR, &err);
+    if (!b)
+        die(err->message);
+    uint64_t at;
+    size_t n;
+    for (data++, len--; next_piece(&data, &len, &at, &n); data += n, len -= n)
+        if (n)
+            block_write(b, at % block_length(b), data, MIN(n, block_length(b) - at % block_length(b)), 0);
+        else
+            block_flush(b);
+    block_flush(b);
+    g_autofree uint8_t *buf = g_malloc(WINDOW);
+    map_and_read(b, 0, buf);
+    block_close(b);
+    g_assert_true(g_file_get_contents(beside, &text, NULL, NULL) && !strcmp(text, "beside"));
+    if (nftw(share, remove_entry, 16, FTW_DEPTH | FTW_PHYS))
+        die(share);
+    /* Only what was made above is there. */
+    if (remove(beside))
+        die(beside);
+    GDir *d = g_dir_open(f->dir, 0, NULL);
+    g_assert_null(g_dir_read_name(d));
+    g_dir_close(d);
 }
 
 /* --- NBD: our client talks with our server, and the input changes what goes in one direction:
@@ -344,9 +393,6 @@ static void start_nbd(void *self)
     f->nbd = nbd_server_new(f->aio, NULL, 0, NULL);
     nbd_server_export(f->nbd, "", "the only one", b, true);
     block_close(b);
-    f->dir = g_dir_make_tmp("rhea-fuzz-XXXXXX", &err);
-    if (!f->dir)
-        die(err->message);
     f->address = g_build_filename(f->dir, "socket", NULL);
     NbdAddress a = { .unix_path = f->address };
     if (!nbd_listen(&a, &f->listener, 1, &err))
@@ -367,16 +413,21 @@ void fuzz_block_start(const char *target)
     GError *err = NULL;
     fuzz = (Fuzz){ .format = target, .can_write = d && block_driver_options(d) };
     fuzz.feed = !strcmp(target, "nbd-server") ? feed_nbd_server : !strcmp(target, "nbd-client") ? feed_nbd_client
-              : d && block_driver_is_format(d) ? feed_image : NULL;
+              : !strcmp(target, "vvfat") ? feed_vvfat : d && block_driver_is_format(d) ? feed_image : NULL;
     if (!fuzz.feed) {
-        fprintf(stderr, "'%s' is no image format, nor nbd-server or nbd-client\n", target);
+        fprintf(stderr, "'%s' is no image format, nor vvfat, nbd-server or nbd-client\n", target);
         exit(1);
     }
     fuzz.aio = aio_new(AIO_AUTO, &err);
     if (!fuzz.aio)
         die(err->message);
     fuzz.graph = block_graph_new(fuzz.aio);
-    if (fuzz.feed != feed_image)
+    if (fuzz.feed == feed_image)
+        return;
+    fuzz.dir = g_dir_make_tmp("rhea-fuzz-XXXXXX", &err);
+    if (!fuzz.dir)
+        die(err->message);
+    if (fuzz.feed != feed_vvfat)
         aio_run(fuzz.aio, start_nbd, &fuzz);
 }
 
@@ -395,10 +446,11 @@ void fuzz_block_stop(void)
         aio_run(fuzz.aio, stop_nbd, &fuzz);
         close(fuzz.listener);
         unlink(fuzz.address);
-        rmdir(fuzz.dir);
         g_free(fuzz.address);
-        g_free(fuzz.dir);
     }
+    if (fuzz.dir)
+        rmdir(fuzz.dir);
+    g_free(fuzz.dir);
     block_graph_free(fuzz.graph);
     aio_free(fuzz.aio);
 }

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* target: a format's name, "nbd-server" or "nbd-client"; ends the program if it is none.  The string stays the caller's. */
+/* target: a format's name, "vvfat", "nbd-server" or "nbd-client"; ends the program if it is none.  The string stays the caller's. */
 void fuzz_block_start(const char *target);
 void fuzz_block_input(const uint8_t *data, size_t len);
 void fuzz_block_stop(void);

@@ -90,6 +90,8 @@ static bool parallels_open(Block *b, GError **err)
     uint64_t table_end = PLS_HEADER + (uint64_t)p->entries * 4, data_at = (uint64_t)load_le32(h + PLS_DATA_AT) * 512;
     if (!data_at)
         data_at = align_up(table_end, 512);
+    if (table_end > b->file->length)
+        return fail(err, "%s: a table of %u clusters does not lie in the file", b->filename, p->entries);
     if (data_at < table_end)
         return fail(err, "%s: data at %#" PRIx64 " overlap the table", b->filename, data_at);
     if (load_le64(h + PLS_EXTENSION) && (b->flags & BLOCK_RDWR))

@@ -92,6 +92,8 @@ static bool vdi_open(Block *b, GError **err)
         return fail(err, "%s: %u blocks do not hold %" PRIu64 " bytes", b->filename, blocks, b->length);
     if (v->map_at < VDI_HEADER || v->map_at % 512 || data_at % 512 || data_at < v->map_at + (uint64_t)blocks * 4)
         return fail(err, "%s: the map at %#" PRIx64 " and data at %#" PRIx64 " overlap or are not aligned", b->filename, v->map_at, data_at);
+    if (v->map_at + (uint64_t)blocks * 4 > b->file->length)
+        return fail(err, "%s: a map of %u blocks at %#" PRIx64 " does not lie in the file", b->filename, blocks, v->map_at);
     sparse_init(b, &vdi_ops, block, data_at, 0);
     return true;
 }

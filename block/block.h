@@ -19,7 +19,7 @@ typedef struct BlockDriver BlockDriver;
 BlockGraph *block_graph_new(Aio *aio);      /* anywhere */
 void block_graph_free(BlockGraph *g);       /* anywhere; all nodes are closed */
 Aio *block_graph_aio(BlockGraph *g);
-/* What "--object" makes: TLS credentials (block/nbd/tls.h), throttle groups (block/throttle.h). */
+/* "--object TYPE,id=ID,...": the types are a table in block/object.c. */
 bool block_add_object(BlockGraph *g, const char *spec, GError **err);
 
 enum {
@@ -118,7 +118,8 @@ bool block_snapshot_show(Block *b, const char *name, GError **err);     /* a rea
 typedef struct BlockInfo {
     uint64_t granule;           /* cluster size; 0: none */
     uint64_t allocated;         /* bytes that the file takes up on the host; UINT64_MAX: unknown */
-    bool     dirty, corrupt, can_compress, has_dirty;
+    bool     dirty, corrupt, can_compress, has_dirty, encrypted;
+    bool     noise;             /* what was never written reads as anything, not as zeros */
     Json    *specific;          /* format-specific, as "info" shows it; NULL: nothing */
 } BlockInfo;
 int block_info(Block *b, BlockInfo *out);       /* out->specific becomes the caller's */

@@ -7,6 +7,7 @@
 #include "block/bitmap.h"
 #include "block/driver.h"
 #include "block/nbd/tls.h"
+#include "block/object.h"
 #include "block/throttle.h"
 
 #include <assert.h>
@@ -20,7 +21,7 @@
 
 enum { MAX_DEPTH = 200 };       /* of backing chains */
 
-struct BlockGraph { Aio *aio; GPtrArray *nodes, *creds, *throttles; unsigned counter; };
+struct BlockGraph { Aio *aio; GPtrArray *nodes, *objects; unsigned counter; };
 
 static const BlockDriver *const drivers[] = {
     &block_raw_driver, &block_qcow2_driver, &block_file_driver, &block_host_device_driver,
@@ -28,6 +29,7 @@ static const BlockDriver *const drivers[] = {
     &block_vdi_driver, &block_vpc_driver, &block_parallels_driver, &block_bochs_driver, &block_cloop_driver,
     &block_vmdk_driver, &block_vhdx_driver, &block_nbd_driver, &block_http_driver, &block_https_driver, &block_ftp_driver,
     &block_ftps_driver, &block_throttle_driver, &block_copy_on_read_driver, &block_dmg_driver, &block_vvfat_driver,
+    &block_luks_driver,
 };
 
 const BlockDriver *block_driver(const char *name)
@@ -65,8 +67,7 @@ BlockGraph *block_graph_new(Aio *aio)
     BlockGraph *g = g_new0(BlockGraph, 1);
     g->aio = aio;
     g->nodes = g_ptr_array_new();
-    g->throttles = g_ptr_array_new_with_free_func((GDestroyNotify)throttle_group_free);
-    g->creds = g_ptr_array_new_with_free_func((GDestroyNotify)nbd_creds_free);
+    g->objects = g_ptr_array_new();
     return g;
 }
 
@@ -74,43 +75,26 @@ void block_graph_free(BlockGraph *g)
 {
     assert(!g->nodes->len);
     g_ptr_array_free(g->nodes, TRUE);
-    g_ptr_array_free(g->creds, TRUE);
-    g_ptr_array_free(g->throttles, TRUE);
+    block_objects_free(g->objects);
     g_free(g);
 }
 
-bool block_add_object(BlockGraph *g, const char *spec, GError **err)
-{
-    bool throttle = g_str_has_prefix(spec, "throttle-group,") || g_str_has_prefix(spec, "qom-type=throttle-group,");
-    NbdCreds *c = throttle ? NULL : nbd_creds_new(spec, err);
-    ThrottleGroup *t = throttle ? throttle_group_new(spec, err) : NULL;
-    if (!c && !t)
-        return false;
-    const char *id = c ? nbd_creds_id(c) : throttle_group_id(t);
-    bool taken = block_creds(g, id, NULL) || block_throttle_group(g, id, NULL);
-    if (taken)
-        fail(err, "--object: there is an object '%s' already", id);
-    /* Freed with the graph, like all others; only the first of a name is ever found. */
-    g_ptr_array_add(c ? g->creds : g->throttles, c ? (void *)c : t);
-    return !taken;
-}
+GPtrArray *block_objects(BlockGraph *g) { return g->objects; }
 
 ThrottleGroup *block_throttle_group(BlockGraph *g, const char *id, GError **err)
 {
-    for (unsigned i = 0; i < g->throttles->len; i++)
-        if (!strcmp(throttle_group_id(g->throttles->pdata[i]), id))
-            return g->throttles->pdata[i];
-    fail(err, "there is no throttle group '%s' (--object throttle-group,id=%s,limits.bps-total=...)", id, id);
-    return NULL;
+    ThrottleGroup *t = block_object(g, OBJECT_THROTTLE_GROUP, id);
+    if (!t)
+        fail(err, "there is no throttle group '%s' (--object throttle-group,id=%s,limits.bps-total=...)", id, id);
+    return t;
 }
 
 const NbdCreds *block_creds(BlockGraph *g, const char *id, GError **err)
 {
-    for (unsigned i = 0; i < g->creds->len; i++)
-        if (!strcmp(nbd_creds_id(g->creds->pdata[i]), id))
-            return g->creds->pdata[i];
-    fail(err, "there is no TLS credentials object '%s' (--object tls-creds-x509,id=%s,...)", id, id);
-    return NULL;
+    const NbdCreds *c = block_object(g, OBJECT_TLS_CREDS, id);
+    if (!c)
+        fail(err, "there is no TLS credentials object '%s' (--object tls-creds-x509,id=%s,...)", id, id);
+    return c;
 }
 
 Aio *block_graph_aio(BlockGraph *g) { return g->aio; }

@@ -63,6 +63,8 @@ void block_info_text(Block *b, const BlockInfo *i, const GPtrArray *snapshots, G
     g_string_append_printf(out, "image: %s\nfile format: %s\nvirtual size: %s (%" PRIu64 " bytes)\ndisk size: %s\n",
                            block_filename(b), block_format(b), virtual, block_length(b),
                            i->allocated == UINT64_MAX ? "unavailable" : disk);
+    if (i->encrypted)
+        g_string_append(out, "encrypted: yes\n");
     if (i->granule)
         g_string_append_printf(out, "cluster_size: %" PRIu64 "\n", i->granule);
     if (i->dirty)

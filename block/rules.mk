@@ -10,3 +10,4 @@ core-y += block/nbd/client.o block/nbd/negotiate.o block/nbd/stream.o block/nbd/
 core-y += block/info.o block/drive.o block/drive_info.o
 core-y += block/throttle.o block/copy_on_read.o block/curl.o block/dmg.o
 core-y += block/vvfat/layout.o block/vvfat/vvfat.o block/vvfat/mirror.o
+core-y += block/object.o block/crypto/secret.o block/crypto/crypt.o block/crypto/luks.o block/crypto/driver.o

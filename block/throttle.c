@@ -82,8 +82,6 @@ void throttle_group_free(ThrottleGroup *g)
     g_free(g);
 }
 
-const char *throttle_group_id(const ThrottleGroup *g) { return g->id; }
-
 bool throttle_group_equal(const ThrottleGroup *a, const ThrottleGroup *b)
 {
     for (unsigned i = 0; i < N_LIMITS; i++)

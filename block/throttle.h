@@ -10,7 +10,6 @@ typedef struct ThrottleGroup ThrottleGroup;
 /* "throttle-group,id=a,limits.bps-total=1000000,limits.iops-read=100,limits.bps-total-max=...,limits.bps-total-max-length=2". */
 ThrottleGroup *throttle_group_new(const char *spec, GError **err);
 void throttle_group_free(ThrottleGroup *g);
-const char *throttle_group_id(const ThrottleGroup *g);
 ThrottleGroup *throttle_node_group(const Block *b);      /* of a throttle node */
 bool throttle_group_equal(const ThrottleGroup *a, const ThrottleGroup *b);
 void throttle_group_print(const ThrottleGroup *g, GString *out);        /* "bps=1 bps_rd=0 ...", as info block has it */

@@ -69,7 +69,7 @@ static const char usage[] =
     "  -L, --list                list the exports of a server instead\n"
     "      --fork                detach when the socket is ready\n"
     "      --pid-file=PATH       write the process id\n"
-    "      --object TYPE,id=ID,...   tls-creds-x509, tls-creds-psk\n"
+    "      --object TYPE,id=ID,...   tls-creds-x509, tls-creds-psk, secret\n"
     "      --tls-creds=ID        use TLS with those credentials\n"
     "      --tls-hostname=NAME   whom the server's certificate must name (-L)\n"
     "  -B, --bitmap=NAME         show that dirty bitmap, as context qemu:dirty-bitmap:NAME\n"

@@ -90,7 +90,7 @@ need_packages() {
         die "apt-get install failed"
 }
 
-build_packages="gcc libc6-dev make pkg-config libglib2.0-dev libcapstone-dev zlib1g-dev liblzma-dev libzstd-dev libgnutls28-dev libcurl4-gnutls-dev"
+build_packages="gcc libc6-dev make pkg-config libglib2.0-dev libcapstone-dev zlib1g-dev liblzma-dev libzstd-dev libgnutls28-dev libcurl4-gnutls-dev libgcrypt20-dev"
 
 make_percent() {
     total=$(make -n V=1 "$@" 2> /dev/null | grep -c -- ' -o ')

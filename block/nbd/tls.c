@@ -30,7 +30,7 @@ typedef struct Gnutls {
 
 struct NbdCreds {
     const Gnutls *g;
-    char *id, *priority;
+    char *priority;
     bool  server, psk, verify;
     gnutls_certificate_credentials_t x509;
     gnutls_psk_server_credentials_t  psk_server;
@@ -134,7 +134,6 @@ NbdCreds *nbd_creds_new(const char *spec, GError **err)
     c->verify = true;
     c->psk = type && !strcmp(type, "tls-creds-psk");
     c->server = end && !strcmp(end, "server");
-    c->id = g_strdup(id);
     c->priority = g_strdup(priority);
     if (!c->g)
         ok = false;
@@ -163,12 +162,10 @@ void nbd_creds_free(NbdCreds *c)
         c->g->psk_free_server_credentials(c->psk_server);
     if (c->psk_client)
         c->g->psk_free_client_credentials(c->psk_client);
-    g_free(c->id);
     g_free(c->priority);
     g_free(c);
 }
 
-const char *nbd_creds_id(const NbdCreds *c) { return c->id; }
 bool nbd_creds_server(const NbdCreds *c) { return c->server; }
 
 /* --- sessions */

@@ -13,7 +13,6 @@ typedef struct NbdCreds NbdCreds;
 NbdCreds *nbd_creds_new(const char *spec, GError **err);
 void nbd_creds_free(NbdCreds *c);               /* NULL is fine */
 const NbdCreds *block_creds(BlockGraph *g, const char *id, GError **err);     /* one of block_add_object() */
-const char *nbd_creds_id(const NbdCreds *c);
 bool nbd_creds_server(const NbdCreds *c);
 
 /* In a coroutine: after it what goes over the stream is encrypted.  host: whom the certificate must name; NULL: anybody. */

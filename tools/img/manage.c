@@ -150,6 +150,8 @@ static Json *info_json(Block *b, const BlockInfo *i, GPtrArray *snapshots)
         if (format)
             json_set(o, "backing-filename-format", json_string(format));
     }
+    if (i->encrypted)
+        json_set(o, "encrypted", json_bool(true));
     json_set(o, "dirty-flag", json_bool(i->dirty));
     return o;
 }

@@ -8,7 +8,7 @@
 #include "util/log.h"
 
 static const ImgCommand commands[] = {
-    { "amend", img_amend, "[-f FMT] [-t CACHE] -o OPTIONS FILE" },
+    { "amend", img_amend, "[-f FMT] [-t CACHE] [--force] -o OPTIONS FILE" },
     { "bench", img_bench, "[-c COUNT] [-d DEPTH] [-f FMT] [-o OFFSET] [-s SIZE] [-S STEP] [-t CACHE] [-w] [--flush-interval=N] [--pattern=N] FILE" },
     { "bitmap", img_bitmap, "(--merge SOURCE | --add | --remove | --clear | --enable | --disable)... [-b SOURCE_FILE [-F FMT]] [-g GRANULARITY] [-f FMT] FILE BITMAP" },
     { "check", img_check, "[-f FMT] [--output=human|json] [-r leaks|all] FILE" },

@@ -64,7 +64,7 @@ static int luks_image_info(Block *b, BlockInfo *out)
     out->encrypted = out->noise = true;
     out->specific = json_object();
     Json *data = json_object();
-    luks_info(((LuksImage *)b->state)->luks, data);
+    luks_info(((LuksImage *)b->state)->luks, NULL, data);
     json_set(out->specific, "type", json_string("luks"));
     json_set(out->specific, "data", data);
     return 0;
@@ -84,7 +84,7 @@ static bool luks_image_create(BlockGraph *g, const char *filename, Json *options
     LuksMake m;
     uint64_t size = 0;
     const char *prealloc = NULL;
-    if (!make_options(options, &m, &size, &prealloc, err))
+    if (!make_options(options, &m, &size, &prealloc, err) || !luks_make_ready(g, &m, err))
         return false;
     Json *below = json_object();
     json_set(below, "size", json_u64(size + luks_make_size(&m)));

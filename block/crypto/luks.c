@@ -187,7 +187,7 @@ static bool write_header(Luks *l, GError **err)
     return !r || fail_errno(err, -r, "cannot write the LUKS header");
 }
 
-void luks_info(const Luks *l, Json *out)
+void luks_info(const Luks *l, const char *format, Json *out)
 {
     json_set(out, "ivgen-alg", json_string(crypt_iv_name(l->spec.iv)));
     json_set(out, "hash-alg", json_string(l->hash->name));
@@ -195,6 +195,8 @@ void luks_info(const Luks *l, Json *out)
     json_set(out, "uuid", json_string(l->uuid));
     if (l->spec.iv_hash)
         json_set(out, "ivgen-hash-alg", json_string(l->spec.iv_hash->name));
+    if (format)
+        json_set(out, "format", json_string(format));
     json_set(out, "cipher-mode", json_string(crypt_mode_name(l->spec.mode)));
     Json *slots = json_array();
     for (unsigned i = 0; i < LUKS_SLOTS; i++) {
@@ -463,12 +465,22 @@ bool luks_make_options(Json *o, const char *prefix, LuksMake *out, GError **err)
 
 uint64_t luks_make_size(const LuksMake *m) { return ALIGN + LUKS_SLOTS * material_room(&m->spec); }
 
-bool luks_make(Block *file, uint64_t base, const LuksMake *m, GError **err)
+bool luks_make_ready(BlockGraph *g, const LuksMake *m, GError **err)
 {
+    uint8_t key[CRYPT_MAX_KEY] = { 0 };
     if (!m->key_secret)
         return fail(err, "key-secret= must name a secret with the password (--object secret,id=...)");
+    if (!block_secret(g, m->key_secret, err))
+        return false;
+    Crypt *c = crypt_new(&m->spec, key, err);
+    crypt_free(c);
+    return c;
+}
+
+bool luks_make(Block *file, uint64_t base, const LuksMake *m, GError **err)
+{
     const Secret *password = block_secret(file->graph, m->key_secret, err);
-    if (!password || !crypt_ready(err))
+    if (!password)
         return false;
     Luks *l = g_new0(Luks, 1);
     *l = (Luks){ .file = file, .base = base, .payload = luks_make_size(m), .spec = m->spec, .hash = m->hash };
@@ -482,7 +494,6 @@ bool luks_make(Block *file, uint64_t base, const LuksMake *m, GError **err)
     bool ok = !random_bytes(l->key, sizeof l->key) && !random_bytes(l->digest_salt, sizeof l->digest_salt);
     if (!ok)
         fail(err, "the host has no random numbers");
-    /* What does not go together is known before anything is written. */
     l->crypt = ok ? crypt_new(&l->spec, l->key, err) : NULL;
     if (l->crypt && co_work(file->aio, measure, &w))
         fail(err, "libgcrypt cannot do PBKDF2 with %s", l->hash->name);

@@ -33,8 +33,8 @@ int luks_probe(const uint8_t *head, size_t n);
 Luks *luks_open(Block *file, uint64_t base, uint64_t room, GError **err);
 void luks_free(Luks *l);            /* keys are wiped; NULL is fine */
 bool luks_unlock(Luks *l, BlockGraph *g, const char *key_secret, GError **err);
-/* Members of "info". */
-void luks_info(const Luks *l, Json *out);
+/* Members of "info"; format: one more of them, NULL: none. */
+void luks_info(const Luks *l, const char *format, Json *out);
 
 /* How a new header is to be; prefix ("" or "encrypt.") stands before each option's name. */
 typedef struct LuksMake {
@@ -45,6 +45,8 @@ typedef struct LuksMake {
 } LuksMake;
 bool luks_make_options(Json *o, const char *prefix, LuksMake *out, GError **err);
 uint64_t luks_make_size(const LuksMake *m);        /* of the header, up to the payload */
+/* Whether the secret is there and the rest goes together, before anything is written. */
+bool luks_make_ready(BlockGraph *g, const LuksMake *m, GError **err);
 bool luks_make(Block *file, uint64_t base, const LuksMake *m, GError **err);
 /* Options state, new-secret, old-secret, keyslot, iter-time, force. */
 bool luks_amend(Luks *l, BlockGraph *g, Json *o, const char *prefix, GError **err);

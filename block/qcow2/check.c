@@ -187,6 +187,7 @@ static int walk_all(Check *c)
     use(c, q->l1_at, (uint64_t)q->l1_size * 8);
     int r = walk_l1(c, "the disk", q->l1, q->l1_size, true);
     use(c, q->snapshots_at, q->snapshots_bytes);
+    use(c, q->crypt_at, q->crypt_len);
     for (unsigned i = 0; i < q->snapshots->len && !r; i++) {
         Q2Snapshot *s = q->snapshots->pdata[i];
         g_autofree uint64_t *l1 = g_try_new(uint64_t, s->l1_size + 1);

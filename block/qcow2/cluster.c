@@ -147,6 +147,7 @@ static int lookup(Block *b, uint64_t at, uint64_t len, Run *run)
 
 int q2_map(Block *b, uint64_t at, uint64_t len, Extent *out)
 {
+    Qcow2 *q = b->state;
     Run run;
     int r = lookup(b, at, len, &run);
     if (r)
@@ -156,7 +157,8 @@ int q2_map(Block *b, uint64_t at, uint64_t len, Extent *out)
         [RUN_DATA] = EXTENT_DATA | EXTENT_ALLOCATED | EXTENT_OFFSET,
         [RUN_COMPRESSED] = EXTENT_DATA | EXTENT_ALLOCATED | EXTENT_COMPRESSED,
     };
-    *out = (Extent){ .len = run.len, .flags = flags[run.type], .file = q2_data(b), .offset = run.host };
+    unsigned hidden = q->crypt_method ? EXTENT_OFFSET : 0;     /* what lies there is not what is read */
+    *out = (Extent){ .len = run.len, .flags = flags[run.type] & ~hidden, .file = q2_data(b), .offset = run.host };
     return 0;
 }
 
@@ -190,7 +192,7 @@ static int read_run(Block *b, uint64_t at, const Run *run, const struct iovec *v
     switch (run->type) {
     case RUN_NONE: return block_read_backing(b, at, v, nv, run->len);
     case RUN_ZERO: iov_fill(v, nv, 0, 0, run->len); return 0;
-    case RUN_DATA: return block_readv(q2_data(b), run->host, v, nv);
+    case RUN_DATA: return q2_data_readv(b, run->host, at, v, nv);
     default:       return read_compressed(b, at, run->entry, v, nv, run->len);
     }
 }
@@ -326,12 +328,12 @@ static int plan_make(Block *b, Plan *p)
             return q2_damaged(b, "data cluster at %#" PRIx64 " overlaps metadata", p->host);
     } else if (b->data) {
         p->host = p->first;
-        p->fresh = b->data->growable && p->host >= b->data->length;
+        p->fresh = b->data->growable && p->host >= b->data->length && !q->crypt_method;
     } else {
         r = q2_alloc(b, p->n, false, &p->host, &p->n);
         if (r)
             return r;
-        p->fresh = p->host >= q->fresh && b->file->growable;
+        p->fresh = p->host >= q->fresh && b->file->growable && !q->crypt_method;
         q->fresh = MAX(q->fresh, p->host + (p->n << q->cluster_bits));
         r = q2_l2_for(b, p->first, &t);     /* the table may have gone meanwhile */
         if (r)
@@ -445,7 +447,7 @@ static int write_alloc(Block *b, uint64_t at, const struct iovec *v, int nv, uin
         r = read_old(b, end, tail_buf, to - end);
     }
     if (!r)
-        r = block_writev(q2_data(b), p.host + ((head ? from : at) - p.first), all, n, 0);
+        r = q2_data_writev(b, p.host + ((head ? from : at) - p.first), head ? from : at, all, n);
     free(buf);
     g_free(all);
     co_mutex_lock(&q->lock);
@@ -485,12 +487,12 @@ int q2_write(Block *b, uint64_t at, const struct iovec *v, int nv)
         if (!b->data && q2_overlaps(b, run.host, run.len)) {
             r = q2_damaged(b, "data cluster at %#" PRIx64 " overlaps metadata", run.host);
         } else if (run.len == len) {
-            r = block_writev(q2_data(b), run.host, v, nv, 0);
+            r = q2_data_writev(b, run.host, at, v, nv);
         } else {
             if (!part)
                 part = g_new(struct iovec, nv);
             int n = iov_slice(v, nv, done, run.len, part);
-            r = block_writev(q2_data(b), run.host, part, n, 0);
+            r = q2_data_writev(b, run.host, at + done, part, n);
         }
         request_end(&request);
         if (r)
@@ -597,7 +599,7 @@ int q2_write_compressed(Block *b, uint64_t at, const struct iovec *v, int nv)
 {
     Qcow2 *q = b->state;
     uint64_t len = iov_size(v, nv), cs = q->cluster_size, batch = CLAMP(PACK_BYTES / cs, 1, MAX_PACK) * cs;
-    if (b->data)
+    if (b->data || q->crypt_method)
         return -ENOTSUP;
     if ((at & (cs - 1)) || ((len & (cs - 1)) && at + len != b->length))
         return -EINVAL;
@@ -768,7 +770,10 @@ int q2_preallocate(Block *b, uint64_t from, uint64_t to, BlockPrealloc how)
                     q2_free_later(b, host + k * cs, 1);
                 continue;
             }
-            q2_entry_set(q, t, i + (unsigned)k, (host + k * cs) | Q2_COPIED, q->extended ? UINT32_MAX : 0);
+            uint64_t map = q->extended ? UINT32_MAX : 0;
+            bool noise = q->crypt_method;
+            q2_entry_set(q, t, i + (unsigned)k, (host + k * cs) | Q2_COPIED | (noise && !q->extended ? Q2_ZERO : 0),
+                         noise ? map << 32 : map);
         }
         file_end = MAX(file_end, host + n * cs);
         from += n * cs;

@@ -143,8 +143,7 @@ static bool read_header(Block *b, GError **err)
         g_autofree char *name = feature_name(q, bits_ctz(unknown));
         return fail(err, "the image needs a feature that is not known here: %s", name);
     }
-    if (load_be32(h + 32))
-        return fail(err, "the image is encrypted (method %u), which is not known here", load_be32(h + 32));
+    q->crypt_method = load_be32(h + 32);
     if (q->refcount_order > 6)
         return fail(err, "refcounts of 2^%u bits", q->refcount_order);
     if (!!(q->incompat & Q2_INCOMPAT_COMPRESSION) != (q->compression != 0) || q->compression > Q2_ZSTD)
@@ -247,7 +246,7 @@ static bool qcow2_open(Block *b, GError **err)
         l2_cache = total / 5 * 4;
         rb_cache = total / 5;
     }
-    if (!read_header(b, err) || !q2_snapshots_load(b, &why)) {
+    if (!read_header(b, err) || !q2_snapshots_load(b, &why) || !q2_crypt_open(b, &why)) {
         if (why)
             g_propagate_error(err, why);
         return fail_prefix(err, "%s: ", b->filename);
@@ -340,6 +339,7 @@ static int qcow2_close(Block *b)
         g_ptr_array_free(q->snapshots, TRUE);
     if (q->extensions)
         g_ptr_array_free(q->extensions, TRUE);
+    q2_crypt_close(q);
     if (q->to_free)
         g_array_free(q->to_free, TRUE);
     g_free(q->l1);
@@ -420,6 +420,7 @@ int q2_header_write(Block *b)
     uint8_t *p = h->data;
     store_be32(p + 4, q->version);
     store_be64(p + 24, b->length);
+    store_be32(p + 32, q->crypt_method);
     store_be32(p + 36, q->l1_size);
     store_be64(p + 40, q->l1_at);
     if (q->version >= 3) {
@@ -519,6 +520,14 @@ int q2_resize(Block *b, uint64_t len, BlockPrealloc how, GError **err)
         fail(err, "preallocation goes not with a backing file");
         return -ENOTSUP;
     }
+    if (q->crypt_method && len % CRYPT_SECTOR) {
+        fail(err, "an encrypted disk is whole sectors of %d bytes", CRYPT_SECTOR);
+        return -EINVAL;
+    }
+    if (q->crypt_method && how != PREALLOC_OFF && q->version < 3) {
+        fail(err, "preallocation of an encrypted disk needs compat=1.1");
+        return -ENOTSUP;
+    }
     if (len < old) {
         /* Clusters first, then the length: a crash between leaves zeros at the end, which are to go anyway. */
         uint64_t from = align_up(len, q->cluster_size);
@@ -542,7 +551,7 @@ int q2_resize(Block *b, uint64_t len, BlockPrealloc how, GError **err)
     if (!r && len > old && (old & (q->cluster_size - 1)))
         r = q2_zero(b, old, MIN(align_up(old, q->cluster_size), len) - old, 0);
     if (!r && len > old && b->backing && b->backing->length > old)
-        r = q2_zero(b, old, MIN(b->backing->length, len) - old, 0);
+        r = q2_zero(b, old, MIN(align_up(b->backing->length, CRYPT_SECTOR), len) - old, 0);
     if (r == -ENOTSUP)
         fail(err, "version 2 images cannot hide a longer backing file; amend to compat=1.1");
     if (!r && b->data && len > b->data->length)
@@ -559,7 +568,8 @@ static int qcow2_info(Block *b, BlockInfo *out)
     out->dirty = q->incompat & Q2_INCOMPAT_DIRTY;
     out->has_dirty = true;
     out->corrupt = q->incompat & Q2_INCOMPAT_CORRUPT;
-    out->can_compress = !b->data;
+    out->can_compress = !b->data && !q->crypt_method;
+    out->encrypted = q->crypt_method;
     Json *data = json_object();
     json_set(data, "compat", json_string(q->version >= 3 ? "1.1" : "0.10"));
     json_set(data, "compression-type", json_string(q->compression == Q2_ZSTD ? "zstd" : "zlib"));
@@ -569,15 +579,18 @@ static int qcow2_info(Block *b, BlockInfo *out)
         if (bitmaps)
             json_set(data, "bitmaps", bitmaps);
         json_set(data, "refcount-bits", json_int(1 << q->refcount_order));
-        json_set(data, "corrupt", json_bool(q->incompat & Q2_INCOMPAT_CORRUPT));
-        if (q->incompat & Q2_INCOMPAT_DATA_FILE) {
-            if (q->data_file_name)
-                json_set(data, "data-file", json_string(q->data_file_name));
+        if ((q->incompat & Q2_INCOMPAT_DATA_FILE) && q->data_file_name)
+            json_set(data, "data-file", json_string(q->data_file_name));
+        if (q->crypt_method)
+            q2_crypt_info(b, data);
+        if (q->incompat & Q2_INCOMPAT_DATA_FILE)
             json_set(data, "data-file-raw", json_bool(q->autoclear & Q2_AUTOCLEAR_DATA_RAW));
-        }
+        json_set(data, "corrupt", json_bool(q->incompat & Q2_INCOMPAT_CORRUPT));
         json_set(data, "extended-l2", json_bool(q->extended));
     } else {
         json_set(data, "refcount-bits", json_int(16));
+        if (q->crypt_method)
+            q2_crypt_info(b, data);
     }
     out->specific = json_object();
     json_set(out->specific, "type", json_string("qcow2"));

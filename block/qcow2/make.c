@@ -10,6 +10,7 @@ typedef struct MakeOptions {
     bool     lazy, extended, data_raw;
     const char *backing, *backing_format, *data_file;
     BlockPrealloc how;
+    Q2CryptMake crypt;
 } MakeOptions;
 
 static bool parse_options(Json *o, MakeOptions *m, GError **err)
@@ -26,7 +27,8 @@ static bool parse_options(Json *o, MakeOptions *m, GError **err)
         !block_opt_u64(o, "refcount_bits", 64, &m->refcount_bits, err) ||
         !block_opt_bool(o, "lazy_refcounts", &m->lazy, err) || !block_opt_bool(o, "data_file_raw", &m->data_raw, err) ||
         !block_opt_string(o, "backing_file", &m->backing, err) || !block_opt_string(o, "backing_fmt", &m->backing_format, err) ||
-        !block_opt_string(o, "data_file", &m->data_file, err) || !block_parse_prealloc(prealloc, &m->how, err))
+        !block_opt_string(o, "data_file", &m->data_file, err) || !block_parse_prealloc(prealloc, &m->how, err) ||
+        !q2_crypt_options(o, &m->crypt, err))
         return false;
     m->size = align_up(m->size, 512);      /* others take a disk to be whole sectors */
     if (m->backing && !*m->backing)
@@ -57,6 +59,10 @@ static bool parse_options(Json *o, MakeOptions *m, GError **err)
         return fail(err, "preallocation goes not with a backing file");
     if (m->backing && strlen(m->backing) > 1023)
         return fail(err, "the backing file's name is longer than 1023 bytes");
+    if (m->crypt.on && m->data_raw)
+        return fail(err, "data_file_raw goes not with encryption");
+    if (m->crypt.on && m->how != PREALLOC_OFF && m->version < 3)
+        return fail(err, "preallocation of an encrypted disk needs compat=1.1");
     if (!m->backing && m->backing_format)
         return fail(err, "backing_fmt without backing_file");
     return true;
@@ -167,6 +173,8 @@ static bool qcow2_create(BlockGraph *g, const char *filename, Json *options, GEr
     MakeOptions m;
     if (!parse_options(options, &m, err))
         return false;
+    if (m.crypt.on && !luks_make_ready(g, &m.crypt.luks, err))
+        return fail_prefix(err, "encrypt: ");
     unsigned bits = bits_ctz(m.cluster_size), l2_bits = bits - (m.extended ? 4 : 3);
     if ((m.size >> (bits + l2_bits)) >= Q2_MAX_L1_BYTES / 8)
         return fail(err, "%" PRIu64 " bytes are too many for clusters of %" PRIu64 " bytes", m.size, m.cluster_size);
@@ -185,14 +193,15 @@ static bool qcow2_create(BlockGraph *g, const char *filename, Json *options, GEr
     }
     if (!ok || !write_image(g, filename, &m, in_one ? m.size : 0, err))
         return false;
-    if (in_one && m.how == PREALLOC_OFF)
+    if (in_one && m.how == PREALLOC_OFF && !m.crypt.on)
         return true;
     Json *o = json_object();
     json_set(o, "driver", json_string("qcow2"));
     Block *b = block_open(g, filename, o, BLOCK_RDWR | BLOCK_NO_BACKING, err);
     if (!b)
         return false;
-    if (!in_one)
+    ok = !m.crypt.on || q2_crypt_make(b, &m.crypt, err);
+    if (ok && !in_one)
         ok = block_resize(b, m.size, PREALLOC_OFF, err);
     int r = ok && m.how != PREALLOC_OFF ? q2_preallocate(b, 0, m.size, m.how) : 0;
     b->writes_done++;
@@ -212,7 +221,8 @@ static bool qcow2_measure(Json *options, uint64_t size, uint64_t data, uint64_t 
         return fail(err, "%" PRIu64 " bytes are too many for clusters of %" PRIu64 " bytes", size, m.cluster_size);
     uint64_t clusters = (size + m.cluster_size - 1) >> bits, l2 = (clusters + BIT(l2_bits) - 1) >> l2_bits;
     uint64_t l1 = (l2 * 8 + m.cluster_size - 1) >> bits, counted = m.cluster_size * 8 / m.refcount_bits;
-    uint64_t plain = 1 + l1 + l2 + clusters, blocks = 0, table = 0;
+    uint64_t crypt = m.crypt.on ? (luks_make_size(&m.crypt.luks) + m.cluster_size - 1) >> bits : 0;
+    uint64_t plain = 1 + l1 + l2 + clusters + crypt, blocks = 0, table = 0;
     for (uint64_t last = UINT64_MAX; last != blocks + table;) {
         last = blocks + table;
         blocks = (plain + blocks + table + counted - 1) / counted;
@@ -255,7 +265,7 @@ static bool qcow2_amend(Block *b, Json *o, GError **err)
     const char *compat = NULL, *name = b->backing_name, *format = b->backing_format;
     bool lazy = q->compat & Q2_COMPAT_LAZY;
     uint64_t size = b->length;
-    if (!block_opt_string(o, "compat", &compat, err) || !block_opt_bool(o, "lazy_refcounts", &lazy, err) ||
+    if (!q2_crypt_amend(b, o, err) || !block_opt_string(o, "compat", &compat, err) || !block_opt_bool(o, "lazy_refcounts", &lazy, err) ||
         !block_opt_size(o, "size", &size, err) || !block_opt_string(o, "backing_file", &name, err) ||
         !block_opt_string(o, "backing_fmt", &format, err) || !block_opt_done(o, "amend", err))
         return false;
@@ -296,6 +306,8 @@ static const BlockOption qcow2_options[] = {
     { "compression_type", "str", "of compressed clusters: zlib (default) or zstd" },
     { "data_file", "str", "file that holds the data" },
     { "data_file_raw", "bool", "it can be read as a raw image" },
+    LUKS_MAKE_OPTIONS("encrypt."),
+    { "encrypt.format", "str", "luks: the data are encrypted" },
     { "extended_l2", "bool", "clusters in 32 subclusters" },
     { "lazy_refcounts", "bool", "refcounts are written late and repaired after a crash" },
     { "preallocation", "str", "off, metadata, falloc or full" },

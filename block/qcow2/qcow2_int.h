@@ -17,6 +17,7 @@
 
 #include <errno.h>
 
+#include "block/crypto/luks.h"
 #include "block/driver.h"
 #include "util/bits.h"
 #include "util/endian.h"
@@ -91,6 +92,10 @@ typedef struct Qcow2 {
     GPtrArray *bitmaps;                                 /* Q2Bitmap * (bitmap.c): the directory in the file; NULL: not read */
     uint32_t  n_bitmaps;                                /* the extension; 0: none that means anything */
     uint64_t  bitmaps_at, bitmaps_bytes, bitmaps_extension_at;
+    unsigned  crypt_method;     /* 0: none */
+    uint64_t  crypt_at, crypt_len;  /* of a LUKS header */
+    Luks     *luks;
+    Crypt    *crypt;            /* NULL: no key was needed so far */
 
     Q2Cache   l2, rb;
     CoMutex   lock;
@@ -165,6 +170,19 @@ int q2_preallocate(Block *b, uint64_t from, uint64_t to, BlockPrealloc how);
 int q2_unpack(Block *b, uint64_t entry, uint8_t *out);
 /* n clusters, one behind the other to out (of the same size); how much each takes there goes to len[], 0: does not shrink. */
 int q2_pack(Block *b, const uint8_t *in, size_t n, uint8_t *out, size_t *len);
+
+/* crypt.c: data by way of the cipher, if there is one.  host: in q2_data(); guest: what it is to the disk. */
+typedef struct Q2CryptMake { bool on; LuksMake luks; } Q2CryptMake;
+int q2_data_readv(Block *b, uint64_t host, uint64_t guest, const struct iovec *v, int nv);
+int q2_data_writev(Block *b, uint64_t host, uint64_t guest, const struct iovec *v, int nv);
+bool q2_crypt_open(Block *b, GError **err);
+void q2_crypt_close(Qcow2 *q);
+void q2_crypt_info(Block *b, Json *data);
+bool q2_crypt_options(Json *o, Q2CryptMake *m, GError **err);
+bool q2_crypt_make(Block *b, const Q2CryptMake *m, GError **err);
+bool q2_crypt_amend(Block *b, Json *o, GError **err);
+/* The key of method 1, which version 1 images have as well. */
+Crypt *q2_legacy_aes(BlockGraph *g, const char *key_secret, GError **err);
 
 /* snapshot.c */
 extern const BlockSnapshots q2_snapshot_ops;

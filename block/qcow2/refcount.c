@@ -197,7 +197,7 @@ bool q2_overlaps(Block *b, uint64_t at, uint64_t len)
     Qcow2 *q = b->state;
     const struct { uint64_t at, len; } areas[] = {
         { 0, q->cluster_size }, { q->l1_at, (uint64_t)q->l1_size * 8 }, { q->rt_at, (uint64_t)q->rt_size * 8 },
-        { q->snapshots_at, q->snapshots_bytes },
+        { q->snapshots_at, q->snapshots_bytes }, { q->crypt_at, q->crypt_len },
     };
     for (unsigned i = 0; i < ARRAY_LEN(areas); i++)
         if (areas[i].len && at < areas[i].at + areas[i].len && areas[i].at < at + len)

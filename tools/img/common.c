@@ -78,8 +78,10 @@ Block *img_open(Img *m, const char *filename, const char *format, const char *ca
         return NULL;
     if (m->share)
         flags |= BLOCK_SHARE;
-    Json *o = NULL;
+    Json *o = m->keys;
+    m->keys = NULL;
     if (m->image_opts) {
+        json_free(o);
         o = json_from_options("--image-opts", filename, NULL, err);
         if (!o)
             return NULL;
@@ -93,10 +95,22 @@ Block *img_open(Img *m, const char *filename, const char *format, const char *ca
             fail(err, "unknown format '%s'", format);
             return NULL;
         }
-        o = json_object();
+        o = o ? o : json_object();
         json_set(o, "driver", json_string(format));
     }
     return block_open(m->graph, filename, o, flags, err);
+}
+
+void img_keys(Img *m, Json *o)
+{
+    static const char *const names[] = { "key-secret", "encrypt.key-secret" };
+    g_autoptr(GString) text = g_string_new(NULL);
+    const char *id;
+    for (unsigned i = 0; i < G_N_ELEMENTS(names); i++)
+        if (id = NULL, block_opt_string(o, names[i], &id, NULL) && id)
+            g_string_append_printf(text, "%s%s=%s", text->len ? "," : "", names[i], id);
+    json_free(m->keys);
+    m->keys = text->len ? json_from_options("-o", text->str, NULL, NULL) : NULL;
 }
 
 int img_close(Block *b, int result)

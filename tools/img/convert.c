@@ -345,6 +345,7 @@ static int convert(Img *m, Convert *c, Args *a, GError **err)
     unsigned flags = BLOCK_RDWR | BLOCK_UNMAP | (c->have_base ? 0 : BLOCK_NO_BACKING);
     bool opts = m->image_opts, share = m->share;
     m->image_opts = a->target_opts;
+    img_keys(m, a->options);
     m->share = false;
     c->target = img_open(m, name, a->target_opts ? NULL : format, a->target_cache ? a->target_cache : "unsafe", flags, err);
     m->image_opts = opts;
@@ -366,7 +367,7 @@ static int convert(Img *m, Convert *c, Args *a, GError **err)
     }
     /* New files read as zeros; devices may hold anything. */
     bool plain_file = file && !strcmp(block_format(file), "file");
-    c->zeroed = a->target_zero || (!a->no_create && (info.granule || (plain_file && !block_info(file, &file_info))));
+    c->zeroed = a->target_zero || (!a->no_create && (info.granule || (plain_file && !info.noise && !block_info(file, &file_info))));
     c->sparse = a->sparse;
     uint8_t magic[MAGIC_BYTES] = { 0 }, none[MAGIC_BYTES] = { 0 };
     bool hide = !a->no_create && info.granule && plain_file;

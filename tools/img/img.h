@@ -19,6 +19,7 @@ typedef struct Img {
     const char *cache, *format;
     volatile sig_atomic_t *interrupted;
     uint64_t    shown_ns;
+    Json       *keys;           /* img_keys(): for the next img_open() */
 } Img;
 
 typedef struct ImgCommand { const char *name; int (*fn)(Img *m); const char *usage; } ImgCommand;
@@ -35,6 +36,8 @@ Block *img_open(Img *m, const char *filename, const char *format, const char *ca
 int img_close(Block *b, int result);
 /* "size=1G,cluster_size=4k" added to o. */
 bool img_add_options(Json *o, const char *text, GError **err);
+/* Options with which the image that was made with options o is opened: its passwords. */
+void img_keys(Img *m, Json *o);
 void img_progress(Img *m, uint64_t done, uint64_t total);
 void img_print_json(const Json *v);
 bool img_parse_size(const char *text, uint64_t *out, GError **err);

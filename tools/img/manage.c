@@ -393,8 +393,12 @@ int img_amend(Img *m)
     GError *err = NULL;
     Json *o = json_object();
     const char *cache = NULL;
-    for (int c; (c = img_option(m, "o:t:", NULL)) != -1;) {
-        if (c == 'o') {
+    enum { FORCE = 2000 };
+    static const struct option more[] = { { "force", no_argument, NULL, FORCE }, { NULL } };
+    for (int c; (c = img_option(m, "o:t:", more)) != -1;) {
+        if (c == FORCE) {
+            json_set(o, "force", json_bool(true));
+        } else if (c == 'o') {
             if (!img_add_options(o, optarg, &err))
                 return img_fail(err);
         } else if (c == 't') {

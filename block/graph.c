@@ -391,6 +391,18 @@ static bool open_backing(Block *b, GError **err)
         return true;
     if (v && v->type == JSON_NULL)
         return true;
+    /* Options for the backing file that the image names: a key, say. */
+    Json *driver = v && v->type == JSON_OBJECT ? json_get(v, "driver") : NULL;
+    const BlockDriver *d = driver && driver->type == JSON_STRING ? block_driver(driver->string) : NULL;
+    if (v && v->type == JSON_OBJECT && b->backing_name && !json_get(v, "file") && !json_get(v, "filename") &&
+        (!driver || (d && d->kind == BLOCK_KIND_FORMAT))) {
+        Json *o = json_copy(v);
+        if (b->backing_format && !json_get(o, "driver"))
+            json_set(o, "driver", json_string(b->backing_format));
+        g_autofree char *path = block_path_beside(b->filename, b->backing_name);
+        b->backing = open_below(b->graph, path, o, b->flags & BLOCK_INHERIT, b->depth + 1, !json_get(o, "driver"), err);
+        return b->backing ? true : fail_prefix(err, "backing file '%s' of %s: ", path, b->filename);
+    }
     if (v && !(v->type == JSON_STRING && !*v->string)) {
         b->backing = block_open_child(b, "backing", 0, true, err);
         return b->backing;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * qcow, the first version: two levels of tables, clusters, compressed clusters, backing files.  Encrypted ones are refused. */
+ * qcow, the first version: two levels of tables, clusters, compressed clusters, backing files.  Encrypted ones are read. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "block/crypto/secret.h"
 #include "block/deflate.h"
 #include "block/sparse.h"
 #include "util/bits.h"
@@ -121,6 +122,33 @@ static int qcow_write_compressed(Block *b, uint64_t at, const struct iovec *v, i
     return r;
 }
 
+/* Method 1, as in qcow2: such images are read, so that what they hold can be saved. */
+static bool open_crypt(Block *b, uint32_t method, GError **err)
+{
+    Qcow *q = b->state;
+    const char *format = "aes", *key = NULL;
+    Json *o = json_get(b->options, "encrypt");
+    if (o && o->type == JSON_OBJECT && method) {
+        o->seen = true;
+        if (!block_opt_string(o, "format", &format, err) || !block_opt_string(o, "key-secret", &key, err) || !block_opt_done(o, "encrypt", err))
+            return false;
+    }
+    if (!method)
+        return true;
+    if (method != 1 || strcmp(format, "aes"))
+        return fail(err, "the image is encrypted by method %u ('aes' is 1), encrypt.format says '%s'", method, format);
+    if (b->flags & BLOCK_RDWR)
+        return fail(err, "encrypted qcow images are read-only here; convert to qcow2 with encrypt.format=luks");
+    if (b->length % CRYPT_SECTOR)
+        return fail(err, "an encrypted disk of %" PRIu64 " bytes is not whole sectors", b->length);
+    b->align = CRYPT_SECTOR;
+    q->s.encrypted = true;
+    if (!key && (b->flags & (BLOCK_NO_IO | BLOCK_CHECK)))
+        return true;
+    q->s.crypt = crypt_legacy_aes(b->graph, key, err);
+    return q->s.crypt;
+}
+
 static bool qcow_open(Block *b, GError **err)
 {
     Qcow *q = b->state;
@@ -135,8 +163,6 @@ static bool qcow_open(Block *b, GError **err)
     q->cluster_bits = h[QCOW_CLUSTER_BITS];
     q->l2_bits = h[QCOW_L2_BITS];
     q->l1_at = load_be64(h + QCOW_L1);
-    if (load_be32(h + QCOW_CRYPT))
-        return fail(err, "%s: encrypted (method %u); encrypted qcow images are not supported", b->filename, load_be32(h + QCOW_CRYPT));
     if (q->cluster_bits < 9 || q->cluster_bits > 16 || q->l2_bits < 6 || q->l2_bits > 13)
         return fail(err, "%s: clusters of 2^%u bytes and tables of 2^%u entries", b->filename, q->cluster_bits, q->l2_bits);
     if (b->length > INT64_MAX)
@@ -155,7 +181,13 @@ static bool qcow_open(Block *b, GError **err)
             return fail_errno(err, -r, "%s: cannot read the backing file's name", b->filename);
     }
     sparse_init(b, &qcow_ops, BIT(q->cluster_bits), 0, 0);
-    return true;
+    return open_crypt(b, load_be32(h + QCOW_CRYPT), err) || fail_prefix(err, "%s: ", b->filename);
+}
+
+static bool qcow_reopen(Block *b, GError **err)
+{
+    Qcow *q = b->state;
+    return !(b->flags & BLOCK_RDWR) || !q->s.encrypted || fail(err, "%s: encrypted qcow images are read-only here", b->filename);
 }
 
 static int qcow_empty(Block *b)
@@ -211,6 +243,6 @@ static const BlockMaker qcow_maker = { .options = qcow_options, .co_create = qco
 const BlockDriver block_qcow_driver = {
     .name = "qcow", .kind = BLOCK_KIND_FORMAT, .size = sizeof(Qcow), .probe = qcow_probe, .co_open = qcow_open, .co_close = sparse_close,
     .co_read = sparse_read, .co_write = sparse_write, .co_write_compressed = qcow_write_compressed, .co_flush = sparse_flush,
-    .co_zero = sparse_zero, .co_discard = sparse_discard, .co_map = sparse_map, .co_info = sparse_info, .co_empty = qcow_empty,
+    .co_zero = sparse_zero, .co_discard = sparse_discard, .co_map = sparse_map, .co_info = sparse_info, .co_empty = qcow_empty, .co_reopen = qcow_reopen,
     .maker = &qcow_maker,
 };

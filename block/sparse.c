@@ -142,8 +142,11 @@ int sparse_read(Block *b, uint64_t at, const struct iovec *v, int nv)
             iov_fill(v, nv, done, 0, len);
         } else if (p.kind != PLACE_PACKED) {
             int n = iov_slice(v, nv, done, len, part);
-            r = p.kind == PLACE_DATA ? block_readv(b->file, p.at + in, part, n)
-                                     : block_read_backing(b, at + done, part, n, len);
+            if (p.kind == PLACE_DATA && s->encrypted)
+                r = s->crypt ? crypt_readv(s->crypt, b->file, p.at + in, (at + done) / CRYPT_SECTOR, part, n) : -EACCES;
+            else
+                r = p.kind == PLACE_DATA ? block_readv(b->file, p.at + in, part, n)
+                                         : block_read_backing(b, at + done, part, n, len);
         }
     }
     return r;
@@ -314,7 +317,8 @@ int sparse_map(Block *b, uint64_t at, uint64_t len, Extent *out)
         [PLACE_DATA] = EXTENT_DATA | EXTENT_ALLOCATED | EXTENT_OFFSET,
         [PLACE_PACKED] = EXTENT_DATA | EXTENT_ALLOCATED | EXTENT_COMPRESSED,
     };
-    *out = (Extent){ .len = len, .flags = flags[p.kind] };
+    unsigned hidden = s->encrypted ? EXTENT_OFFSET : 0;    /* what lies there is not what is read */
+    *out = (Extent){ .len = len, .flags = flags[p.kind] & ~hidden };
     if (p.kind == PLACE_DATA) {
         out->file = b->file;
         out->offset = p.at + at % s->cluster;
@@ -354,6 +358,7 @@ int sparse_close(Block *b)
     int r = b->opened && (b->flags & BLOCK_RDWR) ? sparse_flush(b) : 0;
     meta_free(&s->meta);
     free(s->unpacked);
+    crypt_free(s->crypt);
     return r;
 }
 
@@ -361,6 +366,7 @@ int sparse_info(Block *b, BlockInfo *out)
 {
     Sparse *s = b->state;
     out->granule = s->cluster;
+    out->encrypted = s->encrypted;
     return 0;
 }
 

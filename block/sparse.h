@@ -8,6 +8,7 @@
 #ifndef BLOCK_SPARSE_H
 #define BLOCK_SPARSE_H
 
+#include "block/crypto/crypt.h"
 #include "block/meta.h"
 
 typedef enum PlaceKind { PLACE_NONE, PLACE_ZERO, PLACE_DATA, PLACE_PACKED } PlaceKind;
@@ -48,6 +49,8 @@ typedef struct Sparse {
     SparseFill *filling;        /* clusters that are being allocated */
     uint64_t    unpacked_at;    /* the packed cluster in `unpacked`; UINT64_MAX: none */
     uint8_t    *unpacked;
+    bool        encrypted;      /* the data of PLACE_DATA; read-only */
+    Crypt      *crypt;          /* NULL: no key was needed so far */
 } Sparse;
 
 /* After the driver has set b->length and its tables: cluster and data_at, step 0 meaning cluster. */

@@ -5,7 +5,6 @@
 
 #include <string.h>
 
-#include "block/crypto/crypt.h"
 #include "util/error.h"
 
 enum { MAX_SECRET = 64 << 10, MASTER_KEY = 32 };
@@ -136,4 +135,21 @@ Secret *secret_new(BlockGraph *g, const char *spec, GError **err)
     }
     options_free(o);
     return s;
+}
+
+Crypt *crypt_legacy_aes(BlockGraph *g, const char *key_secret, GError **err)
+{
+    uint8_t key[16] = { 0 };
+    if (!key_secret) {
+        fail(err, "the image is encrypted: encrypt.key-secret= must name a secret with its password (--object secret,id=...)");
+        return NULL;
+    }
+    const Secret *s = block_secret(g, key_secret, err);
+    if (!s)
+        return NULL;
+    memcpy(key, s->data, MIN(s->len, sizeof key));
+    CryptSpec spec = { .cipher = crypt_cipher("aes-128", err), .mode = CRYPT_CBC, .iv = CRYPT_PLAIN64 };
+    Crypt *c = crypt_new(&spec, key, err);
+    explicit_bzero(key, sizeof key);
+    return c;
 }

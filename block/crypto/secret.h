@@ -3,6 +3,7 @@
 #ifndef BLOCK_CRYPTO_SECRET_H
 #define BLOCK_CRYPTO_SECRET_H
 
+#include "block/crypto/crypt.h"
 #include "block/object.h"
 
 typedef struct Secret { uint8_t *data; size_t len; } Secret;    /* a NUL follows data[len - 1] */
@@ -13,5 +14,8 @@ Secret *secret_new(BlockGraph *g, const char *spec, GError **err);
 void secret_free(Secret *s);                    /* wiped; NULL is fine */
 /* One of block_add_object(), the graph's still. */
 const Secret *block_secret(BlockGraph *g, const char *id, GError **err);
+
+/* The cipher of encrypted images of old (qcow, qcow2): AES-128-CBC, plain64, under the first 16 bytes of the secret. */
+Crypt *crypt_legacy_aes(BlockGraph *g, const char *key_secret, GError **err);
 
 #endif

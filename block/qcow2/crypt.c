@@ -10,11 +10,10 @@
  * ones are marked as zeros. */
 #include <string.h>
 
-#include "block/crypto/luks.h"
 #include "block/crypto/secret.h"
 #include "block/qcow2/qcow2_int.h"
 
-enum { METHOD_AES = 1, METHOD_LUKS = 2, AES_KEY = 16, MAX_LUKS_BYTES = 64 << 20 };
+enum { METHOD_AES = 1, METHOD_LUKS = 2, MAX_LUKS_BYTES = 64 << 20 };
 
 int q2_data_readv(Block *b, uint64_t host, uint64_t guest, const struct iovec *v, int nv)
 {
@@ -30,23 +29,6 @@ int q2_data_writev(Block *b, uint64_t host, uint64_t guest, const struct iovec *
     if (!q->crypt_method)
         return block_writev(q2_data(b), host, v, nv, 0);
     return q->crypt ? crypt_writev(q->crypt, q2_data(b), host, (q->luks ? host : guest) / CRYPT_SECTOR, v, nv) : -EACCES;
-}
-
-Crypt *q2_legacy_aes(BlockGraph *g, const char *key_secret, GError **err)
-{
-    uint8_t key[AES_KEY] = { 0 };
-    if (!key_secret) {
-        fail(err, "the image is encrypted: encrypt.key-secret= must name a secret with its password (--object secret,id=...)");
-        return NULL;
-    }
-    const Secret *s = block_secret(g, key_secret, err);
-    if (!s)
-        return NULL;
-    memcpy(key, s->data, MIN(s->len, sizeof key));
-    CryptSpec spec = { .cipher = crypt_cipher("aes-128", err), .mode = CRYPT_CBC, .iv = CRYPT_PLAIN64 };
-    Crypt *c = crypt_new(&spec, key, err);
-    explicit_bzero(key, sizeof key);
-    return c;
 }
 
 static bool find_luks(Block *b, GError **err)
@@ -99,7 +81,7 @@ bool q2_crypt_open(Block *b, GError **err)
     if (!key && (b->flags & (BLOCK_NO_IO | BLOCK_CHECK)))
         return true;
     if (q->crypt_method == METHOD_AES) {
-        q->crypt = q2_legacy_aes(b->graph, key, err);
+        q->crypt = crypt_legacy_aes(b->graph, key, err);
         return q->crypt;
     }
     if (!luks_unlock(q->luks, b->graph, key, err))

@@ -181,8 +181,6 @@ void q2_crypt_info(Block *b, Json *data);
 bool q2_crypt_options(Json *o, Q2CryptMake *m, GError **err);
 bool q2_crypt_make(Block *b, const Q2CryptMake *m, GError **err);
 bool q2_crypt_amend(Block *b, Json *o, GError **err);
-/* The key of method 1, which version 1 images have as well. */
-Crypt *q2_legacy_aes(BlockGraph *g, const char *key_secret, GError **err);
 
 /* snapshot.c */
 extern const BlockSnapshots q2_snapshot_ops;

@@ -209,11 +209,54 @@ bool q2_overlaps(Block *b, uint64_t at, uint64_t len)
     return false;
 }
 
+/* More neighbours than one refcount block counts.  Blocks that count themselves would lie among them, so these go in front of
+ * all, where no block counts anything yet. */
+static int alloc_large(Block *b, uint64_t want, uint64_t *at)
+{
+    Qcow2 *q = b->state;
+    uint64_t per_block = BIT(q->rb_bits), blocks = 1, first;
+    while (blocks * per_block < blocks + want)
+        blocks++;
+    for (;;) {
+        first = q->rt_size;
+        while (first && !q->rt[first - 1])
+            first--;
+        if (first + blocks <= q->rt_size)
+            break;
+        int r = grow_rt(b, first + blocks);
+        if (r)
+            return r;
+    }
+    uint64_t start = first * per_block;
+    if (start + blocks + want > MAX_CLUSTER(q))
+        return -ENOSPC;
+    for (uint64_t i = 0; i < blocks; i++) {
+        Q2Table *t;
+        uint64_t block_at = (start + i) << q->cluster_bits, used = blocks + want - i * per_block;
+        q2_cache_drop(&q->rb, block_at);
+        int r = q2_table_get(b, &q->rb, block_at, true, &t);
+        if (r)
+            return r;
+        for (uint64_t k = 0; k < MIN(used, per_block); k++)
+            q2_ref_store(q, t->data, k, 1);
+        q2_table_dirty(&q->rb, t);
+        q->rt[first + i] = block_at;
+        rt_changed(q, (uint32_t)(first + i));
+    }
+    *at = (start + blocks) << q->cluster_bits;
+    q->fresh = MAX(q->fresh, *at + (want << q->cluster_bits));
+    return 0;
+}
+
 int q2_alloc(Block *b, uint64_t want, bool whole, uint64_t *at, uint64_t *got)
 {
     Qcow2 *q = b->state;
     if (q->incompat & Q2_INCOMPAT_CORRUPT)
         return -EIO;
+    if (whole && want >= BIT(q->rb_bits)) {
+        *got = want;
+        return alloc_large(b, want, at);
+    }
     uint64_t start = 0, n = 0, c = q->free_hint;
     bool first_free = true;     /* so far no free cluster was passed over */
     while (n < want) {

@@ -332,6 +332,7 @@ static bool opt_device(Config *c, const char *v, GError **err)
 }
 
 static bool opt_drive(Config *c, const char *v, GError **err) { return drives_add_drive(c->drives, v, err); }
+static bool opt_object(Config *c, const char *v, GError **err) { return drives_add_object(c->drives, v, err); }
 static bool opt_blockdev(Config *c, const char *v, GError **err) { return drives_add_blockdev(c->drives, v, err); }
 static bool opt_snapshot(Config *c, const char *v, GError **err)
 {
@@ -422,6 +423,7 @@ static const Option options[] = {
     { "no-shutdown", NULL, opt_no_shutdown, "stop instead of exiting when the guest powers off" },
     { "nodefaults", NULL, opt_no_defaults, "no default serial port" },
     { "nographic", NULL, opt_nographic, "no display; serial port on the terminal, Ctrl-A H for help" },
+    { "object", "TYPE,id=ID[,...]", opt_object, "make a secret, TLS credentials or a throttle group for images" },
     { "overcommit", "[mem-lock=on|off][,cpu-pm=on|off]", opt_overcommit, "lock memory; let the guest idle the processor itself" },
     { "perfmap", NULL, opt_perfmap, "write /tmp/perf-PID.map for perf" },
     { "pflash", "FILE", opt_pflash, "-drive if=pflash,format=raw,file=FILE" },

@@ -4,8 +4,8 @@
  * A slot holds the volume key, split into `stripes` pieces of its size that only together give it (section 2.4), encrypted
  * with a key that PBKDF2 makes from the slot's password.  All waiting for PBKDF2 is done by helper threads.
  *
- * A hostile header could ask for hours of PBKDF2.  Iterations of the active slots together and those of the digest are
- * at most MAX_ITERATIONS each, 2^27: about 25 seconds of SHA-256 per 32 bytes of key on processors with SHA instructions; what
+ * A hostile header could ask for hours of PBKDF2.  Iterations of the active slots, each with the digest that follows it, are at most
+ * MAX_ITERATIONS together, 2^27: about 25 seconds of SHA-256 per 32 bytes of key on processors with SHA instructions; what
  * cryptsetup and others make by default, two seconds' worth, is a tenth of that for each slot. */
 #include "block/crypto/luks.h"
 
@@ -85,7 +85,7 @@ static bool check_places(const Luks *l, uint64_t room, GError **err)
                 return fail(err, "LUKS header: slots %u and %u overlap", k, i);
         if (s->active && !s->iterations)
             return fail(err, "LUKS header: slot %u has no iterations", i);
-        iterations += s->active ? s->iterations : 0;
+        iterations += s->active ? (uint64_t)s->iterations + l->digest_iterations : 0;
     }
     if (iterations > MAX_ITERATIONS)
         return fail(err, "LUKS header: %" PRIu64 " iterations in all slots together; up to %d are accepted, since a crafted header could "
@@ -405,7 +405,8 @@ static bool activate(Luks *l, unsigned i, const Secret *password, uint64_t iter_
     uint64_t others = 0, size = align_up(material_size(l, s), CRYPT_SECTOR);
     int r = iterations ? 0 : co_work(l->file->aio, measure, &w);
     for (unsigned k = 0; k < LUKS_SLOTS; k++)
-        others += k != i && l->slot[k].active ? l->slot[k].iterations : 0;
+        others += k != i && l->slot[k].active ? (uint64_t)l->slot[k].iterations + l->digest_iterations : 0;
+    others += l->digest_iterations;
     if (!r && others + w.iterations > MAX_ITERATIONS)
         return fail(err, "iter-time: %u iterations, %" PRIu64 " in all slots together; images with more than %d are refused when opened",
                     w.iterations, others + w.iterations, MAX_ITERATIONS);

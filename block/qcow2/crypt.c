@@ -113,10 +113,17 @@ void q2_crypt_info(Block *b, Json *data)
 bool q2_crypt_options(Json *o, Q2CryptMake *m, GError **err)
 {
     const char *format = NULL;
-    bool old = false, given = false;
+    bool old = false, given = json_get(o, "encrypt");
+    Json *nested = json_get(o, "encrypt");
     for (unsigned i = 0; i < json_count(o); i++)
         given |= g_str_has_prefix(o->keys->pdata[i], "encrypt.");
-    if (!block_opt_string(o, "encrypt.format", &format, err) || !block_opt_bool(o, "encryption", &old, err))
+    if (nested) {
+        nested->seen = true;
+        if (nested->type != JSON_OBJECT)
+            return fail(err, "option 'encrypt' must be an object");
+    }
+    if (!block_opt_string(nested ? nested : o, nested ? "format" : "encrypt.format", &format, err) ||
+        !block_opt_bool(o, "encryption", &old, err))
         return false;
     if (old && !format)
         format = "aes";
@@ -127,7 +134,8 @@ bool q2_crypt_options(Json *o, Q2CryptMake *m, GError **err)
     if (strcmp(format, "luks"))
         return fail(err, "encrypt.format '%s' is not luks", format);
     m->on = true;
-    return luks_make_options(o, "encrypt.", &m->luks, err);
+    return nested ? luks_make_options(nested, "", &m->luks, err) && block_opt_done(nested, "encrypt", err)
+                  : luks_make_options(o, "encrypt.", &m->luks, err);
 }
 
 bool q2_crypt_make(Block *b, const Q2CryptMake *m, GError **err)

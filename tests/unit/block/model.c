@@ -71,7 +71,8 @@ static void flushed(Model *m)
 
 static Block *open_image(Run *r, unsigned flags, const char *fault, GError **err)
 {
-    g_autofree char *text = g_strdup_printf("driver=%s,discard=unmap,file.driver=%s%s%s%s", r->format,
+    g_autofree char *text = g_strdup_printf("driver=%s,discard=unmap,%sfile.driver=%s%s%s%s", r->format,
+                                            strstr(r->options, "encrypt.") ? "encrypt.key-secret=s," : "",
                                             fault ? "fault" : "file",
                                             fault ? ",file.file.driver=file,file.file.filename=" : ",file.filename=", r->path,
                                             fault ? fault : "");
@@ -287,6 +288,10 @@ static const Case cases[] = {
     { "refcount-1", "refcount_bits=1,cluster_size=4k", 4096, true, false, false },
     { "refcount-64", "refcount_bits=64,cluster_size=2k", 2048, true, true, true },
     { "lazy", "lazy_refcounts=on,cluster_size=4k", 4096, true, false, true },
+    { "luks", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=1,cluster_size=4k", 4096, false, true, true },
+    { "luks-extended", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=1,encrypt.cipher-mode=cbc,encrypt.ivgen-alg=essiv,"
+      "extended_l2=on,cluster_size=16k", 16384, false, true, true },
+    { "luks-v2", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=1,compat=0.10,cluster_size=512", 512, false, true, false },
     { "qcow", "", 4096, true, false, false, "qcow" },
     { "qcow-backing", "", 512, true, false, true, "qcow" },
     { "qed", "", 65536, false, false, false, "qed" },
@@ -416,6 +421,7 @@ static void test(gconstpointer data)
     }
     g_assert_no_error(err);
     r->graph = block_graph_new(r->aio);
+    g_assert_true(block_add_object(r->graph, "secret,id=s,data=password", &err));
     r->rand = g_rand_new_with_seed((guint32)g_test_rand_int());
     r->options = t.c->options;
     r->format = t.c->format ? t.c->format : "qcow2";

@@ -21,7 +21,7 @@ test-y += tests/unit/target/x86_x87.o tests/unit/target/x86_str.o tests/unit/tar
 support-y += tests/x86_fake.o
 test-y += tests/unit/target/x86_sys_mmu.o tests/unit/target/x86_sys_trap.o tests/unit/target/x86_sys_rows.o tests/unit/target/x86_sys_cpu.o
 test-y += tests/unit/target/x86_sys_vm86.o tests/unit/target/x86_sys_task.o tests/unit/target/x86_sys_smm.o tests/unit/target/x86_sys_limits.o tests/unit/target/x86_sys_fpu.o
-support-y += tests/fuzz/insn_x86_gen.o
+support-y += tests/fuzz/insn_x86_gen.o tests/fuzz/guest_bytes_gen.o
 test-y += tests/fuzz/guest_bytes.o tests/fuzz/insn_x86.o tests/unit/target/x86_decode.o tests/unit/target/x86_int.o
 test-y += tests/unit/target/x86_avx.o
 

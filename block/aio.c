@@ -484,6 +484,9 @@ static int file_op(Aio *a, FileOp *f)
             e->addr = (uintptr_t)f->v;
             e->len = (unsigned)f->nv;
             e->rw_flags = (int)f->rw_flags;
+            /* Copying that much is better done by a worker, beside this thread. */
+            if (a->at_once && (f->flags & (AIO_CACHED | AIO_MEMORY)) && f->len > AT_ONCE)
+                e->flags = IOSQE_ASYNC;
         }
         ring_wait(a, &op);
     } while (op.res == -EINTR || op.res == -EAGAIN);
@@ -517,6 +520,8 @@ static bool done_at_once(Aio *a, FileOp *f, uint64_t len, int *result)
 static int file_op_somehow(Aio *a, FileOp *f, uint64_t len)
 {
     int r;
+    if (f->opcode == IORING_OP_READV || f->opcode == IORING_OP_WRITEV)
+        f->len = len;
     return done_at_once(a, f, len, &r) ? r : file_op(a, f);
 }
 

@@ -35,7 +35,8 @@ enum {
     BLOCK_NO_IO        = 1 << 9,    /* the caller wants to know about the image, not its data */
     BLOCK_UNUSED       = 1 << 16,   /* nobody has it yet: with auto-read-only=on it opens for reading until somebody writes */
     BLOCK_MAY_READ_ONLY = 1 << 17,  /* BLOCK_RDWR is a wish: what can only be read opens for reading */
-    BLOCK_INHERIT      = BLOCK_MAY_READ_ONLY | BLOCK_SHARE | BLOCK_DIRECT | BLOCK_NO_FLUSH | BLOCK_NO_IO | BLOCK_CHECK,
+    BLOCK_ONCE         = 1 << 18,   /* gone through once, from start to end: small caches of tables do */
+    BLOCK_INHERIT      = BLOCK_ONCE | BLOCK_MAY_READ_ONLY | BLOCK_SHARE | BLOCK_DIRECT | BLOCK_NO_FLUSH | BLOCK_NO_IO | BLOCK_CHECK,
 };
 /* none, writeback, writethrough, directsync, unsafe: replaces the three flags of *flags. */
 bool block_parse_cache(const char *mode, unsigned *flags, GError **err);

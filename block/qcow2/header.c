@@ -6,7 +6,7 @@
 #include "block/qcow2/qcow2_int.h"
 #include "util/options.h"
 
-enum { V2_HEADER = 72, V3_HEADER = 104, MAX_HEADER = 2 << 20, DEFAULT_L2_CACHE = 32 << 20 };
+enum { V2_HEADER = 72, V3_HEADER = 104, MAX_HEADER = 2 << 20, DEFAULT_L2_CACHE = 32 << 20, ONCE_CACHE = 2 << 20 };
 
 static int qcow2_probe(const uint8_t *head, size_t n)
 {
@@ -230,7 +230,8 @@ static bool qcow2_open(Block *b, GError **err)
 {
     Qcow2 *q = b->state;
     GError *why = NULL;
-    uint64_t l2_cache = DEFAULT_L2_CACHE, rb_cache = DEFAULT_L2_CACHE / 4, total = 0, ignored = 0;
+    uint64_t l2_cache = b->flags & BLOCK_ONCE ? ONCE_CACHE : DEFAULT_L2_CACHE;
+    uint64_t rb_cache = b->flags & BLOCK_ONCE ? ONCE_CACHE : DEFAULT_L2_CACHE / 4, total = 0, ignored = 0;
     bool lazy = false, discard_freed = true;
     q->to_free = g_array_new(FALSE, FALSE, sizeof(Q2Free));
     if (!block_opt_size(b->options, "l2-cache-size", &l2_cache, err) ||

@@ -13,7 +13,7 @@
 #include "tools/img/img.h"
 #include "util/bits.h"
 
-enum { PIECE = 2 << 20, MAX_WORKERS = 64, MAGIC_BYTES = 4 };
+enum { PIECE = 1 << 20, MAX_WORKERS = 64, MAGIC_BYTES = 4 };
 
 typedef struct Convert {
     Img      *m;
@@ -269,7 +269,7 @@ static bool open_sources(Img *m, Convert *c, const Args *a, GError **err)
     c->source = g_new0(Block *, c->n_sources);
     c->start = g_new0(uint64_t, c->n_sources + 1);
     for (unsigned i = 0; i < c->n_sources; i++) {
-        c->source[i] = img_open(m, m->argv[optind + (int)i], m->format, a->source_cache, 0, err);
+        c->source[i] = img_open(m, m->argv[optind + (int)i], m->format, a->source_cache, BLOCK_ONCE, err);
         if (!c->source[i])
             return false;
         if (a->snapshot) {
@@ -342,7 +342,7 @@ static int convert(Img *m, Convert *c, Args *a, GError **err)
     if (!a->no_create && !make_target(m, c, a, name, format, err))
         return 1;
     c->have_base = a->backing || json_get(a->options, "backing_file");
-    unsigned flags = BLOCK_RDWR | BLOCK_UNMAP | (c->have_base ? 0 : BLOCK_NO_BACKING);
+    unsigned flags = BLOCK_RDWR | BLOCK_UNMAP | BLOCK_ONCE | (c->have_base ? 0 : BLOCK_NO_BACKING);
     bool opts = m->image_opts, share = m->share;
     m->image_opts = a->target_opts;
     img_keys(m, a->options);

@@ -166,7 +166,7 @@ static void pace(Convert *c, uint64_t bytes)
 static void worker(void *self)
 {
     Convert *c = self;
-    uint8_t *buf = block_memory(PIECE);
+    uint8_t *buf = block_memory(MAX(PIECE, c->compress ? c->granule : 0));
     Piece p;
     int r = buf ? 0 : -ENOMEM;
     while (!r) {

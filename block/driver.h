@@ -33,6 +33,7 @@ struct BlockDriver {
     /* What follows the prefix ("": there was none) to members of options. */
     bool (*parse_filename)(const char *prefix, const char *filename, Json *options, GError **err);
     bool (*co_open)(Block *b, GError **err);                /* the node below is open; sets length, align */
+    bool (*co_parent)(Block *b, GError **err);              /* the backing file is open: is it the right one? */
     int  (*co_close)(Block *b);                             /* after a failed open as well */
 
     /* Straight-line code in a coroutine: a co_ call may suspend, nothing may block.  The range is clipped to the

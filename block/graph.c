@@ -458,7 +458,7 @@ static Block *node_open(BlockGraph *g, const BlockDriver *d, Json *options, Bloc
     if (ok && untrusted && (b->backing_name || b->data))
         ok = fail(err, "%s names further files, but the image above does not record its format ('rebase -u -F %s' "
                   "records it)", b->filename, d->name);
-    ok = ok && open_backing(b, err) && block_opt_done(b->options, d->name, err);
+    ok = ok && open_backing(b, err) && (!b->backing || !d->co_parent || d->co_parent(b, err)) && block_opt_done(b->options, d->name, err);
     if (!ok) {
         /* Closed without writing anything. */
         block_close(b);

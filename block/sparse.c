@@ -89,11 +89,11 @@ static int find_run(Block *b, uint64_t at, uint64_t *len, bool writing, Place *o
     }
     int r = s->ops->co_find(b, n, out);
     uint64_t i = writing ? 1 : MAX(out->run, 1), got = i * s->cluster - in;
-    for (uint64_t end = i + MAX_RUN; !r && got < *len && i < end && out->kind != PLACE_PACKED; i++) {
+    for (uint64_t end = i + MAX_RUN; !r && got < *len && i < end && out->kind != PLACE_PACKED && !out->partial; i++) {
         Place next;
         if (writing && filling(s, n + i))
             break;
-        if (s->ops->co_find(b, n + i, &next) || next.kind != out->kind || (out->kind == PLACE_DATA && next.at != out->at + i * s->cluster))
+        if (s->ops->co_find(b, n + i, &next) || next.partial || next.kind != out->kind || (out->kind == PLACE_DATA && next.at != out->at + i * s->cluster))
             break;
         got += s->cluster;
     }
@@ -119,6 +119,26 @@ static int unpack(Block *b, const Place *p)
     return r;
 }
 
+/* Within one partial cluster. */
+static int read_partial(Block *b, const Place *p, uint64_t at, const struct iovec *v, int nv, uint64_t len)
+{
+    Sparse *s = b->state;
+    uint64_t in = at % s->cluster;
+    g_autofree struct iovec *part = g_new(struct iovec, nv);
+    int r = 0;
+    for (uint64_t done = 0, run; done < len && !r; done += run) {
+        bool own = false;
+        co_mutex_lock(&s->lock);
+        r = s->ops->co_own(b, at / s->cluster, p, in + done, &own, &run);
+        co_mutex_unlock(&s->lock);
+        run = MIN(run, len - done);
+        int n = iov_slice(v, nv, done, run, part);
+        if (!r)
+            r = own ? block_readv(b->file, p->at + in + done, part, n) : block_read_backing(b, at + done, part, n, run);
+    }
+    return r;
+}
+
 int sparse_read(Block *b, uint64_t at, const struct iovec *v, int nv)
 {
     Sparse *s = b->state;
@@ -140,6 +160,8 @@ int sparse_read(Block *b, uint64_t at, const struct iovec *v, int nv)
         co_mutex_unlock(&s->lock);
         if (p.kind == PLACE_ZERO) {
             iov_fill(v, nv, done, 0, len);
+        } else if (p.partial) {
+            r = read_partial(b, &p, at + done, part, iov_slice(v, nv, done, len, part), len);
         } else if (p.kind != PLACE_PACKED) {
             int n = iov_slice(v, nv, done, len, part);
             if (p.kind == PLACE_DATA && s->encrypted)
@@ -220,6 +242,41 @@ static int allocate(Block *b, uint64_t n, unsigned count, const Place *old, uint
     return r;
 }
 
+/* Locked on entry, not on return: gives a partial cluster what it lacks, so that it can be written like any other. */
+static int complete(Block *b, uint64_t n, const Place *p)
+{
+    Sparse *s = b->state;
+    SparseFill fill = { .n = n, .next = s->filling };
+    s->filling = &fill;
+    co_mutex_unlock(&s->lock);
+    uint64_t at = n * s->cluster, len = MIN(s->cluster, b->length - at), run;
+    uint8_t *buf = block_buffer(s->cluster);
+    int r = buf ? 0 : -ENOMEM;
+    for (uint64_t in = 0; in < len && !r; in += run) {
+        bool own = false;
+        co_mutex_lock(&s->lock);
+        r = s->ops->co_own(b, n, p, in, &own, &run);
+        co_mutex_unlock(&s->lock);
+        run = MIN(run, len - in);
+        if (r || own)
+            continue;
+        r = block_read_backing(b, at + in, &(struct iovec){ buf, run }, 1, run);
+        if (!r)
+            r = block_write(b->file, p->at + in, buf, run, 0);
+    }
+    free(buf);
+    co_mutex_lock(&s->lock);
+    if (!r)
+        r = s->ops->co_complete(b, n, p);
+    SparseFill **link = &s->filling;
+    while (*link != &fill)
+        link = &(*link)->next;
+    *link = fill.next;
+    co_mutex_unlock(&s->lock);
+    co_queue_wake_all(&fill.waiters);
+    return r;
+}
+
 int sparse_write(Block *b, uint64_t at, const struct iovec *v, int nv)
 {
     Sparse *s = b->state;
@@ -233,6 +290,11 @@ int sparse_write(Block *b, uint64_t at, const struct iovec *v, int nv)
         r = find_run(b, at + done, &len, true, &p);
         if (r)
             break;
+        if (p.partial) {
+            r = complete(b, n, &p);
+            len = 0;
+            continue;
+        }
         if (p.kind == PLACE_DATA) {
             co_mutex_unlock(&s->lock);
             r = block_writev(b->file, p.at + in, part, iov_slice(v, nv, done, len, part), 0);
@@ -268,6 +330,11 @@ int sparse_zero(Block *b, uint64_t at, uint64_t len, unsigned flags)
         r = find_run(b, at + done, &n, true, &p);
         if (r)
             break;
+        if (p.partial) {
+            r = complete(b, (at + done) / s->cluster, &p);
+            n = 0;
+            continue;
+        }
         bool zeros = p.kind == PLACE_ZERO || (p.kind == PLACE_NONE && !b->backing);
         if (zeros || p.kind == PLACE_DATA) {
             co_mutex_unlock(&s->lock);
@@ -298,7 +365,7 @@ int sparse_discard(Block *b, uint64_t at, uint64_t len)
         if (r)
             break;
         co_mutex_unlock(&s->lock);
-        if (p.kind == PLACE_DATA)
+        if (p.kind == PLACE_DATA && !p.partial)
             r = block_discard(b->file, p.at + in, n);
     }
     return r;
@@ -311,7 +378,17 @@ int sparse_map(Block *b, uint64_t at, uint64_t len, Extent *out)
     int r = find_run(b, at, &len, false, &p);
     if (r)
         return r;
+    if (p.partial) {
+        bool own = false;
+        uint64_t run = len;
+        r = s->ops->co_own(b, at / s->cluster, &p, at % s->cluster, &own, &run);
+        len = MIN(len, run);
+        if (!own)
+            p.kind = PLACE_NONE;
+    }
     co_mutex_unlock(&s->lock);
+    if (r)
+        return r;
     static const unsigned flags[] = {
         [PLACE_NONE] = 0, [PLACE_ZERO] = EXTENT_ZERO | EXTENT_ALLOCATED,
         [PLACE_DATA] = EXTENT_DATA | EXTENT_ALLOCATED | EXTENT_OFFSET,

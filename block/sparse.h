@@ -17,6 +17,7 @@ typedef struct Place {
     uint64_t  at;               /* in b->file */
     uint64_t  len;              /* PACKED: bytes there */
     uint64_t  run;              /* NONE: so many clusters from this one on have no table; 0: the next are to be asked for */
+    bool      partial;          /* DATA: parts of it (co_own) are the backing file's */
 } Place;
 
 /* All are called locked. */
@@ -28,6 +29,9 @@ typedef struct SparseOps {
      * neighbours lie beside each other. */
     int (*co_alloc)(Block *b, uint64_t n, uint64_t *at);
     int (*co_unpack)(Block *b, const Place *p, uint8_t *out);
+    /* Of a partial cluster: whether the bytes from `in` on are its own, and how many go on so (whole sectors). */
+    int (*co_own)(Block *b, uint64_t n, const Place *p, uint64_t in, bool *own, uint64_t *len);
+    int (*co_complete)(Block *b, uint64_t n, const Place *p);      /* all of it is its own now */
     int (*co_before_commit)(Block *b);          /* headers that follow from the tables; may be NULL */
     bool marks_zero;                            /* co_set takes PLACE_ZERO */
     bool counts_leaks;                          /* all of the file behind data_at is clusters */

@@ -5,14 +5,15 @@
 #include <errno.h>
 #include <string.h>
 
+#include "block/parent.h"
 #include "util/bits.h"
 #include "util/endian.h"
 #include "util/error.h"
 
 enum {
-    R_CRC = 4, R_COUNT = 8, R_ENTRIES = 16, R_ENTRY = 32, R_MAX = 2047, M_COUNT = 10, M_ENTRY = 32, M_MAX = 2047, M_BYTES = 64 << 10,
+    R_CRC = 4, R_COUNT = 8, R_ENTRIES = 16, R_ENTRY = 32, R_MAX = 2047, M_COUNT = 10, M_ENTRY = 32, M_MAX = 2047, M_BYTES = 64 << 10, M_VALUES = 32 << 10, M_LOCATOR = 4096,
     BAT_NONE = 0, BAT_UNDEFINED = 1, BAT_ZERO = 2, BAT_UNMAPPED = 3, BAT_PRESENT = 6, BAT_PARTIAL = 7, BAT_STATE = 7,
-    MAX_BAT = 1 << 28,
+    MAX_BAT = 1 << 28, L_COUNT = 18, L_ENTRIES = 20, L_ENTRY = 12, L_MAX_BYTES = 1 << 20, HAS_PARENT = 2,
 };
 #define BAT_AT UINT64_C(0xfffffffffff00000)
 #define MAX_SIZE (UINT64_C(64) << 40)
@@ -30,6 +31,8 @@ static const struct { uint8_t guid[16]; uint32_t len; uint32_t flags; } items[N_
     [ITEM_PHYSICAL] = { GUID(0xcda348c7u, 0x445d, 0x4471, 0x9c, 0xc9, 0xe9, 0x88, 0x52, 0x51, 0xc5, 0x56), 4, 6 },
     [ITEM_LOCATOR]  = { GUID(0xa8d35f2du, 0xb30b, 0x454d, 0xab, 0xf7, 0xd3, 0xd8, 0x48, 0x34, 0xab, 0x0c), 0, 4 },
 };
+
+static const uint8_t locator_guid[16] = GUID(0xb04aefb7u, 0xd19e, 0x4a81, 0xb7, 0x89, 0x25, 0xb8, 0xe9, 0x44, 0x59, 0x13);
 
 /* CRC-32C, bit by bit reflected polynomial 82F63B78h. */
 uint32_t vhdx_crc(const uint8_t *p, size_t n, unsigned crc_at)
@@ -61,6 +64,7 @@ int vhdx_header_update(Block *b, bool log)
     store_le32(v->header + H_CRC, vhdx_crc(v->header, VHDX_HEADER, H_CRC));
     v->header_second = !v->header_second;
     v->writing = log;
+    v->touched |= log;
     int r = block_write(b->file, v->header_second ? VHDX_HEADER_2 : VHDX_HEADER_1, v->header, VHDX_HEADER, 0);
     return r ? r : block_flush(b->file);
 }
@@ -125,11 +129,71 @@ static bool find_regions(Block *b, uint64_t *metadata_at, uint64_t *bat_bytes, G
     return (*metadata_at && v->bat_at) || fail(err, "%s: the block table's or the metadata region is missing", b->filename);
 }
 
+/* "{...}", lower case, as locators have it. */
+static char *guid_text(const uint8_t g[16])
+{
+    return g_strdup_printf("{%08x-%04x-%04x-%02x%02x-%02x%02x%02x%02x%02x%02x}", load_le32(g), load_le16(g + 4), load_le16(g + 6), g[8],
+                           g[9], g[10], g[11], g[12], g[13], g[14], g[15]);
+}
+
+/* [MS-VHDX] 2.6.2.6: pairs of UTF-16 texts. */
+static bool read_locator(Block *b, uint64_t at, uint32_t len, GError **err)
+{
+    Vhdx *v = b->state;
+    enum { RELATIVE, VOLUME, ABSOLUTE, N_NAMES };
+    static const char *const keys[] = { "relative_path", "volume_path", "absolute_win32_path" };
+    char *names[N_NAMES] = { NULL };
+    if (len < L_ENTRIES || len > L_MAX_BYTES)
+        return fail(err, "%s: a parent locator of %u bytes", b->filename, len);
+    g_autofree uint8_t *t = g_malloc(len);
+    int r = block_read(b->file, at, t, len);
+    if (r || memcmp(t, locator_guid, 16))
+        return fail(err, "%s: its parent locator cannot be read, or is of a kind that is not known", b->filename);
+    for (unsigned i = 0; i < load_le16(t + L_COUNT) && L_ENTRIES + (i + 1) * L_ENTRY <= len; i++) {
+        const uint8_t *e = t + L_ENTRIES + i * L_ENTRY;
+        uint32_t key_at = load_le32(e), value_at = load_le32(e + 4), key_len = load_le16(e + 8), value_len = load_le16(e + 10);
+        if (key_at > len || key_len > len - key_at || value_at > len || value_len > len - value_at)
+            continue;
+        g_autofree char *key = parent_from_utf16(t + key_at, key_len, false);
+        char *value = parent_from_utf16(t + value_at, value_len, false), **to = NULL;
+        for (unsigned k = 0; key && value && k < N_NAMES; k++)
+            to = !strcmp(key, keys[k]) ? &names[k] : to;
+        if (key && value && (!strcmp(key, "parent_linkage") || !strcmp(key, "parent_linkage2"))) {
+            to = &v->linkage[key[strlen("parent_linkage")] == '2'];
+            for (char *c = value; *c; c++)
+                *c = g_ascii_tolower(*c);
+        }
+        if (to && !*to)
+            *to = g_steal_pointer(&value);
+        g_free(value);
+    }
+    b->backing_name = parent_choose(b->filename, names, N_NAMES);
+    b->backing_format = g_strdup("vhdx");
+    for (unsigned i = 0; i < N_NAMES; i++)
+        g_free(names[i]);
+    return (b->backing_name && v->linkage[0]) || fail(err, "%s: a differencing disk that does not say what its parent is", b->filename);
+}
+
+static bool vhdx_parent(Block *b, GError **err)
+{
+    Vhdx *v = b->state;
+    if (!v->differencing)
+        return true;
+    if (b->backing->drv != &block_vhdx_driver)
+        return fail(err, "%s: its parent %s is no VHDX image", b->filename, b->backing->filename);
+    const Vhdx *p = b->backing->state;
+    g_autofree char *id = guid_text(p->header + H_DATA_GUID);
+    return !strcmp(id, v->linkage[0]) || !g_strcmp0(id, v->linkage[1]) ||
+           fail(err, "%s: %s is not the disk that it was made over, or was written to since: its id is %s, not %s", b->filename,
+                b->backing->filename, id, v->linkage[0]);
+}
+
 static bool read_metadata(Block *b, uint64_t at, GError **err)
 {
     Vhdx *v = b->state;
     g_autofree uint8_t *t = g_malloc0(M_BYTES);
     uint8_t value[N_ITEMS][16] = { 0 };
+    uint32_t locator_at = 0, locator_len = 0;
     bool have[N_ITEMS] = { false };
     int r = block_read(b->file, at, t, M_BYTES);
     if (r || memcmp(t, "metadata", 8) || load_le16(t + M_COUNT) > M_MAX)
@@ -148,6 +212,10 @@ static bool read_metadata(Block *b, uint64_t at, GError **err)
         if (k != ITEM_LOCATOR && len != items[k].len)
             return fail(err, "%s: metadata item %u has %u bytes", b->filename, i, len);
         have[k] = true;
+        if (k == ITEM_LOCATOR) {
+            locator_at = from;
+            locator_len = len;
+        }
         if (k != ITEM_LOCATOR && (from > INT32_MAX || block_read(b->file, at + from, value[k], len)))
             return fail(err, "%s: metadata item %u cannot be read", b->filename, i);
     }
@@ -157,8 +225,11 @@ static bool read_metadata(Block *b, uint64_t at, GError **err)
     v->block = load_le32(value[ITEM_FILE]);
     v->sector = load_le32(value[ITEM_LOGICAL]);
     b->length = load_le64(value[ITEM_SIZE]);
-    if ((load_le32(value[ITEM_FILE] + 4) & 2) || have[ITEM_LOCATOR])
-        return fail(err, "%s: a differencing disk; those are not supported", b->filename);
+    v->differencing = load_le32(value[ITEM_FILE] + 4) & HAS_PARENT;
+    if (v->differencing && (!have[ITEM_LOCATOR] || locator_at > INT32_MAX))
+        return fail(err, "%s: a differencing disk without a parent locator", b->filename);
+    if (v->differencing && !read_locator(b, at + locator_at, locator_len, err))
+        return false;
     if (!is_pow2(v->block) || v->block < VHDX_MB || v->block > 256 * VHDX_MB || (v->sector != 512 && v->sector != 4096))
         return fail(err, "%s: blocks of %u and sectors of %u bytes", b->filename, v->block, v->sector);
     if (b->length > MAX_SIZE || b->length % v->sector)
@@ -168,7 +239,8 @@ static bool read_metadata(Block *b, uint64_t at, GError **err)
 
 /* --- blocks */
 
-/* After each chunk_ratio blocks the table has an entry for a bitmap, which only differencing disks use. */
+/* After each chunk_ratio blocks the table has an entry for a bitmap, which only differencing disks use: 1 MiB, a bit for each
+ * sector of those blocks, the first in the lowest bit. */
 static uint64_t entry_at(const Vhdx *v, uint64_t n) { return v->bat_at + (n + n / v->chunk_ratio) * 8; }
 
 static int vhdx_find(Block *b, uint64_t n, Place *out)
@@ -183,7 +255,10 @@ static int vhdx_find(Block *b, uint64_t n, Place *out)
     switch (e & BAT_STATE) {
     case BAT_PRESENT: *out = (Place){ PLACE_DATA, e & BAT_AT }; break;
     case BAT_ZERO: case BAT_UNMAPPED: *out = (Place){ PLACE_ZERO }; break;
-    case BAT_PARTIAL: r = r ? r : -EIO; break;
+    case BAT_PARTIAL:
+        *out = (Place){ PLACE_DATA, e & BAT_AT, .partial = true };
+        r = r || v->differencing ? r : -EIO;
+        break;
     }
     return r ? r : out->at > INT64_MAX / 2 ? -EIO : 0;
 }
@@ -198,7 +273,31 @@ static int vhdx_set(Block *b, uint64_t n, const Place *p)
     return meta_write(&v->s.meta, entry_at(v, n), word, 8, 1);
 }
 
-static const SparseOps vhdx_ops = { .co_find = vhdx_find, .co_set = vhdx_set, .marks_zero = true };
+static int vhdx_own(Block *b, uint64_t n, const Place *p, uint64_t in, bool *own, uint64_t *len)
+{
+    Vhdx *v = b->state;
+    uint64_t entry = (n / v->chunk_ratio + 1) * (v->chunk_ratio + 1) - 1, sectors = v->block / v->sector;
+    uint64_t first = n % v->chunk_ratio * sectors, i = in / v->sector;
+    uint8_t word[8], bits[META_PIECE];
+    if (entry >= v->bat_entries)
+        return -EIO;
+    int r = meta_read(&v->s.meta, v->bat_at + entry * 8, word, 8);
+    if (r || (load_le64(word) & BAT_STATE) != BAT_PRESENT)
+        return r ? r : -EIO;
+    /* As far as one piece of the bitmap tells. */
+    uint64_t piece = (first + i) / 8 / META_PIECE * META_PIECE, base = piece * 8;
+    r = meta_read(&v->s.meta, (load_le64(word) & BAT_AT) + piece, bits, sizeof bits);
+    *own = bits[(first + i - base) / 8] >> (first + i - base) % 8 & 1;
+    for (i++; i < sectors && first + i - base < sizeof bits * 8 && (bits[(first + i - base) / 8] >> (first + i - base) % 8 & 1) == *own;)
+        i++;
+    *len = i * v->sector - in;
+    return r;
+}
+
+static int vhdx_complete(Block *b, uint64_t n, const Place *p) { return vhdx_set(b, n, &(Place){ PLACE_DATA, p->at }); }
+
+static const SparseOps vhdx_ops = { .co_find = vhdx_find, .co_set = vhdx_set, .marks_zero = true, .co_own = vhdx_own,
+                                    .co_complete = vhdx_complete };
 
 static bool vhdx_open(Block *b, GError **err)
 {
@@ -232,6 +331,42 @@ static bool vhdx_open(Block *b, GError **err)
     return true;
 }
 
+/* Before data change for the first time in a session, so does the GUID that disks made over this one know (2.2.2). */
+static int touch(Block *b)
+{
+    Vhdx *v = b->state;
+    int r = 0;
+    if (v->touched)
+        return 0;
+    co_mutex_lock(&v->s.lock);
+    if (!v->touched) {
+        block_make_uuid(v->header + H_FILE_GUID);
+        block_make_uuid(v->header + H_DATA_GUID);
+        r = vhdx_header_update(b, false);
+        v->touched = !r;
+    }
+    co_mutex_unlock(&v->s.lock);
+    return r;
+}
+
+static int vhdx_write(Block *b, uint64_t at, const struct iovec *v, int nv)
+{
+    int r = touch(b);
+    return r ? r : sparse_write(b, at, v, nv);
+}
+
+static int vhdx_zero(Block *b, uint64_t at, uint64_t len, unsigned flags)
+{
+    int r = touch(b);
+    return r ? r : sparse_zero(b, at, len, flags);
+}
+
+static int vhdx_discard(Block *b, uint64_t at, uint64_t len)
+{
+    int r = touch(b);
+    return r ? r : sparse_discard(b, at, len);
+}
+
 static int vhdx_close(Block *b)
 {
     Vhdx *v = b->state;
@@ -242,6 +377,8 @@ static int vhdx_close(Block *b)
             r = vhdx_header_update(b, false);
     }
     int close_result = sparse_close(b);
+    g_free(v->linkage[0]);
+    g_free(v->linkage[1]);
     return r ? r : close_result;
 }
 
@@ -296,11 +433,44 @@ static int vhdx_check(Block *b, unsigned fix, BlockCheck *out, GError **err)
 
 /* --- making */
 
+/* The last metadata item, behind the others' values. */
+static void put_locator(uint8_t *table, const char *id, const char *name, const char *path)
+{
+    g_autofree char *relative = *name == '/' || *name == '.' ? g_strdup(name) : g_strconcat("./", name, NULL);
+    const char *const pairs[][2] = { { "parent_linkage", id }, { "relative_path", relative }, { "absolute_win32_path", path } };
+    uint8_t *l = table + M_BYTES + M_LOCATOR, *e = table + N_ITEMS * M_ENTRY;
+    uint32_t from = L_ENTRIES + ARRAY_LEN(pairs) * L_ENTRY;
+    memcpy(l, locator_guid, 16);
+    store_le16(l + L_COUNT, ARRAY_LEN(pairs));
+    for (unsigned i = 0; i < ARRAY_LEN(pairs); i++)
+        for (unsigned k = 0; k < 2; k++) {
+            size_t len;
+            g_autofree uint8_t *text = parent_to_utf16(pairs[i][k], false, &len);
+            len = MIN(len, 8192);
+            memcpy(l + from, text, len);
+            store_le32(l + L_ENTRIES + i * L_ENTRY + k * 4, from);
+            store_le16(l + L_ENTRIES + i * L_ENTRY + 8 + k * 2, (uint16_t)len);
+            from += (uint32_t)len;
+        }
+    memcpy(e, items[ITEM_LOCATOR].guid, 16);
+    store_le32(e + 16, M_BYTES + M_LOCATOR);
+    store_le32(e + 20, from);
+    store_le32(e + 24, items[ITEM_LOCATOR].flags);
+}
+
 static bool vhdx_create(BlockGraph *g, const char *filename, Json *options, GError **err)
 {
     uint64_t size, block = 0, log = VHDX_MB;
-    const char *subformat = "dynamic";
+    const char *subformat = "dynamic", *parent_name;
     bool zero_state = true;
+    Block *parent;
+    if (!parent_for_new(g, filename, options, "vhdx", &parent, &parent_name, err))
+        return false;
+    g_autofree char *parent_id = parent ? guid_text(((Vhdx *)parent->state)->header + H_DATA_GUID) : NULL;
+    g_autofree char *parent_path = parent ? g_canonicalize_filename(block_filename(parent), NULL) : NULL;
+    uint32_t sector = parent ? ((Vhdx *)parent->state)->sector : 512;
+    if (parent)
+        block_close(parent);
     if (!sparse_make_size(options, MAX_SIZE, &size, err) || !block_opt_size(options, "block_size", &block, err) ||
         !block_opt_size(options, "log_size", &log, err) || !block_opt_string(options, "subformat", &subformat, err) ||
         !block_opt_bool(options, "block_state_zero", &zero_state, err))
@@ -308,19 +478,22 @@ static bool vhdx_create(BlockGraph *g, const char *filename, Json *options, GErr
     bool fixed = !strcmp(subformat, "fixed");
     if (!fixed && strcmp(subformat, "dynamic"))
         return fail(err, "subformat '%s' is neither dynamic nor fixed", subformat);
+    if (fixed && parent)
+        return fail(err, "a fixed VHDX disk has no parent");
     if (!block)
         block = (size > UINT64_C(32) << 40 ? 64 : size > UINT64_C(100) << 30 ? 32 : size > 1 << 30 ? 16 : 8) * VHDX_MB;
     if (!is_pow2(block) || block < VHDX_MB || block > 256 * VHDX_MB)
         return fail(err, "block_size %" PRIu64 " is no power of two from 1M to 256M", block);
     if (!log || log % VHDX_MB || log > 1 << 30)
         return fail(err, "log_size %" PRIu64 " is no multiple of 1M up to 1G", log);
-    size = align_up(size, 512);
-    uint64_t blocks = (size + block - 1) / block, ratio = (UINT64_C(512) << 23) / block, entries = blocks + (blocks ? (blocks - 1) / ratio : 0);
+    size = align_up(size, sector);
+    uint64_t blocks = (size + block - 1) / block, ratio = ((uint64_t)sector << 23) / block;
+    uint64_t entries = parent ? (blocks + ratio - 1) / ratio * (ratio + 1) : blocks + (blocks ? (blocks - 1) / ratio : 0);
     uint64_t log_at = VHDX_MB, metadata_at = log_at + log, bat_at = metadata_at + VHDX_MB, bat_bytes = align_up(MAX(entries, 1) * 8, VHDX_MB);
     uint64_t data_at = bat_at + bat_bytes;
 
     g_autofree uint8_t *ident = g_malloc0(4096), *header = g_malloc0(VHDX_HEADER), *regions = g_malloc0(VHDX_REGION_BYTES);
-    g_autofree uint8_t *second = g_malloc0(VHDX_HEADER), *table = g_malloc0(M_BYTES + 4096), *bat = g_malloc0(entries * 8 + 1);
+    g_autofree uint8_t *second = g_malloc0(VHDX_HEADER), *table = g_malloc0(M_BYTES + M_VALUES), *bat = g_malloc0(entries * 8 + 1);
     static const char creator[] = "Rhea";
     memcpy(ident, "vhdxfile", 8);
     for (unsigned i = 0; creator[i]; i++)
@@ -349,7 +522,9 @@ static bool vhdx_create(BlockGraph *g, const char *filename, Json *options, GErr
     store_le32(regions + R_CRC, vhdx_crc(regions, VHDX_REGION_BYTES, R_CRC));
 
     memcpy(table, "metadata", 8);
-    store_le16(table + M_COUNT, N_ITEMS - 1);
+    store_le16(table + M_COUNT, N_ITEMS - !parent);
+    if (parent)
+        put_locator(table, parent_id, parent_name, parent_path);
     for (unsigned k = 0, from = M_BYTES; k < N_ITEMS - 1; from += items[k++].len) {
         uint8_t *e = table + (k + 1) * M_ENTRY, *value = table + from;
         memcpy(e, items[k].guid, 16);
@@ -359,26 +534,28 @@ static bool vhdx_create(BlockGraph *g, const char *filename, Json *options, GErr
         switch (k) {
         case ITEM_FILE:
             store_le32(value, (uint32_t)block);
-            store_le32(value + 4, fixed);
+            store_le32(value + 4, parent ? HAS_PARENT : fixed);
             break;
         case ITEM_SIZE:     store_le64(value, size); break;
         case ITEM_PAGE83:   block_make_uuid(value); break;
-        case ITEM_LOGICAL:  store_le32(value, 512); break;
-        case ITEM_PHYSICAL: store_le32(value, 512); break;
+        case ITEM_LOGICAL:  store_le32(value, sector); break;
+        case ITEM_PHYSICAL: store_le32(value, sector); break;
         }
     }
     /* A new block without an entry reads as zeros either way; "zero" says so to others. */
     for (uint64_t i = 0; i < blocks; i++)
-        store_le64(bat + (i + i / ratio) * 8, fixed ? (data_at + i * block) | BAT_PRESENT : zero_state ? BAT_ZERO : BAT_NONE);
+        store_le64(bat + (i + i / ratio) * 8, fixed ? (data_at + i * block) | BAT_PRESENT : zero_state && !parent ? BAT_ZERO : BAT_NONE);
     SparsePart parts[] = {
         { 0, ident, 4096 }, { VHDX_HEADER_1, header, VHDX_HEADER }, { VHDX_HEADER_2, second, VHDX_HEADER },
         { VHDX_REGIONS_1, regions, VHDX_REGION_BYTES }, { VHDX_REGIONS_2, regions, VHDX_REGION_BYTES },
-        { metadata_at, table, M_BYTES + 4096 }, { bat_at, bat, entries * 8 },
+        { metadata_at, table, M_BYTES + M_VALUES }, { bat_at, bat, entries * 8 },
     };
     return sparse_make(g, filename, parts, ARRAY_LEN(parts), data_at + (fixed ? blocks * block : 0), err);
 }
 
 static const BlockOption vhdx_options[] = {
+    { "backing_file", "str", "a VHDX disk that this one differs from" },
+    { "backing_fmt", "str", "vhdx" },
     { "block_size", "size", "1M to 256M; 0 (default): by the size of the disk" },
     { "block_state_zero", "bool", "blocks that have never been written are marked as zeros (default on)" },
     { "log_size", "size", "a multiple of 1M, default 1M" },
@@ -388,7 +565,7 @@ static const BlockOption vhdx_options[] = {
 static const BlockMaker vhdx_maker = { .options = vhdx_options, .co_create = vhdx_create, .co_check = vhdx_check };
 
 const BlockDriver block_vhdx_driver = {
-    .name = "vhdx", .kind = BLOCK_KIND_FORMAT, .size = sizeof(Vhdx), .probe = vhdx_probe, .co_open = vhdx_open, .co_close = vhdx_close,
-    .co_read = sparse_read, .co_write = sparse_write, .co_flush = sparse_flush, .co_zero = sparse_zero, .co_discard = sparse_discard,
+    .name = "vhdx", .kind = BLOCK_KIND_FORMAT, .size = sizeof(Vhdx), .probe = vhdx_probe, .co_open = vhdx_open, .co_parent = vhdx_parent, .co_close = vhdx_close,
+    .co_read = sparse_read, .co_write = vhdx_write, .co_flush = sparse_flush, .co_zero = vhdx_zero, .co_discard = vhdx_discard,
     .co_map = sparse_map, .co_info = vhdx_info, .maker = &vhdx_maker,
 };

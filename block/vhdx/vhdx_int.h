@@ -18,10 +18,13 @@ typedef struct Vhdx {
     uint8_t  header[VHDX_HEADER];       /* the current one */
     bool     header_second;             /* it is the one at 128 KiB */
     bool     writing;                   /* header tells of this session */
+    bool     touched;                   /* it has a new data-write GUID */
     uint64_t log_at, log_sequence;
     uint32_t log_length, log_head;      /* the next entry goes to log_at + log_head */
     uint64_t bat_at, bat_entries, chunk_ratio;
     uint32_t block, sector;
+    bool     differencing;
+    char    *linkage[2];                /* the parent's data-write GUID as its locator has it, lower case; the second may be NULL */
 } Vhdx;
 
 uint32_t vhdx_crc(const uint8_t *p, size_t n, unsigned crc_at);         /* with those four bytes taken as zero */

@@ -111,6 +111,7 @@ extern const BlockDriver block_file_driver, block_host_device_driver, block_null
     block_raw_driver, block_fault_driver, block_qcow2_driver, block_qcow_driver, block_qed_driver, block_vdi_driver,
     block_vpc_driver, block_parallels_driver, block_bochs_driver, block_cloop_driver, block_vmdk_driver,
     block_vhdx_driver, block_nbd_driver, block_http_driver, block_https_driver, block_ftp_driver, block_ftps_driver,
-    block_throttle_driver, block_copy_on_read_driver, block_dmg_driver, block_vvfat_driver, block_luks_driver;
+    block_throttle_driver, block_copy_on_read_driver, block_dmg_driver, block_vvfat_driver, block_luks_driver,
+    block_host_cdrom_driver;
 
 #endif

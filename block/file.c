@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/cdrom.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
 #include <stdlib.h>
@@ -109,6 +110,44 @@ static bool file_size(int fd, bool device, uint64_t *out)
     return true;
 }
 
+/* --- CD-ROM drives (linux/cdrom.h): the medium comes and goes */
+
+static int file_read(Block *b, uint64_t at, const struct iovec *v, int nv);
+static bool is_cdrom(const Block *b) { return b->drv == &block_host_cdrom_driver; }
+
+/* What is in the drive now; without a medium it has no bytes. */
+static void cdrom_size(Block *b)
+{
+    File *s = b->state;
+    b->length = 0;
+    if (ioctl(s->fd, CDROM_DRIVE_STATUS, CDSL_CURRENT) == CDS_DISC_OK && ioctl(s->fd, BLKGETSIZE64, &b->length))
+        b->length = 0;
+}
+
+static bool cdrom_open(Block *b, bool device, GError **err)
+{
+    File *s = b->state;
+    if (!device || ioctl(s->fd, CDROM_DRIVE_STATUS, CDSL_CURRENT) < 0)
+        return fail(err, "%s is no CD-ROM drive (driver=file opens an image of a CD)", b->filename);
+    cdrom_size(b);
+    return true;
+}
+
+static int cdrom_read(Block *b, uint64_t at, const struct iovec *v, int nv)
+{
+    File *s = b->state;
+    if (!b->length || ioctl(s->fd, CDROM_MEDIA_CHANGED, CDSL_CURRENT) > 0) {
+        /* A descriptor stays with the medium that it was opened with. */
+        int fd = open(b->filename, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+        if (fd < 0)
+            return -errno;
+        close(s->fd);
+        s->fd = fd;
+        cdrom_size(b);
+    }
+    return b->length ? file_read(b, at, v, nv) : -ENOMEDIUM;
+}
+
 static bool file_open(Block *b, GError **err)
 {
     File *s = b->state;
@@ -123,6 +162,11 @@ static bool file_open(Block *b, GError **err)
         return fail(err, "locking '%s' is none of auto, on, off", locking);
     g_free(b->filename);
     b->filename = g_strdup(name);
+    if (is_cdrom(b) && (b->flags & BLOCK_RDWR)) {
+        if (!(b->flags & BLOCK_MAY_READ_ONLY))
+            return fail(err, "%s: CD-ROM drives are only read (read-only=on, media=cdrom)", name);
+        b->flags &= ~(unsigned)BLOCK_RDWR;
+    }
     bool rdwr = b->flags & BLOCK_RDWR, direct = b->flags & BLOCK_DIRECT;
     s->fd = open(name, (rdwr ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK | (direct ? O_DIRECT : 0));
     if (s->fd < 0 && errno == EINVAL && direct)
@@ -135,6 +179,8 @@ static bool file_open(Block *b, GError **err)
     s->device = S_ISBLK(st.st_mode);
     if (!s->device && !S_ISREG(st.st_mode))
         return fail(err, "%s is neither a file nor a block device", name);
+    if (is_cdrom(b))
+        return cdrom_open(b, s->device, err);
     fcntl(s->fd, F_SETFL, fcntl(s->fd, F_GETFL) & ~O_NONBLOCK);
     if (!file_size(s->fd, s->device, &b->length))
         return fail_errno(err, errno, "size of %s", name);
@@ -409,3 +455,7 @@ static const BlockMaker file_maker = { .options = file_options, .co_create = fil
     .co_info = file_info, .co_reopen = file_reopen, .maker = &file_maker
 const BlockDriver block_file_driver = { .name = "file", .prefixes = { "file:" }, FILE_DRIVER };
 const BlockDriver block_host_device_driver = { .name = "host_device", .prefixes = { "host_device:" }, FILE_DRIVER };
+const BlockDriver block_host_cdrom_driver = {
+    .name = "host_cdrom", .prefixes = { "host_cdrom:" }, .kind = BLOCK_KIND_PROTOCOL, .size = sizeof(File),
+    .parse_filename = file_filename, .co_open = file_open, .co_close = file_close, .co_read = cdrom_read,
+};

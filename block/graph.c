@@ -29,7 +29,7 @@ static const BlockDriver *const drivers[] = {
     &block_vdi_driver, &block_vpc_driver, &block_parallels_driver, &block_bochs_driver, &block_cloop_driver,
     &block_vmdk_driver, &block_vhdx_driver, &block_nbd_driver, &block_http_driver, &block_https_driver, &block_ftp_driver,
     &block_ftps_driver, &block_throttle_driver, &block_copy_on_read_driver, &block_dmg_driver, &block_vvfat_driver,
-    &block_luks_driver,
+    &block_luks_driver, &block_host_cdrom_driver,
 };
 
 const BlockDriver *block_driver(const char *name)

@@ -259,22 +259,133 @@ static bool set_backing(Block *b, const char *name, const char *format, GError *
     return true;
 }
 
+/* --- version 3 to version 2, which has no features, no zero flags and refcounts of 16 bits */
+
+/* Whether an L2 table that a snapshot names has zero flags. */
+static int zero_flags(Block *b, uint64_t l1_at, uint32_t l1_size, bool *found)
+{
+    Qcow2 *q = b->state;
+    g_autofree uint8_t *l1 = g_try_malloc((size_t)l1_size * 8 + 1);
+    int r = l1 ? block_read(b->file, l1_at, l1, (size_t)l1_size * 8) : -ENOMEM;
+    for (uint32_t i = 0; i < l1_size && !r && !*found; i++) {
+        uint64_t at = load_be64(l1 + (size_t)i * 8) & Q2_OFFSET;
+        Q2Table *t;
+        r = at ? q2_table_get(b, &q->l2, at, false, &t) : 0;
+        for (unsigned k = 0; at && !r && k < BIT(q->l2_bits); k++) {
+            uint64_t e = q2_entry(q, t, k);
+            *found |= !(e & Q2_COMPRESSED) && (e & Q2_ZERO);
+        }
+    }
+    return r;
+}
+
+static bool can_be_v2(Block *b, GError **err)
+{
+    Qcow2 *q = b->state;
+    const struct { bool bad; const char *why; } rows[] = {
+        { q->refcount_order != 4, "refcounts of other than 16 bits" }, { q->extended, "extended L2 entries" },
+        { b->data, "an external data file" }, { q->compression != Q2_ZLIB, "compressed clusters other than zlib's" },
+        { q->crypt_method, "encryption that is safe there" }, { q->n_bitmaps, "bitmaps (rhea-img bitmap --remove)" }, { q->incompat & Q2_INCOMPAT_CORRUPT, "damage (rhea-img check -r all)" },
+    };
+    for (unsigned i = 0; i < ARRAY_LEN(rows); i++)
+        if (rows[i].bad)
+            return fail(err, "version 2 (compat=0.10) has no %s; this image does", rows[i].why);
+    for (unsigned i = 0; i < q->snapshots->len; i++) {
+        const Q2Snapshot *s = q->snapshots->pdata[i];
+        bool found = false;
+        co_mutex_lock(&q->lock);
+        int r = zero_flags(b, s->l1_at, s->l1_size, &found);
+        co_mutex_unlock(&q->lock);
+        if (r)
+            return fail_errno(err, -r, "cannot read snapshot '%s'", s->name);
+        if (found)
+            return fail(err, "snapshot '%s' has clusters marked as zeros, which version 2 cannot say; delete it or convert the image",
+                        s->name);
+    }
+    return true;
+}
+
+/* A flag becomes nothing where nothing lies below, and zeros written out over a backing file. */
+static int write_flags_out(Block *b)
+{
+    Qcow2 *q = b->state;
+    uint64_t cs = q->cluster_size, span = BIT(q->cluster_bits + q->l2_bits);
+    g_autofree uint8_t *zeros = g_try_malloc0(cs);
+    int r = zeros ? 0 : -ENOMEM;
+    for (uint64_t at = 0; at < b->length && !r; at += cs) {
+        bool write = false;
+        co_mutex_lock(&q->lock);
+        uint64_t table = q->l1[q2_l1_index(q, at)] & Q2_OFFSET, e = 0;
+        Q2Table *t;
+        if (!table) {
+            at = align_down(at, span) + span - cs;
+        } else {
+            r = q2_table_get(b, &q->l2, table, false, &t);
+            e = r ? 0 : q2_entry(q, t, q2_l2_index(q, at));
+        }
+        if (!(e & Q2_COMPRESSED) && (e & Q2_ZERO)) {
+            write = b->backing_name;
+            if (!write)
+                r = q2_l2_for(b, at, &t);
+            if (!write && !r) {
+                q2_entry_set(q, t, q2_l2_index(q, at), 0, 0);
+                r = q2_free_entry_later(b, e);
+            }
+        }
+        co_mutex_unlock(&q->lock);
+        if (write) {
+            struct iovec v = { zeros, MIN(cs, b->length - at) };
+            r = q2_write(b, at, &v, 1);
+        }
+    }
+    return r;
+}
+
+static bool to_version_2(Block *b, GError **err)
+{
+    Qcow2 *q = b->state;
+    if (!can_be_v2(b, err))
+        return false;
+    int r = write_flags_out(b);
+    co_mutex_lock(&q->lock);
+    r = r ? r : q2_commit(b, true);
+    r = r ? r : q2_unmark(b, Q2_INCOMPAT_DIRTY | Q2_INCOMPAT_COMPRESSION);
+    co_mutex_unlock(&q->lock);
+    if (r)
+        return fail_errno(err, -r, "cannot write %s", b->filename);
+    for (unsigned i = q->extensions->len; i--;)
+        if (((Q2Extension *)q->extensions->pdata[i])->type == Q2_EXT_FEATURES)
+            g_ptr_array_remove_index(q->extensions, i);
+    q->version = 2;
+    q->header_length = 72;
+    q->compat = q->autoclear = 0;
+    r = q2_header_write(b);
+    return !r || fail_errno(err, -r, "cannot write the header");
+}
+
 static bool qcow2_amend(Block *b, Json *o, GError **err)
 {
     Qcow2 *q = b->state;
     const char *compat = NULL, *name = b->backing_name, *format = b->backing_format;
     bool lazy = q->compat & Q2_COMPAT_LAZY;
-    uint64_t size = b->length;
-    if (!q2_crypt_amend(b, o, err) || !block_opt_string(o, "compat", &compat, err) || !block_opt_bool(o, "lazy_refcounts", &lazy, err) ||
+    uint64_t size = b->length, bits = 1u << q->refcount_order;
+    if (!q2_crypt_amend(b, o, err) || !block_opt_u64(o, "refcount_bits", 64, &bits, err) ||
+        !block_opt_string(o, "compat", &compat, err) || !block_opt_bool(o, "lazy_refcounts", &lazy, err) ||
         !block_opt_size(o, "size", &size, err) || !block_opt_string(o, "backing_file", &name, err) ||
         !block_opt_string(o, "backing_fmt", &format, err) || !block_opt_done(o, "amend", err))
         return false;
+    if (bits != 1u << q->refcount_order)
+        return fail(err, "the refcounts have %u bits, and keep them; convert -o refcount_bits=%u makes others", 1u << q->refcount_order,
+                    (unsigned)bits);
     if (compat) {
         bool v3 = !strcmp(compat, "1.1") || !strcmp(compat, "v3");
         if (!v3 && strcmp(compat, "0.10") && strcmp(compat, "v2"))
             return fail(err, "compat '%s' is neither 0.10 nor 1.1", compat);
-        if (!v3 && q->version >= 3)
-            return fail(err, "version 3 images are not turned back into version 2; convert them");
+        if (!v3 && lazy && json_get(o, "lazy_refcounts"))
+            return fail(err, "lazy refcounts need compat=1.1");
+        lazy &= v3;
+        if (!v3 && q->version >= 3 && !to_version_2(b, err))
+            return false;
         if (v3 && q->version < 3) {
             q->version = 3;
             q->header_length = 104;

@@ -116,6 +116,9 @@ static const Row rows[] = {
       "{\"id\":\"none1\",\"if\":\"none\",\"bus\":0,\"unit\":1," REPORT ",\"root\":{\"driver\":\"raw\",\"read-only\":true,\"file\":{\"driver\":"
       "\"file\",\"filename\":\"a.raw\",\"read-only\":true}}}", NULL },
     { "-drive if=none,file=nbd://localhost:1/x", NULL, "localhost" },
+    { "-drive if=none,media=cdrom,file.driver=host_cdrom,file.filename=a.raw", NULL, "is no CD-ROM drive (driver=file" },
+    { "-drive if=none,media=cdrom,file=host_cdrom:/dev/null", NULL, "is neither a file nor a block device" },
+    { "-blockdev host_cdrom,node-name=c,filename=a.raw", NULL, "CD-ROM drives are only read (read-only=on" },
     { "-drive ,", NULL, "item without a name" },
     /* Nodes by themselves; @NAME looks one up as -device's drive= does. */
     { "-blockdev driver=file,node-name=f,filename=b.qcow2\n-blockdev driver=qcow2,node-name=q,file=f\n@q",

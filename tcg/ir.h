@@ -113,11 +113,16 @@ static inline bool slotset_has(const SlotSet *s, unsigned i) { return s->w[i / 6
  * loop is told (EXIT_FAULT).  Such a helper must leave slots untouched when it fails; its value, if any, is in
  * cpu->helper_ret.  An instruction has at most one helper that writes slots, after its last other faulting operation. */
 enum { HF_FAULTS = 1, HF_PURE = 2, HF_FP = 4 /* uses or changes the guest's MXCSR / host FP state */ };
+/* Most calls can be spared: where (word & mask) != 0 is as `set` says, the call would do nothing, and its value, if it has
+ * one, is the byte `value`; where (word & zero_mask) == zero_is its value is 0.  Word and value are offsets in the CPU struct.
+ * For helpers without arguments. */
+typedef struct IrGuard { uint32_t word, mask; bool set; uint32_t value, zero_mask, zero_is; } IrGuard;
 typedef struct IrHelper {
     const char *name;
     void       *fn;
     uint8_t     ret, nargs, flags;      /* ret: IrType or T_NONE */
     SlotSet     reads, writes;
+    const IrGuard *guard;
 } IrHelper;
 
 typedef struct IrSnap {

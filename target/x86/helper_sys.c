@@ -143,6 +143,7 @@ static int invpcid(CpuState *s, uint64_t type, uint64_t lo, uint64_t va)
 /* --- flags, interrupts, halt */
 
 static void mode_changed(CpuState *s) { x86_privilege_changed(x86_cpu(s)); }
+static void ac_changed(CpuState *s) { x86_select_tlb(x86_cpu(s)); }
 
 /* STI has set IF: what waits is looked at after the next instruction. */
 static void interrupts_on(CpuState *s)
@@ -337,7 +338,9 @@ HELPER(random,       random64,      I64,    0, 0, NONE, NONE);
 HELPER(invlpg,       invlpg,        T_NONE, 1, 0, BITS(X_SYS), NONE);
 HELPER(invpcid,      invpcid,       T_NONE, 3, HF_FAULTS, BITS(X_SYS), NONE);
 HELPER(mode_changed, mode_changed,  T_NONE, 0, 0, MODE_READS, NONE);
-HELPER(interrupts_on, interrupts_on, T_NONE, 0, 0, NONE, NONE);
+HELPER(ac_changed,   ac_changed,    T_NONE, 0, 0, BITS(X_EFLAGS) | BITS(X_CS_BASE) | BITS(X_SYS), NONE);
+static const IrGuard nothing_pending = { .word = offsetof(X86Cpu, port.pending), .mask = ~0u, .set = false };
+const IrHelper x86_helper_interrupts_on = { "interrupts_on", interrupts_on, T_NONE, 0, 0, .guard = &nothing_pending };
 HELPER(virtual_if,   virtual_if,    T_NONE, 1, HF_FAULTS, BITS(X_EFLAGS) | BITS(X_CR4), BITS(X_EFLAGS));
 HELPER(vme_popf,     vme_popf,      T_NONE, 1, HF_FAULTS, MODE_READS | BITS(X_CR4), SLOTS_FL);
 HELPER(halt,         halt,          T_NONE, 0, 0, NONE, NONE);

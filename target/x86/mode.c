@@ -54,7 +54,7 @@ static inline uint32_t key_of_rest(const X86Cpu *c)
 
 uint32_t x86_mode_bits(const X86Cpu *c) { return key_of_control(c) | key_of_rest(c); }
 
-static void select_tlb(X86Cpu *c)
+void x86_select_tlb(X86Cpu *c)
 {
     uint32_t asid = c->cr4 & CR4_PCIDE ? c->cr3 & 0xfff : 0;
     uint32_t view = c->cpl == 3                                          ? VIEW_USER
@@ -80,7 +80,7 @@ void x86_privilege_changed(X86Cpu *c)
     if (G_UNLIKELY(*x86_flags(c) & FL_RF))
         x86_flags_loaded(c);
     c->s.mode_tag = (uint64_t)(c->key_control | key_of_rest(c)) << 48;
-    select_tlb(c);
+    x86_select_tlb(c);
     uint32_t pending = atomic_load_explicit(&c->port.pending, memory_order_relaxed);
     if (pending && ((*x86_flags(c) & FL_IF) || (pending & ~(uint32_t)PORT_INTR)))
         c->hooks->attention(&c->s);

@@ -64,7 +64,6 @@ typedef struct X86Trans {
         Val   d, d_lhs;         /* result and operand of that */
         Val   carry, ovf;       /* PRED, or VAL_NONE when not known as such (known or not) */
         Val   flags;            /* I32, all flags, if someone had them made (known or not) */
-        Val   carries;          /* I32, CF and OF at the block's start or after a helper, if someone had them made */
         uint32_t stale;         /* of these, CF and OF that have changed since */
     } cc;
     bool      no_step;          /* MOV SS, POP SS: no single-step trap behind it (SDM vol. 3, 6.8.3) */

@@ -10,16 +10,19 @@ static uint64_t h_flags(CpuState *s, uint64_t op_cf, uint64_t a, uint64_t b, uin
 }
 static const IrHelper flags_helper = { "x86_arith_flags", h_flags, I32, 5, HF_PURE };
 
-/* CF and OF alone, as they are in memory: where a chain through them goes on in another block, both lie ready. */
-static uint64_t h_carries(CpuState *s)
-{
-    X86Cpu *c = x86_cpu(s);
-    uint32_t op = *x86_cc_op(c), cf = *x86_cc_cf(c);
-    if ((op & CCF_ALL) == CCF_ALL)
-        return (cf & 1 ? FL_CF : 0) | (cf & 0x100 ? FL_OF : 0);
-    return x86_eflags(c) & (FL_CF | FL_OF);
-}
-static const IrHelper carries_helper = { "x86_carries", h_carries, I32, 0, 0, .reads = { { SLOTS_CC } } };
+/* CF and OF alone, as they are in memory.  Where a chain through them goes on in another block both lie ready, or an XOR of
+ * a register with itself has cleared them. */
+static uint64_t h_carry(CpuState *s) { return x86_eflags(x86_cpu(s)) & FL_CF ? 1 : 0; }
+static uint64_t h_overflow(CpuState *s) { return x86_eflags(x86_cpu(s)) & FL_OF ? 1 : 0; }
+enum { CC_OP_AT = offsetof(X86Cpu, s.hot[20]) /* x86_cc_op(), x86_cc_cf() */, CC_ANY = 0x3c };
+static const IrGuard
+    carry_guard = { .word = CC_OP_AT, .mask = CCF_CARRY, .set = true, .value = CC_OP_AT + 4,
+                    .zero_mask = CC_ANY | CCF_CARRY, .zero_is = CC_LOGIC },
+    overflow_guard = { .word = CC_OP_AT, .mask = CCF_OVF, .set = true, .value = CC_OP_AT + 5,
+                       .zero_mask = CC_ANY | CCF_OVF | CCF_STEP, .zero_is = CC_LOGIC };
+static const IrHelper
+    carry_helper = { "x86_carry", h_carry, I8, 0, 0, .reads = { { SLOTS_FL } }, .guard = &carry_guard },
+    overflow_helper = { "x86_overflow", h_overflow, I8, 0, 0, .reads = { { SLOTS_FL } }, .guard = &overflow_guard };
 
 static unsigned log2_size(unsigned size) { return __builtin_ctz(size); }
 static CcOp known_op(const X86Trans *t) { return t->cc.op & ~(CCF_ALL | 3); }
@@ -119,7 +122,7 @@ void x86_put_step(X86Trans *t, bool dec, unsigned size, Val result, Val operand)
     t->cc.step = (dec ? CCF_DEC : CCF_INC) | log2_size(size) << CCF_STEP_SIZE;
     t->cc.d = result;
     t->cc.d_lhs = operand;
-    t->cc.ovf = t->cc.flags = t->cc.carries = VAL_NONE;
+    t->cc.ovf = t->cc.flags = VAL_NONE;
     Val d = as_i64(t, result), op;
     ir_put(b, X_CC_D, d);
     if (t->cc.known) {
@@ -452,8 +455,8 @@ Val x86_chain_in(X86Trans *t, unsigned flag)
     bool known = t->cc.known || t->cc.flags || t->cc.step || (flag == FL_CF ? t->cc.carry : t->cc.ovf);
     if (known)
         return flag == FL_CF ? cond_carry(t, false) : cond_overflow(t, false);
-    if (!t->cc.carries)
-        t->cc.carries = ir_call(t->b, &carries_helper);
-    Val m = ir_imm(t->b, I32, flag);
-    return ir_cmp(t->b, C_TSTNE, t->cc.carries, m);
+    Val v = ir_call(t->b, flag == FL_CF ? &carry_helper : &overflow_helper);
+    Val p = ir_cmpi(t->b, C_NE, v, 0);
+    *(flag == FL_CF ? &t->cc.carry : &t->cc.ovf) = p;
+    return p;
 }

@@ -725,7 +725,7 @@ static bool tr_ac(X86Trans *t, X86Args *a)              /* arg: 1 STAC */
     if (t->cpl)
         return false;
     put_flag_bit(t, FL_AC, a->row->arg);
-    ir_call(t->b, &x86_helper_mode_changed);
+    ir_call(t->b, &x86_helper_ac_changed);
     return true;
 }
 

@@ -565,6 +565,62 @@ static void call_host(Gen *g, const void *fn)
     x64_rr(g, 0xff, 2, RAX);
 }
 
+static void call(Gen *g, const IrHelper *h)
+{
+    if (h->flags & HF_FP) {
+        x64_cpu(g, 0xae | O_0F, 3, FP_CONTROL);
+        x64_cpu(g, 0xae | O_0F, 2, FP_HOST);
+    }
+    if (g->be->avx)                     /* a block before, or fp_shield(), may have left upper halves as well */
+        x64_zero_upper(g);
+    x64_rm(g, 0x8d | O_W, RDI, RBP, -CPU_BIAS);
+    if (g->be->options.counter) {
+        x64_mov_i(g, RAX, (uint64_t)(uintptr_t)g->be->options.counter(g->be->options.counter_self, h));
+        x64_1(g, 0xf0);
+        x64_rm(g, 0xff | O_W, 0, RAX, 0);                               /* lock inc */
+    }
+    if (g->be->options.check) {
+        x64_mov_i(g, RAX, (uint64_t)(uintptr_t)h);
+        x64_cpu(g, 0x89 | O_W, RAX, HELPER_SCRATCH);
+        call_host(g, (const void *)g->be->ops.replay);
+    } else {
+        call_host(g, h->fn);
+    }
+    if (h->flags & HF_FP)
+        x64_cpu(g, 0xae | O_0F, 2, FP_CONTROL);
+}
+
+/* The call is in cold code.  (Not with check=on, which wants every call.) */
+static void guarded_call(Gen *g, const IrHelper *h)
+{
+    const IrGuard *gu = h->guard;
+    bool small = gu->mask <= 0xff;
+    x64_cpu(g, small ? 0xf6 : 0xf7, 0, cpu_disp(gu->word));         /* test */
+    if (small)
+        x64_1(g, gu->mask);
+    else
+        x64_4(g, gu->mask);
+    x64_1(g, 0x0f);
+    x64_1(g, 0x80 | (gu->set ? CC_E : CC_NE));
+    x64_fix(g, FIX_COLD, cold_at(g));
+    if (h->ret)
+        host_load(g, RAX, cpu_disp(gu->value), 1);
+    uint32_t back = hot_at(g);
+    cold_begin(g);
+    if (gu->zero_mask) {
+        x64_cpu(g, 0x8b, RAX, cpu_disp(gu->word));
+        x64_alu_ri(g, false, ALU_AND, RAX, (int32_t)gu->zero_mask);
+        x64_alu_ri(g, false, ALU_SUB, RAX, (int32_t)gu->zero_is);
+        x64_1(g, 0x0f);
+        x64_1(g, 0x80 | CC_E);
+        x64_fix(g, FIX_HOT, back);
+    }
+    call(g, h);
+    x64_1(g, 0xe9);
+    x64_fix(g, FIX_HOT, back);
+    cold_end(g);
+}
+
 void x64_call(Gen *g, uint32_t i)
 {
     const Ir *ir = g->ir;
@@ -599,27 +655,10 @@ void x64_call(Gen *g, uint32_t i)
         moves[n++] = (Move){ .to = arg_reg[k + 1], .ent = gen_ent(g, args[k]), .zext_of = args[k] };
     ra_parallel(g, moves, n);
 
-    if (h->flags & HF_FP) {
-        x64_cpu(g, 0xae | O_0F, 3, FP_CONTROL);
-        x64_cpu(g, 0xae | O_0F, 2, FP_HOST);
-    }
-    if (g->be->avx)                     /* a block before, or fp_shield(), may have left upper halves as well */
-        x64_zero_upper(g);
-    x64_rm(g, 0x8d | O_W, RDI, RBP, -CPU_BIAS);
-    if (g->be->options.counter) {
-        x64_mov_i(g, RAX, (uint64_t)(uintptr_t)g->be->options.counter(g->be->options.counter_self, h));
-        x64_1(g, 0xf0);
-        x64_rm(g, 0xff | O_W, 0, RAX, 0);                               /* lock inc */
-    }
-    if (check) {
-        x64_mov_i(g, RAX, (uint64_t)(uintptr_t)h);
-        x64_cpu(g, 0x89 | O_W, RAX, HELPER_SCRATCH);
-        call_host(g, (const void *)g->be->ops.replay);
-    } else {
-        call_host(g, h->fn);
-    }
-    if (h->flags & HF_FP)
-        x64_cpu(g, 0xae | O_0F, 2, FP_CONTROL);
+    if (h->guard && !check)
+        guarded_call(g, h);
+    else
+        call(g, h);
 
     for (uint32_t m = g->regs->all & ~g->free & ~g->regs->saved; m; m &= m - 1)
         ra_drop_reg(g, (unsigned)__builtin_ctz(m));

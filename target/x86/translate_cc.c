@@ -119,6 +119,7 @@ static void put_op_flags(X86Trans *t, unsigned set)
 void x86_put_step(X86Trans *t, bool dec, unsigned size, Val result, Val operand)
 {
     Ir *b = t->b;
+    bool chain = t->cc.ovf;
     t->cc.step = (dec ? CCF_DEC : CCF_INC) | log2_size(size) << CCF_STEP_SIZE;
     t->cc.d = result;
     t->cc.d_lhs = operand;
@@ -134,6 +135,11 @@ void x86_put_step(X86Trans *t, bool dec, unsigned size, Val result, Val operand)
         op = ir_op2i(b, IR_OR, op, t->cc.step);
     }
     ir_put(b, X_CC_OP, op);
+    /* The counter of a loop around ADOX, which is to find its OF at the next round: lies ready. */
+    if (chain) {
+        Val of = x86_cond(t, 0);
+        x86_put_ovf(t, of);
+    }
 }
 
 /* CF and OF have a slot each, so that a chain through one leaves the other alone. */

@@ -40,16 +40,40 @@ int deflate_unpack(int window, const void *in, size_t in_len, void *out, size_t 
     return (r == Z_STREAM_END || r == Z_BUF_ERROR || r == Z_OK) && !z->avail_out ? 0 : -EIO;
 }
 
+static void free_packer(void *p)
+{
+    deflateEnd(p);
+    g_free(p);
+}
+
+/* As above, one for each window: setting one up costs a fifth of packing a cluster. */
+static z_stream *packer(int window)
+{
+    static GPrivate raw = G_PRIVATE_INIT(free_packer), headed = G_PRIVATE_INIT(free_packer);
+    GPrivate *key = window < 0 ? &raw : &headed;
+    z_stream *z = g_private_get(key);
+    if (z)
+        return deflateReset(z) == Z_OK ? z : NULL;
+    z = g_new0(z_stream, 1);
+    if (deflateInit2(z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, window, 9, Z_DEFAULT_STRATEGY) != Z_OK) {
+        g_free(z);
+        return NULL;
+    }
+    g_private_set(key, z);
+    return z;
+}
+
 int deflate_pack(int window, const void *in, size_t in_len, void *out, size_t *out_len)
 {
-    if (window == -12)
-        return deflate_pack_4k(in, in_len, out, out_len);
-    z_stream z = { .next_in = (Bytef *)(uintptr_t)in, .avail_in = (uInt)in_len, .next_out = out, .avail_out = (uInt)*out_len };
-    if (deflateInit2(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, window, 9, Z_DEFAULT_STRATEGY) != Z_OK)
+    z_stream *z = packer(window);
+    if (!z)
         return -ENOMEM;
-    int r = deflate(&z, Z_FINISH);
-    *out_len -= z.avail_out;
-    deflateEnd(&z);
+    z->next_in = (Bytef *)(uintptr_t)in;
+    z->avail_in = (uInt)in_len;
+    z->next_out = out;
+    z->avail_out = (uInt)*out_len;
+    int r = deflate(z, Z_FINISH);
+    *out_len -= z->avail_out;
     return r == Z_STREAM_END ? 0 : -ENOSPC;
 }
 

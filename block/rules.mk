@@ -3,7 +3,7 @@ core-y += block/aio.o block/iov.o block/block.o block/graph.o block/file.o block
 core-y += block/bitmap.o block/qcow2/bitmap.o
 core-y += block/qcow2/header.o block/qcow2/table.o block/qcow2/refcount.o block/qcow2/cluster.o \
           block/qcow2/compress.o block/qcow2/snapshot.o block/qcow2/check.o block/qcow2/make.o block/qcow2/crypt.o
-core-y += block/deflate.o block/deflate_pack.o block/meta.o block/sparse.o block/parent.o block/vdi.o block/vpc.o block/parallels.o block/qed.o block/qcow.o block/bochs.o block/cloop.o
+core-y += block/deflate.o block/meta.o block/sparse.o block/parent.o block/vdi.o block/vpc.o block/parallels.o block/qed.o block/qcow.o block/bochs.o block/cloop.o
 core-y += block/vmdk/disk.o block/vmdk/extent.o block/vmdk/descriptor.o
 core-y += block/vhdx/vhdx.o block/vhdx/log.o
 core-y += block/nbd/client.o block/nbd/negotiate.o block/nbd/stream.o block/nbd/tls.o block/nbd/server.o

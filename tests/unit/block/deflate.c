@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * deflate_pack.c beside zlib: what it makes is read by zlib with a window of 12 bits, is about as large as zlib's, and
- * never goes past its room. */
+ * Packing for formats that read with a window of 12 bits: what is made keeps to that window, whatever the state that is
+ * used again was used for before, and never goes past its room. */
 #include "block/deflate.h"
 
 #include <errno.h>
@@ -10,15 +10,6 @@
 enum { SIZE = 65536, ROOM = SIZE * 2, GUARD = 64 };
 
 typedef struct Bufs { uint8_t in[SIZE], out[ROOM + GUARD], back[SIZE + 1]; } Bufs;
-
-static size_t by_zlib(const uint8_t *in, size_t n, uint8_t *out)
-{
-    z_stream z = { .next_in = (Bytef *)(uintptr_t)in, .avail_in = (uInt)n, .next_out = out, .avail_out = ROOM };
-    g_assert_cmpint(deflateInit2(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, -12, 9, Z_DEFAULT_STRATEGY), ==, Z_OK);
-    g_assert_cmpint(deflate(&z, Z_FINISH), ==, Z_STREAM_END);
-    deflateEnd(&z);
-    return ROOM - z.avail_out;
-}
 
 /* Fed byte by byte, so that zlib really has no more than its window. */
 static void read_back(Bufs *b, size_t n, size_t len)
@@ -37,16 +28,15 @@ static void read_back(Bufs *b, size_t n, size_t len)
     inflateEnd(&z);
 }
 
-static size_t round_trip(Bufs *b, size_t n)
+static void round_trip(Bufs *b, size_t n)
 {
     size_t len = ROOM;
     memset(b->out, 0xa5, sizeof b->out);
-    g_assert_cmpint(deflate_pack_4k(b->in, n, b->out, &len), ==, 0);
+    g_assert_cmpint(deflate_pack(-12, b->in, n, b->out, &len), ==, 0);
     g_assert_cmpuint(len, <=, ROOM);
     for (unsigned i = 0; i < GUARD; i++)
         g_assert_cmpuint(b->out[ROOM + i], ==, 0xa5);
     read_back(b, n, len);
-    return len;
 }
 
 static void make_random(uint8_t *p, size_t n)
@@ -100,18 +90,14 @@ static const Kind kinds[] = {
     { "skewed", make_skewed }, { "mixed", make_mixed },
 };
 
-static void as_large_as_zlib(gconstpointer data)
+static void comes_back(gconstpointer data)
 {
     const Kind *k = data;
     g_autofree Bufs *b = g_new(Bufs, 1);
-    size_t own = 0, other = 0;
     for (unsigned i = 0; i < 20; i++) {
         k->make(b->in, SIZE);
-        own += round_trip(b, SIZE);
-        other += by_zlib(b->in, SIZE, b->out);
+        round_trip(b, SIZE);
     }
-    g_test_message("%s: %zu, zlib %zu", k->name, own, other);
-    g_assert_cmpuint(own, <=, other + other / 20);
 }
 
 static void any_length(void)
@@ -135,12 +121,14 @@ static void never_past_its_room(void)
     for (unsigned i = 0; i < 300; i++) {
         size_t n = (size_t)g_test_rand_int_range(1, SIZE / 8), whole = ROOM;
         make_mixed(b->in, n);
-        g_assert_cmpint(deflate_pack_4k(b->in, n, b->out, &whole), ==, 0);
+        g_assert_cmpint(deflate_pack(-12, b->in, n, b->out, &whole), ==, 0);
         size_t room = (size_t)g_test_rand_int_range(0, (gint32)(2 * whole)), len = room;
         memset(b->out, 0xa5, sizeof b->out);
-        int r = deflate_pack_4k(b->in, n, b->out, &len);
-        g_assert_cmpint(r, ==, room < whole ? -ENOSPC : 0);
-        room < whole ? full++ : fitted++;
+        int r = deflate_pack(-12, b->in, n, b->out, &len);
+        /* zlib may want some bytes more than it uses. */
+        if (room < whole || room > whole + 16)
+            g_assert_cmpint(r, ==, room < whole ? -ENOSPC : 0);
+        r ? full++ : fitted++;
         for (unsigned k = 0; k < GUARD; k++)
             g_assert_cmpuint(b->out[room + k], ==, 0xa5);
         if (!r)
@@ -154,8 +142,8 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     for (unsigned i = 0; i < G_N_ELEMENTS(kinds); i++) {
-        g_autofree char *name = g_strdup_printf("/block/deflate/as-large-as-zlib/%s", kinds[i].name);
-        g_test_add_data_func(name, &kinds[i], as_large_as_zlib);
+        g_autofree char *name = g_strdup_printf("/block/deflate/comes-back/%s", kinds[i].name);
+        g_test_add_data_func(name, &kinds[i], comes_back);
     }
     g_test_add_func("/block/deflate/any-length", any_length);
     g_test_add_func("/block/deflate/never-past-its-room", never_past_its_room);

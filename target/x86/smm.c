@@ -133,7 +133,11 @@ void x86_leave_smm(X86Cpu *c)
         set_view(c, false);
 }
 
-void x86_smm_reset(X86Cpu *c) { c->smbase = SMBASE_RESET; }
+void x86_smm_reset(X86Cpu *c)
+{
+    c->smbase = SMBASE_RESET;
+    c->smm_nmi_blocked = false;
+}
 
 /* --- in */
 

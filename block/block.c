@@ -80,6 +80,9 @@ static void quiesce_end(Block *b)
         co_queue_wake_all(&b->resumed);
 }
 
+void block_drain_begin(Block *b) { quiesce_begin(b); }
+void block_drain_end(Block *b) { quiesce_end(b); }
+
 static void tracked_begin(Block *b, BlockRequest *r, uint64_t at, uint64_t len, bool serialising)
 {
     *r = (BlockRequest){ .from = align_down(at, b->align), .to = align_up(at + len, b->align),
@@ -246,7 +249,7 @@ static int flush_now(Block *b);
 static int write_done(Block *b, uint64_t at, uint64_t len, unsigned flags, int r)
 {
     b->writes_done++;
-    if (b->bitmaps)
+    if (b->bitmaps && !(flags & BLOCK_UNCHANGED))
         block_bitmaps_dirty(b, at, len);
     if (!r && ((flags & BLOCK_FUA) || (b->flags & BLOCK_WRITETHROUGH)))
         r = flush_now(b);

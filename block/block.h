@@ -76,6 +76,7 @@ enum {
     BLOCK_COMPRESS    = 1 << 1,     /* whole clusters (block_info's granule) of a format that can; -ENOTSUP */
     BLOCK_MAY_UNMAP   = 1 << 2,     /* zeroes may give the space back */
     BLOCK_NO_FALLBACK = 1 << 3,     /* zeroes: -ENOTSUP rather than writing them out */
+    BLOCK_UNCHANGED   = 1 << 4,     /* it read so before: nothing becomes dirty */
 };
 int block_readv(Block *b, uint64_t at, const struct iovec *v, int nv);
 int block_writev(Block *b, uint64_t at, const struct iovec *v, int nv, unsigned flags);

@@ -23,7 +23,8 @@ static int copy(Block *b, uint64_t at, uint64_t len)
         n = MIN(len - done, PIECE);
         r = block_read(b->file, at + done, buf, n);
         if (!r)
-            r = buf_is_zero(buf, n) ? block_zero(b->file, at + done, n, 0) : block_write(b->file, at + done, buf, n, 0);
+            r = buf_is_zero(buf, n) ? block_zero(b->file, at + done, n, BLOCK_UNCHANGED)
+                                    : block_write(b->file, at + done, buf, n, BLOCK_UNCHANGED);
     }
     free(buf);
     return r;

@@ -103,6 +103,21 @@ Block *block_open_child(Block *b, const char *key, unsigned flags, bool needed, 
 #define block_buffer block_memory
 /* Reads what b's backing file has there; zeros past its end or without one. */
 int block_read_backing(Block *b, uint64_t at, const struct iovec *v, int nv, uint64_t len);
+/* No request is under way in b from the first one's return to the second; whoever comes meanwhile waits. */
+void block_drain_begin(Block *b);
+void block_drain_end(Block *b);
+/* b's node comes to where a's was, for all who use a, and a's to where b was; b's own references to a mean the same node as
+ * before.  Both are drained, and the caller has a reference to each. */
+void block_replace(Block *a, Block *b);
+/* over reads what it does not have from backing (NULL: zeros) from now on, and its image says so.  name: as the
+ * image shall have it; NULL: as it has to be found. */
+bool block_change_backing(Block *over, Block *backing, const char *name, GError **err);
+Block *block_over(Block *backing);              /* an image that has it as its backing file; NULL: none */
+bool block_above(const Block *top, const Block *b);    /* whether b is top or in its backing chain */
+GPtrArray *block_nodes(BlockGraph *g);          /* Block *; stays the graph's */
+GPtrArray *block_jobs(BlockGraph *g);           /* Job * (job.h); stays the graph's */
+/* A node of a driver that has no name for users. */
+Block *block_open_driver(BlockGraph *g, const BlockDriver *d, Json *options, unsigned flags, GError **err);
 int block_probe(const uint8_t *head, size_t n, const BlockDriver **out);    /* the score; *out never NULL */
 enum { BLOCK_PROBE_SIZE = 2048 };
 uint64_t block_now_ns(void);
@@ -111,7 +126,7 @@ extern const BlockDriver block_file_driver, block_host_device_driver, block_null
     block_raw_driver, block_fault_driver, block_qcow2_driver, block_qcow_driver, block_qed_driver, block_vdi_driver,
     block_vpc_driver, block_parallels_driver, block_bochs_driver, block_cloop_driver, block_vmdk_driver,
     block_vhdx_driver, block_nbd_driver, block_http_driver, block_https_driver, block_ftp_driver, block_ftps_driver,
-    block_throttle_driver, block_copy_on_read_driver, block_dmg_driver, block_vvfat_driver, block_luks_driver,
+    block_throttle_driver, block_copy_on_read_driver, block_copy_before_write_driver, block_dmg_driver, block_vvfat_driver, block_luks_driver,
     block_host_cdrom_driver;
 
 #endif

@@ -21,14 +21,14 @@
 
 enum { MAX_DEPTH = 200 };       /* of backing chains */
 
-struct BlockGraph { Aio *aio; GPtrArray *nodes, *objects; unsigned counter; };
+struct BlockGraph { Aio *aio; GPtrArray *nodes, *objects, *jobs; unsigned counter; };
 
 static const BlockDriver *const drivers[] = {
     &block_raw_driver, &block_qcow2_driver, &block_file_driver, &block_host_device_driver,
     &block_null_co_driver, &block_null_aio_driver, &block_fault_driver, &block_qcow_driver, &block_qed_driver,
     &block_vdi_driver, &block_vpc_driver, &block_parallels_driver, &block_bochs_driver, &block_cloop_driver,
     &block_vmdk_driver, &block_vhdx_driver, &block_nbd_driver, &block_http_driver, &block_https_driver, &block_ftp_driver,
-    &block_ftps_driver, &block_throttle_driver, &block_copy_on_read_driver, &block_dmg_driver, &block_vvfat_driver,
+    &block_ftps_driver, &block_throttle_driver, &block_copy_on_read_driver, &block_copy_before_write_driver, &block_dmg_driver, &block_vvfat_driver,
     &block_luks_driver, &block_host_cdrom_driver,
 };
 
@@ -68,12 +68,14 @@ BlockGraph *block_graph_new(Aio *aio)
     g->aio = aio;
     g->nodes = g_ptr_array_new();
     g->objects = g_ptr_array_new();
+    g->jobs = g_ptr_array_new();
     return g;
 }
 
 void block_graph_free(BlockGraph *g)
 {
-    assert(!g->nodes->len);
+    assert(!g->nodes->len && !g->jobs->len);
+    g_ptr_array_free(g->jobs, TRUE);
     g_ptr_array_free(g->nodes, TRUE);
     block_objects_free(g->objects);
     g_free(g);
@@ -98,6 +100,8 @@ const NbdCreds *block_creds(BlockGraph *g, const char *id, GError **err)
 }
 
 Aio *block_graph_aio(BlockGraph *g) { return g->aio; }
+GPtrArray *block_nodes(BlockGraph *g) { return g->nodes; }
+GPtrArray *block_jobs(BlockGraph *g) { return g->jobs; }
 
 Block *block_node_at(BlockGraph *g, unsigned i) { return i < g->nodes->len ? g->nodes->pdata[i] : NULL; }
 
@@ -600,4 +604,9 @@ failed:
 Block *block_open(BlockGraph *g, const char *filename, Json *options, unsigned flags, GError **err)
 {
     return open_below(g, filename, options ? options : json_object(), flags, 0, false, err);
+}
+
+Block *block_open_driver(BlockGraph *g, const BlockDriver *d, Json *options, unsigned flags, GError **err)
+{
+    return node_open(g, d, options, NULL, flags, 0, false, err);
 }

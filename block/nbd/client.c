@@ -31,6 +31,7 @@ typedef struct Request {
 } Request;
 
 typedef struct Nbd {
+    Block     *node;                    /* where it lies */
     NbdStream  s;
     NbdExport  e;
     NbdAddress address;
@@ -267,21 +268,20 @@ static int reply(Nbd *n)
 
 /* --- the connection */
 
-static bool make_connection(Block *b, NbdExport *e, GError **err)
+static bool make_connection(Nbd *n, NbdExport *e, GError **err)
 {
-    Nbd *n = b->state;
-    int fd = nbd_connect(b->aio, &n->address, &n->connecting, err);
+    int fd = nbd_connect(n->node->aio, &n->address, &n->connecting, err);
     if (fd < 0)
         return false;
-    nbd_stream_init(&n->s, b->aio, fd);
+    nbd_stream_init(&n->s, n->node->aio, fd);
     return nbd_negotiate(&n->s, n->name, n->context, n->tls, n->tls_host ? n->tls_host : n->address.host, e, err) ||
-           fail_prefix(err, "%s: ", b->filename);
+           fail_prefix(err, "%s: ", n->node->filename);
 }
 
 /* What another server at the same place may not change. */
-static bool same_export(Block *b, const NbdExport *e, GError **err)
+static bool same_export(Nbd *n, const NbdExport *e, GError **err)
 {
-    Nbd *n = b->state;
+    Block *b = n->node;
     if (e->size != n->e.size)
         return fail(err, "%s: the export had %" PRIu64 " bytes and has %" PRIu64 " now", b->filename, n->e.size, e->size);
     if (((e->flags & NBD_READ_ONLY) && (b->flags & BLOCK_RDWR)) || e->min_block > b->align || (n->shows_bitmap && !e->has_meta))
@@ -311,29 +311,27 @@ static void worker_ends(Nbd *n)
 /* Waiting has an end, also while an attempt to connect hangs. */
 static void give_up(void *self)
 {
-    Block *b = self;
-    Nbd *n = b->state;
+    Nbd *n = self;
     int64_t lost = n->lost_ns, until = lost + (int64_t)n->reconnect_s * SECOND_NS;
     while (!n->broken && !n->online && n->lost_ns == lost && now_ns() < until)
-        co_sleep_ns(b->aio, MIN(NAP_NS, until - now_ns() + 1));
+        co_sleep_ns(n->node->aio, MIN(NAP_NS, until - now_ns() + 1));
     if (!n->broken && !n->online && n->lost_ns == lost) {
-        log_warn(b->node_name, "%s: no connection for %" PRIu64 " s: requests fail until there is one", b->filename, n->reconnect_s);
+        log_warn(n->node->node_name, "%s: no connection for %" PRIu64 " s: requests fail until there is one", n->node->filename, n->reconnect_s);
         n->given_up = true;
         co_queue_wake_all(&n->change);
     }
     worker_ends(n);
 }
 
-static void reconnect(Block *b)
+static void reconnect(Nbd *n)
 {
-    Nbd *n = b->state;
     n->lost_ns = now_ns();
     n->workers++;
-    co_start(give_up, b);
+    co_start(give_up, n);
     for (int64_t pause = NAP_NS; !n->broken; pause = MIN(pause * 2, MAX_PAUSE_NS)) {
         NbdExport e = { 0 };
         GError *err = NULL;
-        bool made = make_connection(b, &e, NULL), same = made && !n->broken && same_export(b, &e, &err);
+        bool made = make_connection(n, &e, NULL), same = made && !n->broken && same_export(n, &e, &err);
         if (same) {
             g_free(n->e.description);
             n->e = e;
@@ -345,32 +343,31 @@ static void reconnect(Block *b)
         g_free(e.description);
         nbd_stream_close(&n->s);
         if (made && !n->broken) {
-            log_warn(b->node_name, "%s", err->message);
+            log_warn(n->node->node_name, "%s", err->message);
             n->broken = true;
         }
         g_clear_error(&err);
         for (int64_t until = now_ns() + pause; !n->broken && now_ns() < until;)
-            co_sleep_ns(b->aio, NAP_NS);
+            co_sleep_ns(n->node->aio, NAP_NS);
     }
     co_queue_wake_all(&n->change);
 }
 
 static void receiver(void *self)
 {
-    Block *b = self;
-    Nbd *n = b->state;
+    Nbd *n = self;
     while (n->online) {
         int r;
         do
             r = reply(n);
         while (!r);
         if (!n->broken && (r != -ECONNRESET || n->reconnect_s))
-            log_warn(b->node_name, "%s: connection %s: %s", b->filename, n->reconnect_s ? "lost" : "given up",
+            log_warn(n->node->node_name, "%s: connection %s: %s", n->node->filename, n->reconnect_s ? "lost" : "given up",
                      r == -EPROTO ? "the server breaks the protocol" : g_strerror(-r));
         n->broken |= !n->reconnect_s;
         disconnect(n);
         if (!n->broken)
-            reconnect(b);
+            reconnect(n);
     }
     worker_ends(n);
 }
@@ -504,6 +501,7 @@ static bool nbd_open(Block *b, GError **err)
     Nbd *n = b->state;
     const char *name = "", *creds = NULL, *host = NULL, *context = NBD_BASE_ALLOCATION;
     uint64_t open_s = 0;
+    n->node = b;
     n->s.fd = n->connecting = -1;
     if (!parse_server(b, n, err) || !block_opt_string(b->options, "export", &name, err) ||
         !block_opt_string(b->options, "x-dirty-bitmap", &context, err) || !block_opt_string(b->options, "tls-creds", &creds, err) ||
@@ -525,7 +523,7 @@ static bool nbd_open(Block *b, GError **err)
     /* A server that is not there yet may come; one that is there and says no stays with that. */
     for (int64_t until = now_ns() + (int64_t)open_s * SECOND_NS;;) {
         GError *why = NULL;
-        if (make_connection(b, &n->e, &why))
+        if (make_connection(n, &n->e, &why))
             break;
         if (n->s.fd >= 0 || now_ns() >= until) {
             g_propagate_error(err, why);
@@ -546,9 +544,11 @@ static bool nbd_open(Block *b, GError **err)
     b->align = n->e.min_block;
     n->online = true;
     n->workers++;
-    co_start(receiver, b);
+    co_start(receiver, n);
     return true;
 }
+
+static void nbd_moved(Block *b) { ((Nbd *)b->state)->node = b; }
 
 static int nbd_close(Block *b)
 {
@@ -580,4 +580,5 @@ const BlockDriver block_nbd_driver = {
     .name = "nbd", .kind = BLOCK_KIND_PROTOCOL, .size = sizeof(Nbd), .prefixes = { "nbd:", "nbd+tcp:", "nbd+unix:" },
     .parse_filename = nbd_filename, .co_open = nbd_open, .co_close = nbd_close, .co_read = nbd_co_read, .co_write = nbd_co_write,
     .co_flush = nbd_co_flush, .co_zero = nbd_co_zero, .co_discard = nbd_co_discard, .co_map = nbd_co_map,
+    .moved = nbd_moved,
 };

@@ -22,7 +22,7 @@ typedef struct Mirror {
     RangeLock    ranges;        /* a piece under way, a guest's write to both */
     uint64_t     cursor, granule, piece;
     unsigned     workers, zero_flags;
-    bool         write_blocking, none, commit, base_was_writable;
+    bool         write_blocking, begun /* the bitmap says what the target lacks */, none, commit, base_was_writable;
 } Mirror;
 
 /* --- the filter */
@@ -48,7 +48,7 @@ static int change(Block *to, const Change *c)
 static int filter_change(Block *b, const Change *c)
 {
     Mirror *m = ((Filter *)b->state)->m;
-    if (!m->write_blocking)
+    if (!m->write_blocking || !m->begun)
         return change(b->file, c);
     uint64_t from = align_down(c->at, m->granule), end = c->at + c->len, to = MIN(align_up(end, m->granule), b->length);
     RangeHold h;
@@ -165,6 +165,7 @@ static int mirror_run(Job *j)
 {
     Mirror *m = j->state;
     int r = first_bits(m);
+    m->begun = true;
     while (!r) {
         r = copy_dirty(m);
         if (!r && !is_ready(j)) {

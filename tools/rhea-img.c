@@ -12,7 +12,7 @@ static const ImgCommand commands[] = {
     { "bench", img_bench, "[-c COUNT] [-d DEPTH] [-f FMT] [-o OFFSET] [-s SIZE] [-S STEP] [-t CACHE] [-w] [--flush-interval=N] [--pattern=N] FILE" },
     { "bitmap", img_bitmap, "(--merge SOURCE | --add | --remove | --clear | --enable | --disable)... [-b SOURCE_FILE [-F FMT]] [-g GRANULARITY] [-f FMT] FILE BITMAP" },
     { "check", img_check, "[-f FMT] [--output=human|json] [-r leaks|all] FILE" },
-    { "commit", img_commit, "[-f FMT] [-t CACHE] [-b BASE] [-d] FILE" },
+    { "commit", img_commit, "[-f FMT] [-t CACHE] [-b BASE] [-d] [-r RATE] [-p] FILE" },
     { "compare", img_compare, "[-f FMT] [-F FMT] [-T CACHE] [-s] FILE1 FILE2" },
     { "convert", img_convert, "[-f FMT] [-O FMT] [-o OPTIONS] [-B BACKING [-F FMT]] [-c] [-l SNAPSHOT] [-m N] [-n] [-S SPARSE] [-t CACHE] [-T CACHE] [-r RATE] [--bitmaps [--skip-broken-bitmaps]] FILE [FILE2 ...] OUTPUT" },
     { "create", img_create, "[-f FMT] [-o OPTIONS] [-b BACKING -F FMT] [-u] FILE [SIZE]" },

@@ -4,44 +4,62 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "block/job.h"
 #include "tools/img/img.h"
 
 enum { CHUNK = 2 << 20 };
 
 /* --- commit */
 
-/* The images of top's chain above base into base. */
-static int commit_into(Img *m, Block *top, Block *base, Block *target)
+typedef struct Watch { Img *m; Job *job; bool over, left; CoQueue ended; } Watch;
+
+/* Shows how far the job is, and cancels it when the user says so. */
+static void watch(void *self)
 {
-    uint8_t *buf = block_memory(CHUNK);
-    int r = buf ? 0 : -ENOMEM;
-    uint64_t len = block_length(top);
-    for (uint64_t at = 0, n; at < len && !r; at += n) {
-        Extent e;
-        if (*m->interrupted)
-            r = -EINTR;
-        else
-            r = block_map_above(top, base, at, len - at, &e);
-        if (r)
-            break;
-        n = e.len;
-        if (e.flags & EXTENT_ZERO) {
-            r = e.flags & EXTENT_ALLOCATED ? block_zero(target, at, n, BLOCK_MAY_UNMAP) : 0;
-        } else if (e.flags & EXTENT_ALLOCATED) {
-            n = MIN(n, CHUNK);
-            r = block_read(top, at, buf, n);
-            if (!r)
-                r = block_write(target, at, buf, n, 0);
-        }
-        img_progress(m, at + n, len);
+    Watch *w = self;
+    while (!w->over) {
+        uint64_t offset, len;
+        job_progress(w->job, &offset, &len);
+        if (offset < len)
+            img_progress(w->m, offset, len);
+        if (*w->m->interrupted)
+            job_cancel(w->job, true, NULL);
+        co_sleep_ns(w->m->aio, 50000000);
     }
-    free(buf);
-    return r ? r : block_flush(target);
+    w->left = true;
+    co_queue_wake_all(&w->ended);
+}
+
+/* The images of top's chain above base into base; top stays what it is. */
+static bool commit_into(Img *m, Block *top, Block *base, uint64_t rate, GError **err)
+{
+    const JobOptions o = { .id = "commit", .speed = rate };
+    Job *j = job_commit(top, base, NULL, &o, err);
+    if (!j || !job_start(j, err))
+        return false;
+    Watch w = { .m = m, .job = j };
+    co_start(watch, &w);
+    int r = job_wait(j, true, err);
+    w.over = true;
+    if (!r) {
+        job_cancel(j, false, NULL);     /* once it is ready: ends well, and nobody changes places */
+        r = job_wait(j, false, err);
+    }
+    while (!w.left)
+        co_queue_wait(&w.ended);
+    if (!r)
+        img_progress(m, 1, 1);
+    else if (*m->interrupted) {
+        g_clear_error(err);
+        fail(err, "interrupted; the image still has everything");
+    }
+    return !r;
 }
 
 int img_commit(Img *m)
 {
     const char *cache = NULL, *base_name = NULL;
+    uint64_t rate = 0;
     bool drop = false;
     GError *err = NULL;
     for (int c; (c = img_option(m, "t:b:dr:", NULL)) != -1;) {
@@ -49,7 +67,10 @@ int img_commit(Img *m)
         case 't': cache = optarg; break;
         case 'b': base_name = optarg; break;
         case 'd': drop = true; break;
-        case 'r': break;
+        case 'r':
+            if (!img_parse_size(optarg, &rate, &err))
+                return img_fail(err);
+            break;
         default: return 1;
         }
     }
@@ -72,16 +93,9 @@ int img_commit(Img *m)
         if (!base)
             return img_close(top, img_error("%s is not below %s", base_name, block_filename(top)));
     }
-    /* Made writable for the while. */
-    if (!block_set_writable(base, true, &err))
-        return img_close(top, img_fail(err));
-    bool ok = block_length(base) >= block_length(top) || block_resize(base, block_length(top), PREALLOC_OFF, &err);
-    int r = ok ? commit_into(m, top, base, base) : 0;
-    if (ok && r)
-        ok = r == -EINTR ? fail(&err, "interrupted; the image still has everything")
-                         : fail_errno(&err, -r, "cannot commit %s", block_filename(top));
+    bool ok = commit_into(m, top, base, rate, &err);
     if (ok && !drop && block_backing(top) == base) {
-        r = block_make_empty(top);
+        int r = block_make_empty(top);
         if (r)
             ok = fail_errno(&err, -r, "committed, but %s cannot be emptied", block_filename(top));
     }

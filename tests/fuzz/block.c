@@ -177,6 +177,8 @@ static void feed_image(Fuzz *f, const uint8_t *data, size_t len)
     GError *err = NULL;
     Json *o = json_object();
     json_set(o, "driver", json_string(f->format));
+    if (!strcmp(f->format, "luks"))
+        json_set(o, "key-secret", json_string("s"));
     Block *b = block_open(f->graph, path, o, flags[how] | BLOCK_NO_BACKING, &err);
     g_assert_true(!b == (err != NULL));
     g_clear_error(&err);
@@ -422,6 +424,8 @@ void fuzz_block_start(const char *target)
     if (!fuzz.aio)
         die(err->message);
     fuzz.graph = block_graph_new(fuzz.aio);
+    if (!block_add_object(fuzz.graph, "secret,id=s,data=pw", &err))
+        die(err->message);
     if (fuzz.feed == feed_image)
         return;
     fuzz.dir = g_dir_make_tmp("rhea-fuzz-XXXXXX", &err);

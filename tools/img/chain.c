@@ -24,7 +24,7 @@ static void watch(void *self)
             img_progress(w->m, offset, len);
         if (*w->m->interrupted)
             job_cancel(w->job, true, NULL);
-        co_sleep_ns(w->m->aio, 50000000);
+        co_sleep_ns(w->m->aio, 5000000);        /* commit waits for the last of these */
     }
     w->left = true;
     co_queue_wake_all(&w->ended);

@@ -60,14 +60,22 @@ static char *text(X86Cpu *c)
     return g_string_free(s, FALSE);
 }
 
-static void round_trip(void)
+/* False: the test is skipped. */
+static bool have_kvm(void)
 {
     int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
     if (fd < 0) {
         g_test_skip("no /dev/kvm that can be opened");
-        return;
+        return false;
     }
     close(fd);
+    return true;
+}
+
+static void round_trip(void)
+{
+    if (!have_kvm())
+        return;
     Accel *a;
     AccelMachine m = { 0 };
     X86Cpu *c;
@@ -100,12 +108,8 @@ static void round_trip(void)
 static void msrs_after_reset(void)
 {
     enum { MISC_ENABLE = 0x1a0 };       /* says on some hosts that there is no profiling */
-    int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-    if (fd < 0) {
-        g_test_skip("no /dev/kvm that can be opened");
+    if (!have_kvm())
         return;
-    }
-    close(fd);
     Accel *a;
     AccelMachine m = { 0 };
     X86Cpu *c;
@@ -139,12 +143,8 @@ static void debug_points(void)
         { DEBUG_WATCH_WRITE, 0x1000, 4, true }, { DEBUG_WATCH_ACCESS, 0x1001, 1, true }, { DEBUG_HW_BREAK, 0x1003, 1, true },
         { DEBUG_WATCH_WRITE, 0x1008, 8, true }, { DEBUG_HW_BREAK, 0x1004, 1, false },    /* the fifth */
     };
-    int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-    if (fd < 0) {
-        g_test_skip("no /dev/kvm that can be opened");
+    if (!have_kvm())
         return;
-    }
-    close(fd);
     Accel *a;
     AccelMachine m = { 0 };
     X86Cpu *c;

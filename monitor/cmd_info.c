@@ -207,8 +207,53 @@ bool info_lapic(Session *s, const Args *a, GError **err)
     return show_type(s, "lapic", id) || fail(err, "this CPU has no local APIC");
 }
 
+static const Chip *chip_of(const Device *d)
+{
+    return d->type->chip ? (const Chip *)((const char *)d + d->type->chip) : NULL;
+}
+
+/* As QEMU prints them: what has never come is left out.  Vectors are in hexadecimal, the lines of the second 8259 are
+ * IRQ 8 to 15. */
+static void show_irqs(Session *s, Device *d, const Chip *c)
+{
+    const uint64_t *count = (const uint64_t *)((const char *)d + d->type->irqs);
+    bool vectors = c->kind == CHIP_LAPIC;
+    if (vectors && c->host) {
+        g_string_append_printf(s->out, "IRQ statistics not available for %s: the accelerator works it\n", d->id);
+        return;
+    }
+    g_string_append_printf(s->out, "IRQ statistics for %s%s:\n", d->id, vectors ? ", by vector" : "");
+    domain_enter(d->domain);
+    for (unsigned i = 0; i < d->type->n_irqs; i++)
+        if (count[i])
+            g_string_append_printf(s->out, vectors ? "%02x: %" PRIu64 "\n" : "%2u: %" PRIu64 "\n",
+                                   c->kind == CHIP_PIC ? c->index * 8 + i : i, count[i]);
+    domain_leave(d->domain);
+}
+
+/* Controllers that an accelerator works still see their pins here; what starts and ends inside it does not. */
+static void irq_statistics(Session *s)
+{
+    static const ChipKind kinds[] = { CHIP_IOAPIC, CHIP_PIC, CHIP_LAPIC };
+    const GPtrArray *devices = s->env->machine->devices;
+    for (unsigned k = 0; k < G_N_ELEMENTS(kinds); k++)
+        for (guint i = 0; i < devices->len; i++) {
+            Device *d = devices->pdata[i];
+            const Chip *c = chip_of(d);
+            if (c && d->type->n_irqs && c->kind == kinds[k])
+                show_irqs(s, d, c);
+        }
+    for (guint i = 0; i < devices->len; i++) {
+        const Chip *c = chip_of(devices->pdata[i]);
+        if (c && c->kind == CHIP_PIT && c->host)
+            g_string_append_printf(s->out, "IRQ statistics leave out those of %s: the accelerator works it\n",
+                                   ((Device *)devices->pdata[i])->id);
+    }
+}
+
 bool info_irq(Session *s, const Args *a, GError **err)
 {
+    irq_statistics(s);
     static const struct { uint32_t bit; const char *name; } bits[] = {
         { PORT_INTR, "INTR" }, { PORT_NMI, "NMI" }, { PORT_SMI, "SMI" }, { PORT_INIT, "INIT" }, { PORT_SIPI, "SIPI" },
     };

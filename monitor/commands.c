@@ -38,7 +38,7 @@ const Command monitor_commands[] = {
     { "info mem", NULL, "show the active virtual memory mappings", info_mem, .stands = true },
     { "info mtree", "flat:-f", "show memory tree (-f: dump flat view for address spaces)", info_mtree },
     { "info qtree", NULL, "show the devices and their registers", info_qtree },
-    { "info irq", NULL, "show the interrupt inputs and what waits at each CPU", info_irq },
+    { "info irq", NULL, "show interrupt statistics and what waits at each CPU", info_irq },
     { "info pic", NULL, "show PIC state", info_pic },
     { "info lapic", NULL, "show local APIC state of the current CPU", info_lapic },
     { "info jit", NULL, "show dynamic compiler info", info_jit, .stands = true },

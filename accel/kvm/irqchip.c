@@ -191,7 +191,7 @@ static const ChipHost host_split = { host_input, host_message, host_entry };
 void kvm_chips_add(Accel *a, Chip *c)
 {
     Kvm *k = (Kvm *)a;
-    if (k->chips == KVM_CHIPS_OFF)
+    if (k->chips == KVM_CHIPS_OFF || (k->chips == KVM_CHIPS_SPLIT && (c->kind == CHIP_PIC || c->kind == CHIP_PIT)))
         return;
     c->host = k->chips == KVM_CHIPS_ON ? &host_all : &host_split;
     c->host_self = k;

@@ -34,6 +34,10 @@ struct DeviceType {
     unsigned     version;               /* of the saved state; 0: the highest since of `state` */
     bool         user;                  /* may be named in -device */
     size_t       chip;                  /* offset of a Chip that an accelerator may borrow; 0: none */
+    /* `info irq`: offset of uint64_t counts of an interrupt controller since the start, n_irqs of them (0: it counts
+     * nothing): how often its inputs have risen; of a local APIC: how often the CPU has taken each vector. */
+    size_t       irqs;
+    unsigned     n_irqs;
 
     bool (*init)(void *self, GError **err);     /* properties are set; machine, domain, id are valid */
     /* State rows are zero, registers at their reset value; pins are settle's. */

@@ -18,6 +18,7 @@ typedef struct I8259 {
     uint8_t elcr;
     bool    need_icw4, single, aeoi, rotate_aeoi, read_isr, poll, special_mask, all_level;
     Chip    chip;
+    uint64_t rises[8];                  /* of the pins, since the start */
 } I8259;
 
 /* Priority of the first of some pins: 0 the highest; 8: none is set. */
@@ -54,6 +55,7 @@ static void input(void *self, unsigned n, bool level)
 {
     I8259 *p = self;
     uint8_t bit = 1 << n;
+    p->rises[n] += level && !(p->level & bit);
     if (p->chip.lent)
         p->chip.host->input(p->chip.host_self, &p->chip, n, level);
     else if (level && (is_level(p, n) || !(p->level & bit)))
@@ -286,4 +288,5 @@ const DeviceType i8259_type = {
     .windows = { { .span = 2, .ops = &ops }, { .name = "elcr", .span = 1, .ops = &elcr_ops } },
     .props = props, .pins = pins, .state = state, .init = init,
     .reset = reset, .settle = settle, .restored = restored, .chip = offsetof(I8259, chip),
+    .irqs = offsetof(I8259, rises), .n_irqs = 8,
 };

@@ -16,6 +16,7 @@ typedef struct Ioapic {
     uint32_t level;                     /* of the inputs, active high inside */
     uint64_t rte[IOAPIC_PINS];
     Chip     chip;
+    uint64_t rises[IOAPIC_PINS];        /* of the inputs, since the start */
 } Ioapic;
 _Static_assert((int)IOAPIC_PINS == (int)CHIP_IOAPIC_PINS, "IoapicRegs");
 
@@ -51,6 +52,7 @@ static void input(void *self, unsigned n, bool level)
     uint32_t bit = 1u << n;
     bool edge = level && !(p->level & bit);
     p->level = level ? p->level | bit : p->level & ~bit;
+    p->rises[n] += edge;
     if (p->chip.lent) {
         p->chip.host->input(p->chip.host_self, &p->chip, n, level);
         return;
@@ -186,5 +188,5 @@ static bool restored(void *self, GError **err)
 const DeviceType ioapic_type = {
     .name = "ioapic", .help = "I/O APIC", .size = sizeof(Ioapic), .span = 0x1000, .ops = &ops,
     .pins = pins, .state = state, .init = init, .reset = reset, .settle = settle, .restored = restored,
-    .chip = offsetof(Ioapic, chip),
+    .chip = offsetof(Ioapic, chip), .irqs = offsetof(Ioapic, rises), .n_irqs = IOAPIC_PINS,
 };

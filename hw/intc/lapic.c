@@ -44,6 +44,7 @@ typedef struct Lapic {
     uint64_t  deadline;                 /* TSC; 0: not armed */
     Timer     timer;
     Chip      chip;
+    uint64_t  taken[256];               /* by vector, since the start, ExtINT's among them */
 } Lapic;
 
 static bool enabled(const Lapic *a) { return a->base & APICBASE_EN; }
@@ -593,6 +594,8 @@ static int acknowledge(void *self)
         clear_bit(a->irr, v);
         set_bit(a->isr, v);
     }
+    if (v >= 0)
+        a->taken[v]++;
     lapic_settle(a);
     domain_leave(a->dev.domain);
     return v;
@@ -828,5 +831,5 @@ const DeviceType lapic_type = {
     .name = "lapic", .help = "local APIC", .size = sizeof(Lapic), .span = 0x1000, .ops = &mmio_ops,
     .props = lapic_props, .pins = lapic_pins, .state = lapic_state,
     .init = lapic_init, .reset = lapic_reset, .settle = lapic_settle, .restored = lapic_restored,
-    .chip = offsetof(Lapic, chip),
+    .chip = offsetof(Lapic, chip), .irqs = offsetof(Lapic, taken), .n_irqs = 256,
 };

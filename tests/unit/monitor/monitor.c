@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "hw/intc/lapic.h"
 #include "monitor/line_edit.h"
 #include "tests/monitor_rig.h"
 
@@ -100,6 +101,55 @@ static void commands(void)
     run(r, "print $pc", "0x1000\n");
     run(r, "quit", "");
     g_assert_false(machine_poll(r->m));
+    rig_free(r);
+}
+
+/* Interrupts by line and by vector, as QEMU shows them, and what an accelerator keeps to itself. */
+static void irq_statistics(void)
+{
+    static const char *const devices[] = {
+        "i8259,id=pic1", "i8259,id=pic0,slave=pic1", "lapic,id=lapic0,id-number=0,pic=pic0", "ioapic,id=ioapic", "i8254,id=pit",
+    };
+    static const struct { const char *id, *pin; unsigned n, times; } pulses[] = {
+        { "pic0", "ir", 0, 104 }, { "pic0", "ir", 4, 1 }, { "pic1", "ir", 0, 12 }, { "ioapic", "in", 4, 3 }, { "ioapic", "in", 20, 7 },
+    };
+    static const char nothing[] = "IRQ statistics for ioapic:\nIRQ statistics for pic1:\nIRQ statistics for pic0:\n"
+        "IRQ statistics for lapic0, by vector:\nCPU#0: nothing waits\n";
+    static const char some[] = "IRQ statistics for ioapic:\n 4: 3\n20: 7\nIRQ statistics for pic1:\n 8: 12\n"
+        "IRQ statistics for pic0:\n 0: 104\n 4: 1\nIRQ statistics for lapic0, by vector:\n34: 2\nec: 1\nCPU#0: nothing waits\n";
+    static const char lent[] = "IRQ statistics for ioapic:\n 4: 3\n20: 7\nIRQ statistics for pic1:\n 8: 12\n"
+        "IRQ statistics for pic0:\n 0: 104\n 4: 1\nIRQ statistics not available for lapic0: the accelerator works it\n"
+        "IRQ statistics leave out those of pit: the accelerator works it\nCPU#0: nothing waits\n";
+    static const ChipHost host = { 0 };
+    Rig *r = rig_new();
+    for (unsigned i = 0; i < G_N_ELEMENTS(devices); i++)
+        g_assert_nonnull(device_new(r->m, devices[i], NULL, NULL));
+    Device *lapic = machine_find(r->m, "lapic0");
+    CpuPort *port = vcpu_port(accel_vcpu(r->accel, 0));
+    lapic_attach(lapic, port);
+    machine_reset(r->m);
+    run(r, "info irq", nothing);
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(pulses); i++)
+        for (unsigned k = 0; k < 2 * pulses[i].times; k++)
+            device_input(machine_find(r->m, pulses[i].id), pulses[i].pin, pulses[i].n, !(k & 1));
+    lapic_virtual_wire(lapic);
+    for (unsigned i = 0; i < 3; i++) {
+        domain_enter(lapic->domain);
+        lapic_deliver(r->m, &(ApicMessage){ .vector = i < 2 ? 0x34 : 0xec, .assert = true });
+        domain_leave(lapic->domain);
+        g_assert_cmpint(port->intc->acknowledge(port->intc_self), ==, i < 2 ? 0x34 : 0xec);
+        domain_enter(lapic->domain);
+        lapic->type->ops->write(lapic, 0xb0, 0, 4);         /* EOI */
+        domain_leave(lapic->domain);
+    }
+    run(r, "info irq", some);
+
+    for (unsigned i = 0; i < r->m->devices->len; i++) {
+        Device *d = r->m->devices->pdata[i];
+        ((Chip *)((char *)d + d->type->chip))->host = &host;
+    }
+    run(r, "info irq", lent);
     rig_free(r);
 }
 
@@ -235,6 +285,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/monitor/expressions", expressions);
     g_test_add_func("/monitor/commands", commands);
+    g_test_add_func("/monitor/irq-statistics", irq_statistics);
     g_test_add_func("/monitor/every-command", every_command);
     g_test_add_func("/monitor/completion", completion);
     g_test_add_func("/monitor/editing", editing);

@@ -305,8 +305,8 @@ bool     x86_service(CpuState *s);
 bool     x86_take_startup(X86Cpu *c);                   /* a pending reset, INIT or SIPI; false: there is none */
 
 /* debug.c: after changes of DR0-DR3, DR7, CR4.DE; after a task switch to a task whose T bit is set, once all its state is
- * loaded: #DB with BT before its first instruction; after flags with RF have been loaded (x86_privilege_changed() calls
- * it). */
+ * loaded: #DB with BT before its first instruction; after flags with RF or VIP have been loaded (x86_privilege_changed()
+ * calls it). */
 void     x86_debug_changed(X86Cpu *c);
 void     x86_debug_task_trap(X86Cpu *c);
 void     x86_flags_loaded(X86Cpu *c);

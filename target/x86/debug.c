@@ -124,9 +124,10 @@ void x86_debug_task_trap(X86Cpu *c)
 
 void x86_flags_loaded(X86Cpu *c)
 {
-    if (c->dr_exec)
+    bool rf = *x86_flags(c) & FL_RF;
+    if ((rf && c->dr_exec) || x86_virtual_interrupt(c))
         c->hooks->attention(&c->s);
-    else if (c->hooks->debug_changed)   /* else a processor keeps it */
+    if (rf && !c->dr_exec && c->hooks->debug_changed)   /* else a processor keeps it */
         *x86_flags(c) &= ~(uint64_t)FL_RF;
 }
 

@@ -77,7 +77,7 @@ void x86_mode_changed(X86Cpu *c)
 
 void x86_privilege_changed(X86Cpu *c)
 {
-    if (G_UNLIKELY(*x86_flags(c) & FL_RF))
+    if (G_UNLIKELY(*x86_flags(c) & (FL_RF | FL_VIP)))
         x86_flags_loaded(c);
     c->s.mode_tag = (uint64_t)(c->key_control | key_of_rest(c)) << 48;
     x86_select_tlb(c);

@@ -85,6 +85,13 @@ static inline bool x86_fault(X86Cpu *c, unsigned vector, uint32_t error)
     x86_raise(c, vector, error);
     return false;
 }
+/* VIF and VIP are both set where they count: #GP at the beginning of the next instruction (SDM vol. 3, 20.3.2 and 20.4). */
+static inline bool x86_virtual_interrupt(const X86Cpu *c)
+{
+    uint64_t fl = c->s.hot[21];
+    return (fl & (FL_VIF | FL_VIP)) == (FL_VIF | FL_VIP) && c->cpl == 3 && (fl & FL_IOPL) != FL_IOPL &&
+           (c->cr4 & (fl & FL_VM ? CR4_VME : CR4_PVI));
+}
 static inline uint32_t x86_ext(const X86Cpu *c) { return c->delivering ? c->exc_ext : 0; }
 static inline bool x86_fault_sel(X86Cpu *c, unsigned vector, uint16_t sel)
 {

@@ -486,6 +486,8 @@ static bool take_event(X86Cpu *c)
 static bool settle(X86Cpu *c)
 {
     bool wait = x86_debug_service(c);
+    if (G_UNLIKELY(x86_virtual_interrupt(c)) && !c->exc_pending)
+        x86_raise(c, EXC_GP, 0);
     if (c->exc_pending) {
         c->shadow = 0;
         deliver_exception(c);

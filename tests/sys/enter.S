@@ -387,8 +387,15 @@ flat:
     xor %edx, %edx
     mov $0xc0000080, %ecx
     wrmsr
-2:  popf
-    popa
+2:  pushf
+    testl $FL_VIF | FL_VIP, (%esp)
+    lea 4(%esp), %esp
+    jz 3f
+    push %cs                            /* POPF would leave them set for the rows behind */
+    pushl $4f
+    iret
+3:  popf
+4:  popa
     ret
 
     .data

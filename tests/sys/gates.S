@@ -66,6 +66,49 @@
     iret_flags if3_iopl3, 3, FL_IF, FL_IOPL3
     iret_flags clear3_iopl3, 3, 0, FL_IOPL3|FL_IF
     iret_flags rf, 0, FL_RF
+/* VIF and VIP at privilege 3: with CR4.PVI and IOPL below 3 #GP at the first instruction (SDM 3B 21.3.2, 21.4). */
+    .macro iret_vip name, cr4, image, cs=S_UCODE, ss=S_UDATA
+    row gate.iret.vip_\name, MODE_P32, cr4=\cr4, need=NEED_VME
+    code 32
+        pushl $\ss
+        pushl $STACK3
+        pushl $FL_VIP | \image
+        pushl $\cs
+        pushl $FB(1)
+        iret
+        nop
+    1:  done
+    end
+    .endm
+    iret_vip both, CR4_PVI, FL_VIF
+    iret_vip both_if, CR4_PVI, FL_VIF | FL_IF
+    iret_vip vip_only, CR4_PVI, 0
+    iret_vip iopl3, CR4_PVI, FL_VIF | FL_IOPL3
+    iret_vip no_pvi, CR4_VME, FL_VIF
+    iret_vip ring1, CR4_PVI, FL_VIF, S_CODE1, S_DATA1
+    row gate.iret.vip_then_sti, MODE_P32, cr4=CR4_PVI, need=NEED_VME
+    code 32
+        pushl $S_UDATA
+        pushl $STACK3
+        pushl $FL_VIP
+        pushl $S_UCODE
+        pushl $FB(1)
+        iret
+    1:  cli
+        sti                                 /* #GP here: an interrupt is waiting */
+        done
+    end
+    row gate.iretq.vip, MODE_L64, cr4=CR4_PVI, user=1, need=NEED_VME
+    code 64
+        pushq $S_UDATA
+        pushq $STACK3
+        pushq $FL_VIF | FL_VIP
+        pushq $S_UCODE64
+        pushq $FB(1)
+        iretq
+        nop
+    1:  done
+    end
     row gate.iret.vif, MODE_P32, need=NEED_VME
     code 32
         pushl $FL_VIF | FL_VIP
@@ -74,11 +117,7 @@
         iret
     1:  pushf
         pop %ebx
-        pushl $2                            /* POPF would leave them set for the rows behind */
-        push %cs
-        pushl $FB(2)
-        iret
-    2:  done
+        done
     end
 
     .macro popf_flags name, mode, bits, cpl, image, start=0, cr4=0, need=0

@@ -139,6 +139,39 @@
         .code16
     1:  done
     end
+/* VIF and VIP both set: the monitor's turn before the first instruction (SDM 3B 21.3.2). */
+    .macro iret_to_vip name, cr4, image
+    row v86.iret_to_\name, MODE_P32, cr4=\cr4, need=NEED_VME
+    code 32
+        pushl $0
+        pushl $0
+        pushl $0
+        pushl $0
+        pushl $STACK_SEG >> 4
+        pushl $0xe000
+        pushl $FL_VM | FL_VIP | \image
+        pushl $CODE >> 4
+        pushl $FBO(1)
+        iret
+        .code16
+        nop
+    1:  nop
+        done
+    end
+    .endm
+    iret_to_vip vip, CR4_VME, FL_VIF
+    iret_to_vip vip_only, CR4_VME, 0
+    iret_to_vip vip_iopl3, CR4_VME, FL_VIF | FL_IOPL3
+    iret_to_vip vip_no_vme, CR4_PVI, FL_VIF
+    row v86.vme_iret_vif, MODE_V86, fl=FL_VIF, cr4=CR4_VME, need=NEED_VME   /* an IRET of 8086 code brings no VIP */
+    code 16
+        pushw $0x202
+        pushw $CODE >> 4
+        pushw $FBO(1)
+        iret
+    1:  pushf
+        done
+    end
     row v86.iret_to_cpl3, MODE_P32, cpl=3   /* VM cannot be set from ring 3 */
     code 32
         pushl $FL_VM | 2

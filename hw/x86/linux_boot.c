@@ -35,7 +35,9 @@ enum { XLF_KERNEL_64 = 1, PVH_MAGIC = 0x336ec578, NOTE_PHYS32_ENTRY = 18, MAX_SE
 struct BootImage {
     BootInfo     info;
     char        *kernel_name, *initrd_name, *append, *cache, *cache_key;
-    GMappedFile *kernel, *initrd;
+    GMappedFile *kernel;
+    int          initrd;                /* open file, -1: none.  Not mapped: whoever writes it anew may cut it meanwhile */
+    uint64_t     initrd_len;
     bool         bzimage, bits64;       /* bits64: the bzImage has a 64-bit entry */
     bool         bare;                          /* a bzImage whose own code is to run: nothing in it is packed */
     uint64_t     payload_at, payload_len;       /* in the file; of an ELF image: all of it */
@@ -43,18 +45,29 @@ struct BootImage {
     uint32_t     initrd_max;
 };
 
-static GMappedFile *map_file(const char *what, const char *name, struct stat *st, GError **err)
+static int open_file(const char *what, const char *name, struct stat *st, GError **err)
 {
-    GMappedFile *f = NULL;
     int fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0 || fstat(fd, st) < 0)
         fail(err, "%s: %s: %s", what, name, g_strerror(errno));
     else if (!S_ISREG(st->st_mode))
         fail(err, "%s: %s is %s", what, name, S_ISDIR(st->st_mode) ? "a directory" : "no regular file");
-    else if (!(f = g_mapped_file_new_from_fd(fd, FALSE, NULL)))
-        fail(err, "%s: %s cannot be mapped", what, name);
+    else
+        return fd;
     if (fd >= 0)
         close(fd);
+    return -1;
+}
+
+static GMappedFile *map_file(const char *what, const char *name, struct stat *st, GError **err)
+{
+    int fd = open_file(what, name, st, err);
+    if (fd < 0)
+        return NULL;
+    GMappedFile *f = g_mapped_file_new_from_fd(fd, FALSE, NULL);
+    if (!f)
+        fail(err, "%s: %s cannot be mapped", what, name);
+    close(fd);
     return f;
 }
 
@@ -113,7 +126,7 @@ static bool check_kernel(BootImage *b, GError **err)
 
 static bool place_initrd(BootImage *b, GError **err)
 {
-    uint64_t len = length(b->initrd), top = MIN(b->info.low_ram, (uint64_t)b->initrd_max + 1);
+    uint64_t len = b->initrd_len, top = MIN(b->info.low_ram, (uint64_t)b->initrd_max + 1);
     const uint64_t kernel_room = 64 << 20;      /* 16 MiB to where it is loaded, and its own size at the least */
     if (len > top || align_down(top - len, 4096) < kernel_room)
         return fail(err, "-initrd: %s: %" PRIu64 " MiB do not fit into the guest's %" PRIu64 " MiB (a larger -m helps)",
@@ -126,6 +139,7 @@ BootImage *boot_image_open(const BootInfo *info, GError **err)
 {
     BootImage *b = g_new0(BootImage, 1);
     b->info = *info;
+    b->initrd = -1;
     b->kernel_name = g_strdup(info->kernel);
     b->initrd_name = g_strdup(info->initrd);
     b->append = g_strdup(info->append ? info->append : "");
@@ -140,8 +154,9 @@ BootImage *boot_image_open(const BootInfo *info, GError **err)
     if (ok && strlen(b->append) >= CMDLINE_ROOM)
         ok = fail(err, "-append: longer than %u characters", CMDLINE_ROOM - 1);
     if (ok && b->initrd_name) {
-        b->initrd = map_file("-initrd", b->initrd_name, &st, err);
-        ok = b->initrd && place_initrd(b, err);
+        b->initrd = open_file("-initrd", b->initrd_name, &st, err);
+        b->initrd_len = b->initrd >= 0 ? st.st_size : 0;
+        ok = b->initrd >= 0 && place_initrd(b, err);
     }
     if (!ok) {
         boot_image_free(b);
@@ -154,8 +169,8 @@ void boot_image_free(BootImage *b)
 {
     if (b->kernel)
         g_mapped_file_unref(b->kernel);
-    if (b->initrd)
-        g_mapped_file_unref(b->initrd);
+    if (b->initrd >= 0)
+        close(b->initrd);
     g_free(b->kernel_name);
     g_free(b->initrd_name);
     g_free(b->append);
@@ -249,7 +264,7 @@ static bool overlaps(const ElfSegment *s, const ElfSegment *t)
 
 static bool add_segment(Placer *p, const ElfSegment *s, GError **err)
 {
-    uint64_t limit = p->b->initrd ? p->b->initrd_at : p->b->info.low_ram;
+    uint64_t limit = p->b->initrd >= 0 ? p->b->initrd_at : p->b->info.low_ram;
     if (s->paddr < KERNEL_LOW || s->paddr > limit || s->memsz > limit - s->paddr)
         return fail(err, "its segment of %" PRIu64 " bytes at 0x%" PRIx64 " does not fit between 1 MiB and %" PRIu64
                     " MiB (a larger -m helps)", s->memsz, s->paddr, limit >> 20);
@@ -395,9 +410,9 @@ static void write_boot_params(const BootImage *b, Space *mem)
     z[H_LOADER] = 0xff;
     z[H_LOADFLAGS] = 1;                 /* LOADED_HIGH; no heap, no KASLR: nobody has moved the kernel */
     put32(z + H_CMDLINE, AT_CMDLINE);
-    if (b->initrd) {
+    if (b->initrd >= 0) {
         put32(z + H_RAMDISK_IMAGE, b->initrd_at);
-        put32(z + H_RAMDISK_SIZE, length(b->initrd));
+        put32(z + H_RAMDISK_SIZE, b->initrd_len);
     }
     put64(z + Z_RSDP, b->info.rsdp);
     z[Z_N_E820] = b->info.n_e820;
@@ -410,7 +425,7 @@ static void write_start_info(const BootImage *b, Space *mem)
     uint8_t s[56] = { 0 };
     put32(s, PVH_MAGIC);
     put32(s + 4, 1);                    /* version 1: with a memory map */
-    put32(s + 12, b->initrd ? 1 : 0);
+    put32(s + 12, b->initrd >= 0 ? 1 : 0);
     put64(s + 16, AT_MODULES);
     put64(s + 24, AT_CMDLINE);
     put64(s + 32, b->info.rsdp);
@@ -422,10 +437,10 @@ static void write_start_info(const BootImage *b, Space *mem)
         memcpy(e, &b->info.e820[i], sizeof(E820Entry));
         space_write(mem, AT_MEMMAP + sizeof(e) * i, e, sizeof(e));
     }
-    if (b->initrd) {
+    if (b->initrd >= 0) {
         uint8_t m[32] = { 0 };
         put64(m, b->initrd_at);
-        put64(m + 8, length(b->initrd));
+        put64(m + 8, b->initrd_len);
         space_write(mem, AT_MODULES, m, sizeof(m));
     }
 }
@@ -512,13 +527,32 @@ static bool load_elf(const BootImage *b, Space *mem, bool fresh, BootEntry *entr
     return true;
 }
 
+static bool load_initrd(const BootImage *b, Space *mem, GError **err)
+{
+    enum { PIECE = 256 << 10 };
+    g_autofree uint8_t *buf = g_malloc(PIECE);
+    for (uint64_t at = 0; at < b->initrd_len;) {
+        ssize_t n = pread(b->initrd, buf, MIN(PIECE, b->initrd_len - at), at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return fail_errno(err, errno, "-initrd: %s: cannot be read", b->initrd_name);
+        if (n == 0)
+            return fail(err, "-initrd: %s: cut short: %" PRIu64 " bytes when it was opened, now %" PRIu64, b->initrd_name,
+                        b->initrd_len, at);
+        space_write(mem, b->initrd_at + at, buf, n);
+        at += n;
+    }
+    return true;
+}
+
 bool boot_image_load(const BootImage *b, Space *mem, bool fresh, BootEntry *entry, GError **err)
 {
     if (!(b->bare ? load_bare : b->bzimage ? load_bzimage : load_elf)(b, mem, fresh, entry, err))
         return fail_prefix(err, "-kernel: %s: ", b->kernel_name);
     space_write(mem, AT_CMDLINE, b->append, strlen(b->append) + 1);
-    if (b->initrd)
-        space_write(mem, b->initrd_at, bytes(b->initrd), length(b->initrd));
+    if (b->initrd >= 0 && !load_initrd(b, mem, err))
+        return false;
     write_gdt(mem, entry);
     return true;
 }

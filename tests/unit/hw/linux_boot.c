@@ -373,6 +373,25 @@ static void initrds(Fixture *f, gconstpointer data)
     refused(f, &info, "regular");
 }
 
+/* A build that writes the file anew while a machine starts or resets. */
+static void an_initrd_that_shrinks(Fixture *f, gconstpointer data)
+{
+    g_autoptr(GByteArray) k = good_bzimage(XZ);
+    BootInfo info = info_of(f, true);
+    BootEntry e;
+    g_autoptr(GError) err = NULL;
+    g_autofree uint8_t *big = g_malloc0(1 << 20);
+    write_file(f->kernel, k->data, k->len);
+    write_file(f->initrd, big, 1 << 20);
+    BootImage *b = boot_image_open(&info, &err);
+    g_assert_no_error(err);
+    g_assert_true(boot_image_load(b, f->m->mem, false, &e, &err));
+    g_assert_cmpint(truncate(f->initrd, 700000), ==, 0);
+    g_assert_false(boot_image_load(b, f->m->mem, false, &e, &err));
+    g_assert_nonnull(strstr(err->message, "cut short: 1048576 bytes when it was opened, now 700000"));
+    boot_image_free(b);
+}
+
 static void cut_short(Fixture *f, gconstpointer data)
 {
     BootInfo info = info_of(f, false);
@@ -661,6 +680,7 @@ int main(int argc, char **argv)
     CASE("what the kernel finds", what_the_kernel_finds);
     CASE("PVH", pvh);
     CASE("initrds", initrds);
+    CASE("an initrd that shrinks", an_initrd_that_shrinks);
     CASE("cut short", cut_short);
     CASE("contradictions of a bzImage", contradictions_of_a_bzimage);
     CASE("contradictions of an ELF image", contradictions_of_an_elf_image);

@@ -2,12 +2,12 @@
  * Images on web and FTP servers, read-only, by libcurl, which is loaded when first asked for.  Helper threads make the requests:
  * ranges of bytes, read ahead to `readahead` and kept until something else is read. */
 #include <curl/curl.h>
-#include <dlfcn.h>
 #include <errno.h>
 #include <string.h>
 
 #include "block/driver.h"
 #include "util/error.h"
+#include "util/library.h"
 
 enum { N_HANDLES = 4, MAX_READAHEAD = 64 << 20 };
 
@@ -35,18 +35,10 @@ typedef struct Web {
 
 static gpointer curl_open(gpointer unused)
 {
-    static const char *const names[] = { "libcurl.so.4", "libcurl-gnutls.so.4" };
-    void *lib = NULL;
-    for (unsigned i = 0; i < G_N_ELEMENTS(names) && !lib; i++)
-        lib = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
-    if (!lib)
-        return NULL;
-    Libcurl *c = g_new0(Libcurl, 1);
-    bool all = true;
-#define F(name) all = (c->name = (__typeof__(c->name))dlsym(lib, "curl_" #name)) && all;
-    CURL_FUNCTIONS(F)
+#define F(name) "curl_" #name,
+    Libcurl *c = library_open("libcurl.so.4 libcurl-gnutls.so.4", (const char *const[]){ CURL_FUNCTIONS(F) NULL });
 #undef F
-    return all && !c->global_init(CURL_GLOBAL_DEFAULT) ? c : NULL;
+    return c && !c->global_init(CURL_GLOBAL_DEFAULT) ? c : NULL;
 }
 
 static bool curl_filename(const char *prefix, const char *filename, Json *o, GError **err)

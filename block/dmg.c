@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * Apple disk images (UDIF, .dmg), read-only: a trailer ("koly") names a property list or a resource fork with tables ("mish") of
  * chunks: zeros, plain, zlib, bzip2 (by libbz2, loaded when needed) or ADC. */
-#include <dlfcn.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +10,7 @@
 #include "util/bits.h"
 #include "util/endian.h"
 #include "util/error.h"
+#include "util/library.h"
 
 enum {
     KOLY_BYTES = 512, KOLY_DATA_FORK = 24, KOLY_RSRC_AT = 40, KOLY_RSRC_LEN = 48, KOLY_XML_AT = 216, KOLY_XML_LEN = 224, KOLY_SECTORS = 492,
@@ -27,11 +27,13 @@ enum {
 #define CHUNK_END     0xffffffffu
 
 typedef struct Chunk { uint64_t from, len, at, packed; uint32_t type; } Chunk;      /* bytes */
-typedef int Bzip2(char *out, unsigned *out_len, char *in, unsigned in_len, int small, int verbosity);
+typedef struct Libbz2 {
+    int (*decompress)(char *out, unsigned *out_len, char *in, unsigned in_len, int small, int verbosity);
+} Libbz2;
 
 typedef struct Dmg {
     GArray  *chunks;            /* Chunk, by from */
-    Bzip2   *bzip2;
+    const Libbz2 *bz2;          /* or NULL */
     CoMutex  lock;              /* of the two below */
     uint8_t *unpacked;
     unsigned unpacked_chunk;    /* + 1; 0: none */
@@ -39,8 +41,7 @@ typedef struct Dmg {
 
 static gpointer bzip2_open(gpointer unused)
 {
-    void *lib = dlopen("libbz2.so.1.0", RTLD_NOW | RTLD_LOCAL);
-    return lib ? dlsym(lib, "BZ2_bzBuffToBuffDecompress") : NULL;
+    return library_open("libbz2.so.1.0", (const char *const[]){ "BZ2_bzBuffToBuffDecompress", NULL });
 }
 
 /* --- tables */
@@ -54,9 +55,9 @@ static bool add_chunk(Block *b, const uint8_t *c, uint64_t first, uint64_t data_
     bool zero = type == CHUNK_ZERO || type == CHUNK_IGNORE, raw = type == CHUNK_RAW;
     if (type == CHUNK_COMMENT || type == CHUNK_END || !sectors)
         return true;
-    if (type == CHUNK_BZIP2 && !d->bzip2) {
-        d->bzip2 = (Bzip2 *)g_once(&once, bzip2_open, NULL);
-        if (!d->bzip2)
+    if (type == CHUNK_BZIP2 && !d->bz2) {
+        d->bz2 = g_once(&once, bzip2_open, NULL);
+        if (!d->bz2)
             return fail(err, "it is compressed by bzip2, which needs libbz2.so.1.0 (Debian package libbz2-1.0)");
     }
     if (!zero && !raw && type != CHUNK_ZLIB && type != CHUNK_ADC && type != CHUNK_BZIP2)
@@ -206,7 +207,7 @@ static int adc(const uint8_t *in, size_t in_len, uint8_t *out, size_t out_len)
     return o == out_len ? 0 : -EIO;
 }
 
-typedef struct Work { const Chunk *c; Bzip2 *bzip2; uint8_t *in, *out; } Work;
+typedef struct Work { const Chunk *c; const Libbz2 *bz2; uint8_t *in, *out; } Work;
 
 static int unpack(void *self)
 {
@@ -215,7 +216,7 @@ static int unpack(void *self)
     switch (w->c->type) {
     case CHUNK_ZLIB: return deflate_unpack(15, w->in, w->c->packed, w->out, w->c->len);
     case CHUNK_ADC:  return adc(w->in, w->c->packed, w->out, w->c->len);
-    default:         return w->bzip2((char *)w->out, &len, (char *)w->in, (unsigned)w->c->packed, 0, 0) || len != w->c->len ? -EIO : 0;
+    default:         return w->bz2->decompress((char *)w->out, &len, (char *)w->in, (unsigned)w->c->packed, 0, 0) || len != w->c->len ? -EIO : 0;
     }
 }
 
@@ -231,7 +232,7 @@ static int read_packed(Block *b, unsigned i, uint64_t in, uint64_t len, const st
         d->unpacked = block_memory(c->len);
         g_autofree uint8_t *packed = g_try_malloc(c->packed + 1);
         r = d->unpacked && packed ? block_read(b->file, c->at, packed, c->packed) : -ENOMEM;
-        Work w = { c, d->bzip2, packed, d->unpacked };
+        Work w = { c, d->bz2, packed, d->unpacked };
         if (!r)
             r = co_compute(b->aio, unpack, &w);
         if (!r)

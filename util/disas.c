@@ -3,28 +3,21 @@
 #include "util/disas.h"
 
 #include <capstone/capstone.h>
-#include <dlfcn.h>
 
+#include "util/library.h"
+
+#define CAPSTONE_FUNCTIONS(F) F(open) F(close) F(malloc) F(free) F(disasm_iter)
 typedef struct Capstone {
-    __typeof__(&cs_open)        open;
-    __typeof__(&cs_close)       close;
-    __typeof__(&cs_malloc)      malloc;
-    __typeof__(&cs_free)        free;
-    __typeof__(&cs_disasm_iter) iter;
+#define F(name) __typeof__(&cs_##name) name;
+    CAPSTONE_FUNCTIONS(F)
+#undef F
 } Capstone;
 
 static gpointer capstone_open(gpointer unused)
 {
-    char *name = g_strdup_printf("libcapstone.so.%d", CS_API_MAJOR);
-    void *lib = dlopen(name, RTLD_NOW | RTLD_LOCAL);
-    g_free(name);
-    if (!lib)
-        return NULL;
-    Capstone *c = g_new(Capstone, 1);
-    *c = (Capstone){ (__typeof__(c->open))dlsym(lib, "cs_open"), (__typeof__(c->close))dlsym(lib, "cs_close"),
-                     (__typeof__(c->malloc))dlsym(lib, "cs_malloc"), (__typeof__(c->free))dlsym(lib, "cs_free"),
-                     (__typeof__(c->iter))dlsym(lib, "cs_disasm_iter") };
-    return c->open && c->close && c->malloc && c->free && c->iter ? c : NULL;
+#define F(name) "cs_" #name,
+    return library_open("libcapstone.so." G_STRINGIFY(CS_API_MAJOR), (const char *const[]){ CAPSTONE_FUNCTIONS(F) NULL });
+#undef F
 }
 
 static const Capstone *capstone(void)
@@ -52,7 +45,7 @@ void disas(GString *s, int arch, int mode, const uint8_t *code, size_t len, uint
     }
     cs_insn *in = c->malloc(h);
     while (len) {
-        if (c->iter(h, &code, &len, &pc, in)) {
+        if (c->disasm_iter(h, &code, &len, &pc, in)) {
             g_string_append_printf(s, "0x%08" G_GINT64_MODIFIER "x:  ", in->address);
             for (unsigned i = 0; i < MAX(in->size, 8); i++)
                 g_string_append_printf(s, i < in->size ? "%02x " : "   ", in->bytes[i % sizeof in->bytes]);

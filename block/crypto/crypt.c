@@ -8,7 +8,6 @@
  * A handle of the library has a state, so each thread at work takes one from a pool. */
 #include "block/crypto/crypt.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <gcrypt.h>
 #include <stdlib.h>
@@ -17,6 +16,7 @@
 #include "util/bits.h"
 #include "util/endian.h"
 #include "util/error.h"
+#include "util/library.h"
 
 enum { WORKER_QUICK = 256 << 10, WORKER_SLOW = 8 << 10, MAX_BLOCK = 16 };
 
@@ -32,15 +32,10 @@ typedef struct Gcrypt {
 
 static gpointer gcrypt_open(gpointer unused)
 {
-    void *lib = dlopen("libgcrypt.so.20", RTLD_NOW | RTLD_LOCAL);
-    if (!lib)
-        return NULL;
-    Gcrypt *g = g_new0(Gcrypt, 1);
-    bool all = true;
-#define F(name) all = (g->name = (__typeof__(g->name))dlsym(lib, "gcry_" #name)) && all;
-    GCRYPT_FUNCTIONS(F)
+#define F(name) "gcry_" #name,
+    Gcrypt *g = library_open("libgcrypt.so.20", (const char *const[]){ GCRYPT_FUNCTIONS(F) NULL });
 #undef F
-    if (!all || !g->check_version("1.8.0"))
+    if (!g || !g->check_version("1.8.0"))
         return NULL;
     /* Somebody else in this process may have set it up.  Handles are wiped when closed; locked memory would be 16 KiB. */
     if (!g->control(GCRYCTL_INITIALIZATION_FINISHED_P)) {

@@ -2,7 +2,6 @@
  * TLS for NBD by GnuTLS. */
 #include "block/nbd/tls.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <gnutls/gnutls.h>
 #include <poll.h>
@@ -10,6 +9,7 @@
 #include <unistd.h>
 
 #include "util/error.h"
+#include "util/library.h"
 #include "util/options.h"
 
 /* What is used of the library. */
@@ -40,15 +40,9 @@ struct NbdTls { const Gnutls *g; gnutls_session_t session; };
 
 static gpointer gnutls_open(gpointer unused)
 {
-    void *lib = dlopen("libgnutls.so.30", RTLD_NOW | RTLD_LOCAL);
-    if (!lib)
-        return NULL;
-    Gnutls *g = g_new0(Gnutls, 1);
-    bool all = true;
-#define F(name) all = (g->name = (__typeof__(g->name))dlsym(lib, "gnutls_" #name)) && all;
-    GNUTLS_FUNCTIONS(F)
+#define F(name) "gnutls_" #name,
+    return library_open("libgnutls.so.30", (const char *const[]){ GNUTLS_FUNCTIONS(F) NULL });
 #undef F
-    return all ? g : NULL;
 }
 
 static const Gnutls *library(GError **err)

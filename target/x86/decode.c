@@ -253,7 +253,7 @@ static void make_entry(Tables *tb, OpcodeEntry *e, const uint16_t *ids, unsigned
 static void make_tables(void)
 {
     static const X86Row *const lists[] = { x86_rows_alu, x86_rows_bits, x86_rows_flow, x86_rows_string, x86_rows_sys, x86_rows_sse,
-                                           x86_rows_x87, x86_rows_bmi, x86_rows_avx };
+                                           x86_rows_x87, x86_rows_bmi, x86_rows_avx, x86_rows_vector };
     Tables *tb = g_new0(Tables, 1);
     uint16_t *next = g_new0(uint16_t, MAX_DECS * 8), *node_dec = g_new0(uint16_t, MAX_DECS * 8);
     uint16_t first[N_MAPS][256] = { 0 }, last[N_MAPS][256] = { 0 };

@@ -135,7 +135,7 @@ enum {
 
 /* Each translate_*.c exports its rows; decode.c joins the lists (ended by a row with a NULL opcode) at start-up. */
 extern const X86Row x86_rows_alu[], x86_rows_bits[], x86_rows_flow[], x86_rows_string[], x86_rows_sys[], x86_rows_sse[], x86_rows_x87[],
-                    x86_rows_bmi[], x86_rows_avx[];
+                    x86_rows_bmi[], x86_rows_avx[], x86_rows_vector[];
 
 /* translate.c: Target.translate. */
 void x86_translate(Ir *ir, TransReq *req);

@@ -69,51 +69,6 @@ Val x86_host_wide_checked(X86Trans *t, IrType type, unsigned row, Val a, Val b, 
     return ir_resize(t->b, type, ret, false);
 }
 
-/* --- rows of hostop.def */
-
-static IrType vector_type(const X86Trans *t, const HostRow *r)
-{
-    return t->vex_l && r->wide != HW_NONE && r->wide != HW_DOWN ? V256T : V128T;
-}
-
-static bool tr_vex(X86Trans *t, X86Args *a)
-{
-    unsigned row = a->row->arg, imm = host_rows[row].flags & HOF_IMM ? a->imm8 : 0;
-    const HostRow *r = &host_rows[row];
-    IrType type = vector_type(t, r);
-    bool wide = r->flags & HOF_W;
-    Val none = VAL_NONE, v;
-    switch (r->kind) {
-    case HK_VV: case HK_VG: case HK_VSHI:
-        a->dst = x86_host(t, type, row, a->src, none, none, imm);
-        break;
-    case HK_VVV:
-        a->dst = x86_host(t, type, row, a->src, a->src2, none, imm);
-        break;
-    case HK_VVVV:
-        a->dst = x86_host(t, type, row, a->src, a->src2, a->src3, imm);
-        break;
-    case HK_FMA:
-        a->dst = x86_host(t, type, row, a->dst, a->src, a->src2, imm);
-        break;
-    case HK_VVG:
-        v = wide ? a->src2 : ir_resize(t->b, I32, a->src2, false);
-        a->dst = x86_host(t, type, row, a->src, v, none, imm);
-        break;
-    case HK_GV:
-        v = x86_host(t, wide && a->size == 8 ? I64 : I32, row, a->src, none, none, imm);
-        a->dst = ir_resize(t->b, x86_type(a->size), v, false);
-        break;
-    case HK_FVV:
-        v = x86_host(t, I32, row, a->dst, a->src, none, imm);
-        x86_put_eflags(t, v);
-        break;
-    default:
-        return false;
-    }
-    return true;
-}
-
 /* The one that may store what raises flags: these must wait for the store's fault. */
 static bool tr_vcvtps2ph(X86Trans *t, X86Args *a)
 {
@@ -122,15 +77,7 @@ static bool tr_vcvtps2ph(X86Trans *t, X86Args *a)
         x86_check_aligned(t, a->addr, 8u << t->vex_l);
         ir_call(t->b, &h_probe, a->addr, size);
     }
-    return tr_vex(t, a);
-}
-
-/* A source in memory is one element: no choice among four. */
-static bool tr_vinsertps(X86Trans *t, X86Args *a)
-{
-    if (a->is_mem)
-        a->imm8 &= 0x3f;
-    return tr_vex(t, a);
+    return x86_tr_host(t, a);
 }
 
 /* --- halves */
@@ -232,30 +179,15 @@ static bool tr_gather(X86Trans *t, X86Args *a)
     return true;
 }
 
-/* --- the rows */
+/* --- the rows that have this encoding alone; the others: rows_vector.c */
 
 enum {
-    A = R_AVX | R_WRITE, AR = R_AVX, AF = A | R_FP, AFR = R_AVX | R_FP, AK = R_AVX | R_KEEP, AFK = AK | R_FP,
-    A2 = A | R_AVX2, AL = A | R_ALIGN, LOAD = A | R_MEMONLY, REG = A | R_REGONLY,
+    A = R_AVX | R_WRITE, AR = R_AVX, AF = A | R_FP, AFR = R_AVX | R_FP, AK = R_AVX | R_KEEP,
+    A2 = A | R_AVX2, LOAD = A | R_MEMONLY, REG = A | R_REGONLY,
     GATHER = R_AVX | R_KEEP | R_WRITE | R_VSIB | R_MEMONLY,
 };
-#define H(name) tr_vex, HOP_##name
+#define H(name) x86_tr_host, HOP_##name
 
-/* The four arithmetic forms of one opcode. */
-#define FP4(opcode, name)                                                                                    \
-    { "VEX.0F " opcode " /r",        "Vx Hx Wx",    H(name##PS), AF, X86F_AVX },                             \
-    { "VEX.66.0F " opcode " /r",     "Vx Hx Wx",    H(name##PD), AF, X86F_AVX },                             \
-    { "VEX.LIG.F3.0F " opcode " /r", "Vdq Hdq Wss", H(name##SS), AF, X86F_AVX },                             \
-    { "VEX.LIG.F2.0F " opcode " /r", "Vdq Hdq Wsd", H(name##SD), AF, X86F_AVX }
-/* Integers: 256 bits are AVX2's. */
-#define INT(opcode, name)    { "VEX.66.0F " opcode " /r",   "Vx Hx Wx", H(name), A2, X86F_AVX }
-#define INT38(opcode, name)  { "VEX.66.0F38 " opcode " /r", "Vx Hx Wx", H(name), A2, X86F_AVX }
-#define ONE38(opcode, name, src) { "VEX.66.0F38 " opcode " /r", "Vx " src, H(name), A2, X86F_AVX }
-#define COUNT(opcode, name)  { "VEX.66.0F " opcode " /r",   "Vx Hx Wdq", H(name), A2, X86F_AVX }
-#define SHIFT(opcode, name)  { "VEX.66.0F " opcode " ib",   "Hx Ux Ib", H(name), A2, X86F_AVX }
-#define TWO(opcode, name)                                                                                    \
-    { "VEX.0F " opcode " /r",    "Vx Hx Wx", H(name), A, X86F_AVX },                                         \
-    { "VEX.66.0F " opcode " /r", "Vx Hx Wx", H(name), A, X86F_AVX }
 #define FMA2(opcode, name)                                                                                   \
     { "VEX.66.0F38.W0 " opcode " /r", "Vx Hx Wx", H(name##PS), AFR, X86F_FMA },                              \
     { "VEX.66.0F38.W1 " opcode " /r", "Vx Hx Wx", H(name##PD), AFR, X86F_FMA }
@@ -263,113 +195,9 @@ enum {
     FMA2(packed, name),                                                                                      \
     { "VEX.LIG.66.0F38.W0 " scalar " /r", "Vdq Hdq Wss", H(name##SS), AFR, X86F_FMA },                       \
     { "VEX.LIG.66.0F38.W1 " scalar " /r", "Vdq Hdq Wsd", H(name##SD), AFR, X86F_FMA }
-#define AES(opcode, name)                                                                                    \
-    { "VEX.128.66.0F38 " opcode " /r", "Vdq Hdq Wdq", H(name), A, X86F_AES },                                \
-    { "VEX.256.66.0F38 " opcode " /r", "Vqq Hqq Wqq", H(name), A, X86F_VAES }
 
 const X86Row x86_rows_avx[] = {
-    /* --- moves */
-    { "VEX.0F 10 /r",    "Vx Wx", x86_tr_vmov, 0, A, X86F_AVX },
-    { "VEX.0F 11 /r",    "Wx Vx", x86_tr_vmov, 0, A, X86F_AVX },
-    { "VEX.66.0F 10 /r", "Vx Wx", x86_tr_vmov, 0, A, X86F_AVX },
-    { "VEX.66.0F 11 /r", "Wx Vx", x86_tr_vmov, 0, A, X86F_AVX },
-    { "VEX.LIG.F3.0F 10 /r", "Vdq Wss",     x86_tr_vmov, 0, LOAD, X86F_AVX },
-    { "VEX.LIG.F3.0F 10 /r", "Vdq Hdq Udq", H(MOVSS), REG, X86F_AVX },
-    { "VEX.LIG.F3.0F 11 /r", "Mss Vdq",     x86_tr_vmov, 0, LOAD, X86F_AVX },
-    { "VEX.LIG.F3.0F 11 /r", "Udq Hdq Vdq", H(MOVSS), REG, X86F_AVX },
-    { "VEX.LIG.F2.0F 10 /r", "Vdq Wsd",     x86_tr_vmov, 0, LOAD, X86F_AVX },
-    { "VEX.LIG.F2.0F 10 /r", "Vdq Hdq Udq", H(MOVSD), REG, X86F_AVX },
-    { "VEX.LIG.F2.0F 11 /r", "Msd Vdq",     x86_tr_vmov, 0, LOAD, X86F_AVX },
-    { "VEX.LIG.F2.0F 11 /r", "Udq Hdq Vdq", H(MOVSD), REG, X86F_AVX },
-    { "VEX.128.0F 12 /r",    "Vdq Hdq Wsd", H(MOVSD), LOAD, X86F_AVX },         /* vmovlps */
-    { "VEX.128.0F 12 /r",    "Vdq Hdq Udq", H(MOVHLPS), REG, X86F_AVX },
-    { "VEX.128.66.0F 12 /r", "Vdq Hdq Wsd", H(MOVSD), LOAD, X86F_AVX },
-    { "VEX.128.F2.0F 12 /r", "Vdq Wsd",     H(MOVDDUP), A, X86F_AVX },
-    { "VEX.256.F2.0F 12 /r", "Vqq Wqq",     H(MOVDDUP), A, X86F_AVX },
-    { "VEX.F3.0F 12 /r",     "Vx Wx",       H(MOVSLDUP), A, X86F_AVX },
-    { "VEX.F3.0F 16 /r",     "Vx Wx",       H(MOVSHDUP), A, X86F_AVX },
-    { "VEX.128.0F 13 /r",    "Msd Vdq",     x86_tr_vmov, 0, LOAD, X86F_AVX },
-    { "VEX.128.66.0F 13 /r", "Msd Vdq",     x86_tr_vmov, 0, LOAD, X86F_AVX },
-    { "VEX.128.0F 16 /r",    "Vdq Hdq Wsd", H(MOVLHPS), A, X86F_AVX },          /* vmovhps from memory as well */
-    { "VEX.128.66.0F 16 /r", "Vdq Hdq Wsd", H(MOVLHPS), LOAD, X86F_AVX },
-    { "VEX.128.0F 17 /r",    "Msd Vdq",     x86_tr_vhigh, 0, LOAD, X86F_AVX },
-    { "VEX.128.66.0F 17 /r", "Msd Vdq",     x86_tr_vhigh, 0, LOAD, X86F_AVX },
-    { "VEX.0F 28 /r",    "Vx Wx", x86_tr_vmov, 0, AL, X86F_AVX },
-    { "VEX.0F 29 /r",    "Wx Vx", x86_tr_vmov, 0, AL, X86F_AVX },
-    { "VEX.66.0F 28 /r", "Vx Wx", x86_tr_vmov, 0, AL, X86F_AVX },
-    { "VEX.66.0F 29 /r", "Wx Vx", x86_tr_vmov, 0, AL, X86F_AVX },
-    { "VEX.66.0F 6F /r", "Vx Wx", x86_tr_vmov, 0, AL, X86F_AVX },
-    { "VEX.66.0F 7F /r", "Wx Vx", x86_tr_vmov, 0, AL, X86F_AVX },
-    { "VEX.F3.0F 6F /r", "Vx Wx", x86_tr_vmov, 0, A, X86F_AVX },
-    { "VEX.F3.0F 7F /r", "Wx Vx", x86_tr_vmov, 0, A, X86F_AVX },
-    { "VEX.F2.0F F0 /r", "Vx Mx", x86_tr_vmov, 0, A, X86F_AVX },                /* vlddqu */
-    { "VEX.0F 2B /r",    "Mx Vx", x86_tr_vmov, 0, AL, X86F_AVX },               /* vmovntps */
-    { "VEX.66.0F 2B /r", "Mx Vx", x86_tr_vmov, 0, AL, X86F_AVX },
-    { "VEX.66.0F E7 /r", "Mx Vx", x86_tr_vmov, 0, AL, X86F_AVX },
-    { "VEX.66.0F38 2A /r", "Vx Mx", x86_tr_vmov, 0, AL | R_AVX2, X86F_AVX },
-    { "VEX.128.66.0F.W1 6E /r", "Vdq Wsd", x86_tr_vmov, 0, LOAD | R_ONLY64, X86F_AVX },
-    { "VEX.128.66.0F 6E /r",    "Vdq Wss", x86_tr_vmov, 0, LOAD, X86F_AVX },
-    { "VEX.128.66.0F 6E /r",    "Vdq Ry",  H(MOVDV), A, X86F_AVX },
-    { "VEX.128.66.0F.W1 7E /r", "Msd Vdq", x86_tr_vmov, 0, LOAD | R_ONLY64, X86F_AVX },
-    { "VEX.128.66.0F 7E /r",    "Mss Vdq", x86_tr_vmov, 0, LOAD, X86F_AVX },
-    { "VEX.128.66.0F 7E /r",    "Ry Vdq",  H(MOVDG), A, X86F_AVX },
-    { "VEX.128.F3.0F 7E /r", "Vdq Wsd", x86_tr_vmov, 0, LOAD, X86F_AVX },
-    { "VEX.128.F3.0F 7E /r", "Vdq Udq", H(MOVQ), A, X86F_AVX },
-    { "VEX.128.66.0F D6 /r", "Msd Vdq", x86_tr_vmov, 0, LOAD, X86F_AVX },
-    { "VEX.128.66.0F D6 /r", "Udq Vdq", H(MOVQ), A, X86F_AVX },
-    { "VEX.128.66.0F F7 /r", "Vdq Udq", x86_tr_maskmov, 0, AK, X86F_AVX },
-    { "VEX.0F 50 /r",    "Gd Ux", H(MOVMSKPS), A, X86F_AVX },
-    { "VEX.66.0F 50 /r", "Gd Ux", H(MOVMSKPD), A, X86F_AVX },
-    { "VEX.66.0F D7 /r", "Gd Ux", H(PMOVMSKB), A2, X86F_AVX },
-
     /* --- floating point */
-    FP4("58", ADD), FP4("59", MUL), FP4("5C", SUB), FP4("5D", MIN), FP4("5E", DIV), FP4("5F", MAX),
-    { "VEX.0F 51 /r",        "Vx Wx",       H(SQRTPS), AF, X86F_AVX },
-    { "VEX.66.0F 51 /r",     "Vx Wx",       H(SQRTPD), AF, X86F_AVX },
-    { "VEX.LIG.F3.0F 51 /r", "Vdq Hdq Wss", H(SQRTSS), AF, X86F_AVX },
-    { "VEX.LIG.F2.0F 51 /r", "Vdq Hdq Wsd", H(SQRTSD), AF, X86F_AVX },
-    { "VEX.0F 52 /r",        "Vx Wx",       H(RSQRTPS), A, X86F_AVX },
-    { "VEX.LIG.F3.0F 52 /r", "Vdq Hdq Wss", H(RSQRTSS), A, X86F_AVX },
-    { "VEX.0F 53 /r",        "Vx Wx",       H(RCPPS), A, X86F_AVX },
-    { "VEX.LIG.F3.0F 53 /r", "Vdq Hdq Wss", H(RCPSS), A, X86F_AVX },
-    { "VEX.0F C2 /r ib",        "Vx Hx Wx Ib",    H(VCMPPS), AF, X86F_AVX },
-    { "VEX.66.0F C2 /r ib",     "Vx Hx Wx Ib",    H(VCMPPD), AF, X86F_AVX },
-    { "VEX.LIG.F3.0F C2 /r ib", "Vdq Hdq Wss Ib", H(VCMPSS), AF, X86F_AVX },
-    { "VEX.LIG.F2.0F C2 /r ib", "Vdq Hdq Wsd Ib", H(VCMPSD), AF, X86F_AVX },
-    { "VEX.LIG.0F 2E /r",    "Vdq Wss", H(UCOMISS), AFK, X86F_AVX },
-    { "VEX.LIG.66.0F 2E /r", "Vdq Wsd", H(UCOMISD), AFK, X86F_AVX },
-    { "VEX.LIG.0F 2F /r",    "Vdq Wss", H(COMISS), AFK, X86F_AVX },
-    { "VEX.LIG.66.0F 2F /r", "Vdq Wsd", H(COMISD), AFK, X86F_AVX },
-    { "VEX.0F 5A /r",        "Vx Wxh",  H(CVTPS2PD), AF, X86F_AVX },
-    { "VEX.66.0F 5A /r",     "Vdq Wx",  H(CVTPD2PS), AF, X86F_AVX },
-    { "VEX.LIG.F3.0F 5A /r", "Vdq Hdq Wss", H(CVTSS2SD), AF, X86F_AVX },
-    { "VEX.LIG.F2.0F 5A /r", "Vdq Hdq Wsd", H(CVTSD2SS), AF, X86F_AVX },
-    { "VEX.0F 5B /r",        "Vx Wx",   H(CVTDQ2PS), AF, X86F_AVX },
-    { "VEX.66.0F 5B /r",     "Vx Wx",   H(CVTPS2DQ), AF, X86F_AVX },
-    { "VEX.F3.0F 5B /r",     "Vx Wx",   H(CVTTPS2DQ), AF, X86F_AVX },
-    { "VEX.F3.0F E6 /r",     "Vx Wxh",  H(CVTDQ2PD), A, X86F_AVX },
-    { "VEX.F2.0F E6 /r",     "Vdq Wx",  H(CVTPD2DQ), AF, X86F_AVX },
-    { "VEX.66.0F E6 /r",     "Vdq Wx",  H(CVTTPD2DQ), AF, X86F_AVX },
-    { "VEX.LIG.F3.0F 2A /r", "Vdq Hdq Ey", H(CVTSI2SS), AF, X86F_AVX },
-    { "VEX.LIG.F2.0F 2A /r", "Vdq Hdq Ey", H(CVTSI2SD), AF, X86F_AVX },
-    { "VEX.LIG.F3.0F 2C /r", "Gy Wss",  H(CVTTSS2SI), AF, X86F_AVX },
-    { "VEX.LIG.F2.0F 2C /r", "Gy Wsd",  H(CVTTSD2SI), AF, X86F_AVX },
-    { "VEX.LIG.F3.0F 2D /r", "Gy Wss",  H(CVTSS2SI), AF, X86F_AVX },
-    { "VEX.LIG.F2.0F 2D /r", "Gy Wsd",  H(CVTSD2SI), AF, X86F_AVX },
-    { "VEX.F2.0F D0 /r",     "Vx Hx Wx", H(ADDSUBPS), AF, X86F_AVX },
-    { "VEX.66.0F D0 /r",     "Vx Hx Wx", H(ADDSUBPD), AF, X86F_AVX },
-    { "VEX.F2.0F 7C /r",     "Vx Hx Wx", H(HADDPS), AF, X86F_AVX },
-    { "VEX.66.0F 7C /r",     "Vx Hx Wx", H(HADDPD), AF, X86F_AVX },
-    { "VEX.F2.0F 7D /r",     "Vx Hx Wx", H(HSUBPS), AF, X86F_AVX },
-    { "VEX.66.0F 7D /r",     "Vx Hx Wx", H(HSUBPD), AF, X86F_AVX },
-    { "VEX.66.0F3A 08 /r ib",     "Vx Wx Ib", H(ROUNDPS), AF, X86F_AVX },
-    { "VEX.66.0F3A 09 /r ib",     "Vx Wx Ib", H(ROUNDPD), AF, X86F_AVX },
-    { "VEX.LIG.66.0F3A 0A /r ib", "Vdq Hdq Wss Ib", H(ROUNDSS), AF, X86F_AVX },
-    { "VEX.LIG.66.0F3A 0B /r ib", "Vdq Hdq Wsd Ib", H(ROUNDSD), AF, X86F_AVX },
-    { "VEX.66.0F3A 40 /r ib",     "Vx Hx Wx Ib", H(DPPS), AF, X86F_AVX },
-    { "VEX.128.66.0F3A 41 /r ib", "Vdq Hdq Wdq Ib", H(DPPD), AF, X86F_AVX },
-    { "VEX.LZ.0F AE /2", "Md", x86_tr_ldmxcsr, 0, AK | R_ENDS, X86F_AVX },
-    { "VEX.LZ.0F AE /3", "Md", x86_tr_stmxcsr, 0, A, X86F_AVX },
     FMA2("96", VFMADDSUB132), FMA2("97", VFMSUBADD132), FMA4("98", "99", VFMADD132), FMA4("9A", "9B", VFMSUB132),
     FMA4("9C", "9D", VFNMADD132), FMA4("9E", "9F", VFNMSUB132),
     FMA2("A6", VFMADDSUB213), FMA2("A7", VFMSUBADD213), FMA4("A8", "A9", VFMADD213), FMA4("AA", "AB", VFMSUB213),
@@ -379,25 +207,10 @@ const X86Row x86_rows_avx[] = {
     { "VEX.66.0F38.W0 13 /r",    "Vx Wxh",    H(VCVTPH2PS), AF, X86F_F16C },
     { "VEX.66.0F3A.W0 1D /r ib", "Wxh Vx Ib", tr_vcvtps2ph, HOP_VCVTPS2PH, AF, X86F_F16C },
 
-    /* --- bitwise, shuffles */
-    TWO("54", ANDPS), TWO("55", ANDNPS), TWO("56", ORPS), TWO("57", XORPS),
-    INT("DB", PAND), INT("DF", PANDN), INT("EB", POR), INT("EF", PXOR),
-    { "VEX.0F 14 /r",    "Vx Hx Wx", H(UNPCKLPS), A, X86F_AVX },
-    { "VEX.66.0F 14 /r", "Vx Hx Wx", H(UNPCKLPD), A, X86F_AVX },
-    { "VEX.0F 15 /r",    "Vx Hx Wx", H(UNPCKHPS), A, X86F_AVX },
-    { "VEX.66.0F 15 /r", "Vx Hx Wx", H(UNPCKHPD), A, X86F_AVX },
-    { "VEX.0F C6 /r ib",    "Vx Hx Wx Ib", H(SHUFPS), A, X86F_AVX },
-    { "VEX.66.0F C6 /r ib", "Vx Hx Wx Ib", H(SHUFPD), A, X86F_AVX },
-    { "VEX.66.0F 70 /r ib", "Vx Wx Ib",    H(PSHUFD), A2, X86F_AVX },
-    { "VEX.F3.0F 70 /r ib", "Vx Wx Ib",    H(PSHUFHW), A2, X86F_AVX },
-    { "VEX.F2.0F 70 /r ib", "Vx Wx Ib",    H(PSHUFLW), A2, X86F_AVX },
-    INT("60", PUNPCKLBW), INT("61", PUNPCKLWD), INT("62", PUNPCKLDQ), INT("6C", PUNPCKLQDQ),
-    INT("68", PUNPCKHBW), INT("69", PUNPCKHWD), INT("6A", PUNPCKHDQ), INT("6D", PUNPCKHQDQ),
-    INT("63", PACKSSWB), INT("67", PACKUSWB), INT("6B", PACKSSDW),
-    { "VEX.128.66.0F C4 /r ib", "Vdq Hdq Rd Ib", H(PINSRW), A, X86F_AVX },
-    { "VEX.128.66.0F C4 /r ib", "Vdq Hdq Mw Ib", H(PINSRW), A, X86F_AVX },
-    { "VEX.128.66.0F C5 /r ib", "Gd Udq Ib", H(PEXTRW), A, X86F_AVX },
-    { "VEX.66.0F3A 0F /r ib",   "Vx Hx Wx Ib", H(PALIGNR), A2, X86F_AVX },
+    /* --- shuffles, choices */
+    { "VEX.66.0F3A.W0 4A /r ib", "Vx Hx Wx Lx Ib", H(BLENDVPS), A, X86F_AVX },
+    { "VEX.66.0F3A.W0 4B /r ib", "Vx Hx Wx Lx Ib", H(BLENDVPD), A, X86F_AVX },
+    { "VEX.66.0F3A.W0 4C /r ib", "Vx Hx Wx Lx Ib", H(PBLENDVB), A2, X86F_AVX },
     { "VEX.66.0F38.W0 0C /r",    "Vx Hx Wx", H(VPERMILPS), A, X86F_AVX },
     { "VEX.66.0F38.W0 0D /r",    "Vx Hx Wx", H(VPERMILPD), A, X86F_AVX },
     { "VEX.66.0F3A.W0 04 /r ib", "Vx Wx Ib", H(VPERMILPSI), A, X86F_AVX },
@@ -426,67 +239,14 @@ const X86Row x86_rows_avx[] = {
     { "VEX.128.0F 77", "", tr_zero, 0, AK, X86F_AVX },
     { "VEX.256.0F 77", "", tr_zero, 1, AK, X86F_AVX },
 
-    /* --- integers */
-    INT("FC", PADDB), INT("FD", PADDW), INT("FE", PADDD), INT("D4", PADDQ), INT("F8", PSUBB), INT("F9", PSUBW),
-    INT("FA", PSUBD), INT("FB", PSUBQ), INT("EC", PADDSB), INT("ED", PADDSW), INT("DC", PADDUSB), INT("DD", PADDUSW),
-    INT("E8", PSUBSB), INT("E9", PSUBSW), INT("D8", PSUBUSB), INT("D9", PSUBUSW), INT("DA", PMINUB), INT("DE", PMAXUB),
-    INT("EA", PMINSW), INT("EE", PMAXSW), INT("E0", PAVGB), INT("E3", PAVGW), INT("D5", PMULLW), INT("E5", PMULHW),
-    INT("E4", PMULHUW), INT("F4", PMULUDQ), INT("F5", PMADDWD), INT("F6", PSADBW), INT("74", PCMPEQB),
-    INT("75", PCMPEQW), INT("76", PCMPEQD), INT("64", PCMPGTB), INT("65", PCMPGTW), INT("66", PCMPGTD),
-    COUNT("D1", PSRLW), COUNT("D2", PSRLD), COUNT("D3", PSRLQ), COUNT("E1", PSRAW), COUNT("E2", PSRAD),
-    COUNT("F1", PSLLW), COUNT("F2", PSLLD), COUNT("F3", PSLLQ),
-    SHIFT("71 /2", PSRLWI), SHIFT("71 /4", PSRAWI), SHIFT("71 /6", PSLLWI),
-    SHIFT("72 /2", PSRLDI), SHIFT("72 /4", PSRADI), SHIFT("72 /6", PSLLDI),
-    SHIFT("73 /2", PSRLQI), SHIFT("73 /6", PSLLQI), SHIFT("73 /3", PSRLDQ), SHIFT("73 /7", PSLLDQ),
+    /* --- integers, tests */
     { "VEX.66.0F38.W0 45 /r", "Vx Hx Wx", H(VPSRLVD), A, X86F_AVX2 },
     { "VEX.66.0F38.W1 45 /r", "Vx Hx Wx", H(VPSRLVQ), A, X86F_AVX2 },
     { "VEX.66.0F38.W0 46 /r", "Vx Hx Wx", H(VPSRAVD), A, X86F_AVX2 },
     { "VEX.66.0F38.W0 47 /r", "Vx Hx Wx", H(VPSLLVD), A, X86F_AVX2 },
     { "VEX.66.0F38.W1 47 /r", "Vx Hx Wx", H(VPSLLVQ), A, X86F_AVX2 },
-
-    INT38("00", PSHUFB), INT38("01", PHADDW), INT38("02", PHADDD), INT38("03", PHADDSW), INT38("04", PMADDUBSW),
-    INT38("05", PHSUBW), INT38("06", PHSUBD), INT38("07", PHSUBSW), INT38("08", PSIGNB), INT38("09", PSIGNW),
-    INT38("0A", PSIGND), INT38("0B", PMULHRSW),
-    ONE38("1C", PABSB, "Wx"), ONE38("1D", PABSW, "Wx"), ONE38("1E", PABSD, "Wx"),
-    ONE38("20", PMOVSXBW, "Wxh"), ONE38("21", PMOVSXBD, "Wxq"), ONE38("22", PMOVSXBQ, "Wxe"),
-    ONE38("23", PMOVSXWD, "Wxh"), ONE38("24", PMOVSXWQ, "Wxq"), ONE38("25", PMOVSXDQ, "Wxh"),
-    ONE38("30", PMOVZXBW, "Wxh"), ONE38("31", PMOVZXBD, "Wxq"), ONE38("32", PMOVZXBQ, "Wxe"),
-    ONE38("33", PMOVZXWD, "Wxh"), ONE38("34", PMOVZXWQ, "Wxq"), ONE38("35", PMOVZXDQ, "Wxh"),
-    INT38("28", PMULDQ), INT38("29", PCMPEQQ), INT38("2B", PACKUSDW), INT38("37", PCMPGTQ), INT38("38", PMINSB),
-    INT38("39", PMINSD), INT38("3A", PMINUW), INT38("3B", PMINUD), INT38("3C", PMAXSB), INT38("3D", PMAXSD),
-    INT38("3E", PMAXUW), INT38("3F", PMAXUD), INT38("40", PMULLD),
-    { "VEX.128.66.0F38 41 /r", "Vdq Wdq", H(PHMINPOSUW), A, X86F_AVX },
-    { "VEX.66.0F38 17 /r",     "Vx Wx",   H(PTEST), AK, X86F_AVX },
     { "VEX.66.0F38.W0 0E /r",  "Vx Wx",   H(VTESTPS), AK, X86F_AVX },
     { "VEX.66.0F38.W0 0F /r",  "Vx Wx",   H(VTESTPD), AK, X86F_AVX },
-    { "VEX.66.0F3A 0C /r ib",  "Vx Hx Wx Ib", H(BLENDPS), A, X86F_AVX },
-    { "VEX.66.0F3A 0D /r ib",  "Vx Hx Wx Ib", H(BLENDPD), A, X86F_AVX },
-    { "VEX.66.0F3A 0E /r ib",  "Vx Hx Wx Ib", H(PBLENDW), A2, X86F_AVX },
-    { "VEX.66.0F3A 42 /r ib",  "Vx Hx Wx Ib", H(MPSADBW), A2, X86F_AVX },
-    { "VEX.66.0F3A.W0 4A /r ib", "Vx Hx Wx Lx Ib", H(BLENDVPS), A, X86F_AVX },
-    { "VEX.66.0F3A.W0 4B /r ib", "Vx Hx Wx Lx Ib", H(BLENDVPD), A, X86F_AVX },
-    { "VEX.66.0F3A.W0 4C /r ib", "Vx Hx Wx Lx Ib", H(PBLENDVB), A2, X86F_AVX },
-    { "VEX.128.66.0F3A 14 /r ib", "Rd Vdq Ib", H(PEXTRB), A, X86F_AVX },
-    { "VEX.128.66.0F3A 14 /r ib", "Mb Vdq Ib", H(PEXTRB), A, X86F_AVX },
-    { "VEX.128.66.0F3A 15 /r ib", "Rd Vdq Ib", H(PEXTRW), A, X86F_AVX },
-    { "VEX.128.66.0F3A 15 /r ib", "Mw Vdq Ib", H(PEXTRW), A, X86F_AVX },
-    { "VEX.128.66.0F3A 16 /r ib", "Ey Vdq Ib", H(PEXTRD), A, X86F_AVX },
-    { "VEX.128.66.0F3A 17 /r ib", "Ed Vdq Ib", H(PEXTRD), A, X86F_AVX },        /* vextractps */
-    { "VEX.128.66.0F3A 20 /r ib", "Vdq Hdq Rd Ib", H(PINSRB), A, X86F_AVX },
-    { "VEX.128.66.0F3A 20 /r ib", "Vdq Hdq Mb Ib", H(PINSRB), A, X86F_AVX },
-    { "VEX.128.66.0F3A 21 /r ib", "Vdq Hdq Wss Ib", tr_vinsertps, HOP_INSERTPS, A, X86F_AVX },
-    { "VEX.128.66.0F3A 22 /r ib", "Vdq Hdq Ey Ib", H(PINSRD), A, X86F_AVX },
-    { "VEX.128.66.0F3A 60 /r ib", "Vdq Wdq Ib", x86_tr_pcmpstr, STR_EXPLICIT | 1, AK, X86F_AVX },
-    { "VEX.128.66.0F3A 61 /r ib", "Vdq Wdq Ib", x86_tr_pcmpstr, STR_EXPLICIT, AK, X86F_AVX },
-    { "VEX.128.66.0F3A 62 /r ib", "Vdq Wdq Ib", x86_tr_pcmpstr, 1, AK, X86F_AVX },
-    { "VEX.128.66.0F3A 63 /r ib", "Vdq Wdq Ib", x86_tr_pcmpstr, 0, AK, X86F_AVX },
-
-    /* --- AES, carry-less multiplication */
-    { "VEX.128.66.0F38 DB /r", "Vdq Wdq", H(AESIMC), A, X86F_AES },
-    AES("DC", AESENC), AES("DD", AESENCLAST), AES("DE", AESDEC), AES("DF", AESDECLAST),
-    { "VEX.128.66.0F3A DF /r ib", "Vdq Wdq Ib", H(AESKEYGENASSIST), A, X86F_AES },
-    { "VEX.128.66.0F3A 44 /r ib", "Vdq Hdq Wdq Ib", H(PCLMULQDQ), A, X86F_PCLMULQDQ },
-    { "VEX.256.66.0F3A 44 /r ib", "Vqq Hqq Wqq Ib", H(PCLMULQDQ), A, X86F_VPCLMULQDQ },
 
     /* --- element by element */
     { "VEX.66.0F38.W0 2C /r", "Vx Hx M",  tr_masked_load, 4, A, X86F_AVX },

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * SSE to SSE4.2, AES, PCLMULQDQ, SHA and MMX rows.  Nearly every SSE instruction is one row of
- * tcg/hostop.def on V128 values (tr_host); XMM registers are slots.  MMX instructions take their registers
- * from the x87 file by helper and run as the host row of the XMM form on the low half. Encodings and
- * operands: Intel SDM vol. 2, appendix A; alignment: table 22-4ff of vol. 1 (16-byte legacy operands). */
+ * SSE to SSE4.2, AES, PCLMULQDQ, SHA and MMX.  Nearly every instruction is one row of tcg/hostop.def on V128 values
+ * (x86_tr_host, for VEX as well); XMM registers are slots.  MMX instructions take their registers from the x87 file by helper and
+ * run as the host row of the XMM form on the low half.  Encodings and operands: Intel SDM vol. 2, appendix A. */
 #include "tcg/hostop.h"
 #include "target/x86/sse.h"
 #include "target/x86/vector.h"
@@ -122,33 +121,43 @@ Val x86_host(X86Trans *t, IrType type, unsigned row, Val a, Val b, Val c, unsign
 
 /* --- SSE */
 
-static bool tr_host(X86Trans *t, X86Args *a)
+static IrType vector_type(const X86Trans *t, const HostRow *r)
+{
+    return t->vex && t->vex_l && r->wide != HW_NONE && r->wide != HW_DOWN ? V256T : V128T;
+}
+
+/* A row of hostop.def.  Legacy instructions have their first source in the destination; VEX names it. */
+bool x86_tr_host(X86Trans *t, X86Args *a)
 {
     unsigned row = a->row->arg, imm = host_rows[row].flags & HOF_IMM ? a->imm8 : 0;
-    bool wide = host_rows[row].flags & HOF_W;
-    IrType g = wide && a->size == 8 ? I64 : I32;
-    Val none = VAL_NONE, v;
-    switch (host_rows[row].kind) {
+    const HostRow *r = &host_rows[row];
+    IrType type = vector_type(t, r);
+    bool wide = r->flags & HOF_W;
+    Val none = VAL_NONE, first = t->vex ? a->src : a->dst, second = t->vex ? a->src2 : a->src, v;
+    switch (r->kind) {
     case HK_VV:
     case HK_VG:
-        a->dst = x86_host(t, V128T, row, a->src, none, none, imm);
-        break;
-    case HK_VVV:
-        a->dst = x86_host(t, V128T, row, a->dst, a->src, none, imm);
-        break;
-    case HK_VVVV:
-        v = x86_get_xmm(t, 0);
-        a->dst = x86_host(t, V128T, row, a->dst, a->src, v, imm);
-        break;
-    case HK_VVG:
-        v = wide ? a->src : ir_resize(t->b, I32, a->src, false);
-        a->dst = x86_host(t, V128T, row, a->dst, v, none, imm);
+        a->dst = x86_host(t, type, row, a->src, none, none, imm);
         break;
     case HK_VSHI:
-        a->dst = x86_host(t, V128T, row, a->dst, none, none, imm);
+        a->dst = x86_host(t, type, row, first, none, none, imm);
+        break;
+    case HK_VVV:
+        a->dst = x86_host(t, type, row, first, second, none, imm);
+        break;
+    case HK_VVVV:
+        v = t->vex ? a->src3 : x86_get_xmm(t, 0);
+        a->dst = x86_host(t, type, row, first, second, v, imm);
+        break;
+    case HK_FMA:
+        a->dst = x86_host(t, type, row, a->dst, a->src, a->src2, imm);
+        break;
+    case HK_VVG:
+        v = wide ? second : ir_resize(t->b, I32, second, false);
+        a->dst = x86_host(t, type, row, first, v, none, imm);
         break;
     case HK_GV:
-        v = x86_host(t, g, row, a->src, none, none, imm);
+        v = x86_host(t, wide && a->size == 8 ? I64 : I32, row, a->src, none, none, imm);
         a->dst = ir_resize(t->b, x86_type(a->size), v, false);
         break;
     case HK_FVV:
@@ -168,18 +177,18 @@ bool x86_tr_vmov(X86Trans *t, X86Args *a)
 }
 
 /* Only eight predicates without VEX; the host may encode with VEX, where bits 3 and 4 count. */
-static bool tr_cmp(X86Trans *t, X86Args *a)
+bool x86_tr_cmp(X86Trans *t, X86Args *a)
 {
     a->imm8 &= 7;
-    return tr_host(t, a);
+    return x86_tr_host(t, a);
 }
 
 /* A source in memory is one element: no choice among four. */
-static bool tr_insertps(X86Trans *t, X86Args *a)
+bool x86_tr_insertps(X86Trans *t, X86Args *a)
 {
     if (a->is_mem)
         a->imm8 &= 0x3f;
-    return tr_host(t, a);
+    return x86_tr_host(t, a);
 }
 
 /* MOVHPD and MOVHPS to memory: the upper half in the low half's place. */
@@ -187,14 +196,6 @@ bool x86_tr_vhigh(X86Trans *t, X86Args *a)
 {
     a->dst = host2(t, HOP_UNPCKHPD, a->src, a->src);
     return true;
-}
-
-/* PMOVSXBQ, PMOVZXBQ from two bytes of memory. */
-static bool tr_extend2(X86Trans *t, X86Args *a)
-{
-    Val g = ir_ext(t->b, IR_ZEXT, I32, a->src);
-    a->src = vector_of(t, g);
-    return tr_host(t, a);
 }
 
 static Val di_address(X86Trans *t, unsigned len)
@@ -265,16 +266,6 @@ bool x86_tr_ldmxcsr(X86Trans *t, X86Args *a)
 
 /* --- MMX */
 
-/* How the XMM form gives the MMX result in its low half; above the row in arg. */
-enum {
-    M_LANES = 0,            /* as it is */
-    M_BOTH = 1 << 16,    /* both operands side by side in one register, given twice: packs, horizontal adds */
-    M_HIGH = 2 << 16,       /* the upper half of the "low" unpack */
-    M_SHUFB = 3 << 16,      /* indices of three bits */
-    M_ALIGN = 4 << 16,      /* palignr */
-    M_FORM = 7 << 16,
-};
-
 static Val mm_get(X86Trans *t, unsigned n)
 {
     Val i = ir_imm(t->b, I32, n & 7), v = ir_call(t->b, &h_mmget, i);
@@ -298,7 +289,7 @@ static Val mm_both(X86Trans *t, Val low, Val high)
     return host2(t, HOP_PUNPCKLQDQ, low, high);
 }
 
-static bool tr_mmx(X86Trans *t, X86Args *a)
+bool x86_tr_mmx(X86Trans *t, X86Args *a)
 {
     unsigned row = a->row->arg & 0xffff, imm = host_rows[row].flags & HOF_IMM ? a->imm8 : 0;
     ir_call(t->b, &h_check);
@@ -322,7 +313,7 @@ static bool tr_mmx(X86Trans *t, X86Args *a)
     return true;
 }
 
-static bool tr_mmx_shift(X86Trans *t, X86Args *a)
+bool x86_tr_mmx_shift(X86Trans *t, X86Args *a)
 {
     ir_call(t->b, &h_check);
     Val d = mm_get(t, a->rm), r = host1(t, a->row->arg, d, a->imm8);
@@ -437,258 +428,29 @@ static bool tr_emms(X86Trans *t, X86Args *a)
     return true;
 }
 
-/* --- the rows */
+/* --- the rows that have this encoding alone; the others: rows_vector.c */
 
 enum {
-    S = R_SSE, SF = R_SSE | R_FP, SW = R_SSE | R_WRITE, SFW = R_SSE | R_FP | R_WRITE,
-    SK = R_SSE | R_KEEP, SFK = R_SSE | R_FP | R_KEEP,
-    LOAD = R_SSE | R_WRITE | R_MEMONLY, LOADU = LOAD | R_NOALIGN, REG = R_SSE | R_REGONLY,
+    S = R_SSE, SF = R_SSE | R_FP, SW = R_SSE | R_WRITE, SK = R_SSE | R_KEEP, SFK = R_SSE | R_FP | R_KEEP,
     MM = R_FPU | R_KEEP, MS = R_FPU | R_KEEP | R_WRITE,
 };
-#define H(name) tr_host, HOP_##name
-
-/* The four arithmetic forms of one opcode. */
-#define FP4(opcode, name)                                                                                    \
-    { "0F " opcode " /r",    "Vx Wx",  H(name##PS), SF, X86F_SSE },                                          \
-    { "66 0F " opcode " /r", "Vx Wx",  H(name##PD), SF, X86F_SSE2 },                                         \
-    { "F3 0F " opcode " /r", "Vx Wss", H(name##SS), SF, X86F_SSE },                                          \
-    { "F2 0F " opcode " /r", "Vx Wsd", H(name##SD), SF, X86F_SSE2 }
-
-/* An integer instruction in its XMM and its MMX form. */
-#define INT2(opcode, name, form, mm_feature)                                                                 \
-    { "66 0F " opcode " /r", "Vx Wx", H(name), S, X86F_SSE2 },                                               \
-    { "NP 0F " opcode " /r", "Pq Qq", tr_mmx, HOP_##name | form, MM, X86F_##mm_feature }
-#define SSSE3(opcode, name, form, flags)                                                                     \
-    { "66 0F 38 " opcode " /r", "Vx Wx", H(name), flags, X86F_SSSE3 },                                       \
-    { "NP 0F 38 " opcode " /r", "Pq Qq", tr_mmx, HOP_##name | form, MM, X86F_SSSE3 }
-#define SHIFT(opcode, name)                                                                                  \
-    { "66 0F " opcode " ib", "Ux Ib", H(name), S, X86F_SSE2 },                                               \
-    { "NP 0F " opcode " ib", "Nq Ib", tr_mmx_shift, HOP_##name, MM, X86F_MMX }
-#define SSE41(opcode, name, src) { "66 0F 38 " opcode " /r", "Vx " src, H(name), S, X86F_SSE41 }
-#define SSE41_VV(opcode, name, src) { "66 0F 38 " opcode " /r", "Vx " src, H(name), SW, X86F_SSE41 }
+#define H(name) x86_tr_host, HOP_##name
 
 const X86Row x86_rows_sse[] = {
-    /* --- moves */
-    { "0F 10 /r",    "Vx Wx",   x86_tr_vmov, 0, SW | R_NOALIGN, X86F_SSE },
-    { "0F 11 /r",    "Wx Vx",   x86_tr_vmov, 0, SW | R_NOALIGN, X86F_SSE },
-    { "66 0F 10 /r", "Vx Wx",   x86_tr_vmov, 0, SW | R_NOALIGN, X86F_SSE2 },
-    { "66 0F 11 /r", "Wx Vx",   x86_tr_vmov, 0, SW | R_NOALIGN, X86F_SSE2 },
-    { "F3 0F 10 /r", "Vx Wss",  x86_tr_vmov, 0, LOAD, X86F_SSE },
-    { "F3 0F 10 /r", "Vx Ux",   H(MOVSS), REG, X86F_SSE },
-    { "F3 0F 11 /r", "Mss Vx",  x86_tr_vmov, 0, LOAD, X86F_SSE },
-    { "F3 0F 11 /r", "Ux Vx",   H(MOVSS), REG, X86F_SSE },
-    { "F2 0F 10 /r", "Vx Wsd",  x86_tr_vmov, 0, LOAD, X86F_SSE2 },
-    { "F2 0F 10 /r", "Vx Ux",   H(MOVSD), REG, X86F_SSE2 },
-    { "F2 0F 11 /r", "Msd Vx",  x86_tr_vmov, 0, LOAD, X86F_SSE2 },
-    { "F2 0F 11 /r", "Ux Vx",   H(MOVSD), REG, X86F_SSE2 },
-    { "0F 12 /r",    "Vx Wsd",  H(MOVSD), S | R_MEMONLY, X86F_SSE },            /* movlps */
-    { "0F 12 /r",    "Vx Ux",   H(MOVHLPS), REG, X86F_SSE },
-    { "66 0F 12 /r", "Vx Wsd",  H(MOVSD), S | R_MEMONLY, X86F_SSE2 },
-    { "F2 0F 12 /r", "Vx Wsd",  H(MOVDDUP), SW, X86F_SSE3 },
-    { "F3 0F 12 /r", "Vx Wx",   H(MOVSLDUP), SW, X86F_SSE3 },
-    { "F3 0F 16 /r", "Vx Wx",   H(MOVSHDUP), SW, X86F_SSE3 },
-    { "0F 13 /r",    "Msd Vx",  x86_tr_vmov, 0, LOAD, X86F_SSE },
-    { "66 0F 13 /r", "Msd Vx",  x86_tr_vmov, 0, LOAD, X86F_SSE2 },
-    { "0F 16 /r",    "Vx Wsd",  H(MOVLHPS), S, X86F_SSE },                    /* movhps from memory as well */
-    { "66 0F 16 /r", "Vx Wsd",  H(MOVLHPS), S | R_MEMONLY, X86F_SSE2 },
-    { "0F 17 /r",    "Msd Vx",  x86_tr_vhigh, 0, LOAD, X86F_SSE },
-    { "66 0F 17 /r", "Msd Vx",  x86_tr_vhigh, 0, LOAD, X86F_SSE2 },
-    { "0F 28 /r",    "Vx Wx",   x86_tr_vmov, 0, SW, X86F_SSE },
-    { "0F 29 /r",    "Wx Vx",   x86_tr_vmov, 0, SW, X86F_SSE },
-    { "66 0F 28 /r", "Vx Wx",   x86_tr_vmov, 0, SW, X86F_SSE2 },
-    { "66 0F 29 /r", "Wx Vx",   x86_tr_vmov, 0, SW, X86F_SSE2 },
-    { "66 0F 6F /r", "Vx Wx",   x86_tr_vmov, 0, SW, X86F_SSE2 },
-    { "66 0F 7F /r", "Wx Vx",   x86_tr_vmov, 0, SW, X86F_SSE2 },
-    { "F3 0F 6F /r", "Vx Wx",   x86_tr_vmov, 0, SW | R_NOALIGN, X86F_SSE2 },
-    { "F3 0F 7F /r", "Wx Vx",   x86_tr_vmov, 0, SW | R_NOALIGN, X86F_SSE2 },
-    { "F2 0F F0 /r", "Vx Mx",   x86_tr_vmov, 0, LOADU, X86F_SSE3 },                  /* lddqu */
-    { "0F 2B /r",    "Mx Vx",   x86_tr_vmov, 0, LOAD, X86F_SSE },                    /* movntps */
-    { "66 0F 2B /r", "Mx Vx",   x86_tr_vmov, 0, LOAD, X86F_SSE2 },
-    { "F3 0F 2B /r", "Mss Vx",  x86_tr_vmov, 0, LOAD, X86F_SSE4A },                  /* movntss, movntsd */
-    { "F2 0F 2B /r", "Msd Vx",  x86_tr_vmov, 0, LOAD, X86F_SSE4A },
-    { "66 0F 78 /0 ib ib", "Ux Ib Ib", tr_field, 0, R_SSE, X86F_SSE4A },
-    { "66 0F 79 /r", "Vx Ux",   tr_field, 0, R_SSE, X86F_SSE4A },
-    { "F2 0F 78 /r ib ib", "Vx Ux Ib Ib", tr_field, 1, R_SSE, X86F_SSE4A },
-    { "F2 0F 79 /r", "Vx Ux",   tr_field, 1, R_SSE, X86F_SSE4A },
-    { "66 0F E7 /r", "Mx Vx",   x86_tr_vmov, 0, LOAD, X86F_SSE2 },
-    { "66 0F 38 2A /r", "Vx Mx", x86_tr_vmov, 0, LOAD, X86F_SSE41 },
-    { "66 REX.W 0F 6E /r", "Vx Wsd", x86_tr_vmov, 0, LOAD, X86F_SSE2 },
-    { "66 0F 6E /r", "Vx Wss",  x86_tr_vmov, 0, LOAD, X86F_SSE2 },
-    { "66 0F 6E /r", "Vx Ry",   H(MOVDV), SW, X86F_SSE2 },
-    { "66 REX.W 0F 7E /r", "Msd Vx", x86_tr_vmov, 0, LOAD, X86F_SSE2 },
-    { "66 0F 7E /r", "Mss Vx",  x86_tr_vmov, 0, LOAD, X86F_SSE2 },
-    { "66 0F 7E /r", "Ry Vx",   H(MOVDG), SW, X86F_SSE2 },
-    { "F3 0F 7E /r", "Vx Wsd",  x86_tr_vmov, 0, LOAD, X86F_SSE2 },
-    { "F3 0F 7E /r", "Vx Ux",   H(MOVQ), SW, X86F_SSE2 },
-    { "66 0F D6 /r", "Msd Vx",  x86_tr_vmov, 0, LOAD, X86F_SSE2 },
-    { "66 0F D6 /r", "Ux Vx",   H(MOVQ), SW, X86F_SSE2 },
-    { "66 0F F7 /r", "Vx Ux",   x86_tr_maskmov, 0, SK, X86F_SSE2 },
-    { "0F 50 /r",    "Gd Ux",   H(MOVMSKPS), SW, X86F_SSE },
-    { "66 0F 50 /r", "Gd Ux",   H(MOVMSKPD), SW, X86F_SSE2 },
-    { "66 0F D7 /r", "Gd Ux",   H(PMOVMSKB), SW, X86F_SSE2 },
+    /* --- SSE4A */
+    { "F3 0F 2B /r", "Mss Vx",  x86_tr_vmov, 0, SW, X86F_SSE4A },                    /* movntss, movntsd */
+    { "F2 0F 2B /r", "Msd Vx",  x86_tr_vmov, 0, SW, X86F_SSE4A },
+    { "66 0F 78 /0 ib ib", "Ux Ib Ib", tr_field, 0, S, X86F_SSE4A },
+    { "66 0F 79 /r", "Vx Ux",   tr_field, 0, S, X86F_SSE4A },
+    { "F2 0F 78 /r ib ib", "Vx Ux Ib Ib", tr_field, 1, S, X86F_SSE4A },
+    { "F2 0F 79 /r", "Vx Ux",   tr_field, 1, S, X86F_SSE4A },
 
-    /* --- floating point */
-    FP4("58", ADD), FP4("59", MUL), FP4("5C", SUB), FP4("5D", MIN), FP4("5E", DIV), FP4("5F", MAX),
-    { "0F 51 /r",    "Vx Wx",   H(SQRTPS), SFW, X86F_SSE },
-    { "66 0F 51 /r", "Vx Wx",   H(SQRTPD), SFW, X86F_SSE2 },
-    { "F3 0F 51 /r", "Vx Wss",  H(SQRTSS), SF, X86F_SSE },
-    { "F2 0F 51 /r", "Vx Wsd",  H(SQRTSD), SF, X86F_SSE2 },
-    { "0F 52 /r",    "Vx Wx",   H(RSQRTPS), SW, X86F_SSE },
-    { "F3 0F 52 /r", "Vx Wss",  H(RSQRTSS), S, X86F_SSE },
-    { "0F 53 /r",    "Vx Wx",   H(RCPPS), SW, X86F_SSE },
-    { "F3 0F 53 /r", "Vx Wss",  H(RCPSS), S, X86F_SSE },
-    { "0F C2 /r ib",    "Vx Wx Ib",  tr_cmp, HOP_CMPPS, SF, X86F_SSE },
-    { "66 0F C2 /r ib", "Vx Wx Ib",  tr_cmp, HOP_CMPPD, SF, X86F_SSE2 },
-    { "F3 0F C2 /r ib", "Vx Wss Ib", tr_cmp, HOP_CMPSS, SF, X86F_SSE },
-    { "F2 0F C2 /r ib", "Vx Wsd Ib", tr_cmp, HOP_CMPSD, SF, X86F_SSE2 },
-    { "0F 2E /r",    "Vx Wss",  H(UCOMISS), SFK, X86F_SSE },
-    { "66 0F 2E /r", "Vx Wsd",  H(UCOMISD), SFK, X86F_SSE2 },
-    { "0F 2F /r",    "Vx Wss",  H(COMISS), SFK, X86F_SSE },
-    { "66 0F 2F /r", "Vx Wsd",  H(COMISD), SFK, X86F_SSE2 },
-    { "0F 5A /r",    "Vx Wsd",  H(CVTPS2PD), SFW, X86F_SSE2 },
-    { "66 0F 5A /r", "Vx Wx",   H(CVTPD2PS), SFW, X86F_SSE2 },
-    { "F3 0F 5A /r", "Vx Wss",  H(CVTSS2SD), SF, X86F_SSE2 },
-    { "F2 0F 5A /r", "Vx Wsd",  H(CVTSD2SS), SF, X86F_SSE2 },
-    { "0F 5B /r",    "Vx Wx",   H(CVTDQ2PS), SFW, X86F_SSE2 },
-    { "66 0F 5B /r", "Vx Wx",   H(CVTPS2DQ), SFW, X86F_SSE2 },
-    { "F3 0F 5B /r", "Vx Wx",   H(CVTTPS2DQ), SFW, X86F_SSE2 },
-    { "F3 0F E6 /r", "Vx Wsd",  H(CVTDQ2PD), SW, X86F_SSE2 },
-    { "F2 0F E6 /r", "Vx Wx",   H(CVTPD2DQ), SFW, X86F_SSE2 },
-    { "66 0F E6 /r", "Vx Wx",   H(CVTTPD2DQ), SFW, X86F_SSE2 },
-    { "F3 0F 2A /r", "Vx Ey",   H(CVTSI2SS), SF, X86F_SSE },
-    { "F2 0F 2A /r", "Vx Ey",   H(CVTSI2SD), SF, X86F_SSE2 },
-    { "F3 0F 2C /r", "Gy Wss",  H(CVTTSS2SI), SFW, X86F_SSE },
-    { "F2 0F 2C /r", "Gy Wsd",  H(CVTTSD2SI), SFW, X86F_SSE2 },
-    { "F3 0F 2D /r", "Gy Wss",  H(CVTSS2SI), SFW, X86F_SSE },
-    { "F2 0F 2D /r", "Gy Wsd",  H(CVTSD2SI), SFW, X86F_SSE2 },
-    { "F2 0F D0 /r", "Vx Wx",   H(ADDSUBPS), SF, X86F_SSE3 },
-    { "66 0F D0 /r", "Vx Wx",   H(ADDSUBPD), SF, X86F_SSE3 },
-    { "F2 0F 7C /r", "Vx Wx",   H(HADDPS), SF, X86F_SSE3 },
-    { "66 0F 7C /r", "Vx Wx",   H(HADDPD), SF, X86F_SSE3 },
-    { "F2 0F 7D /r", "Vx Wx",   H(HSUBPS), SF, X86F_SSE3 },
-    { "66 0F 7D /r", "Vx Wx",   H(HSUBPD), SF, X86F_SSE3 },
-    { "66 0F 3A 08 /r ib", "Vx Wx Ib",  H(ROUNDPS), SFW, X86F_SSE41 },
-    { "66 0F 3A 09 /r ib", "Vx Wx Ib",  H(ROUNDPD), SFW, X86F_SSE41 },
-    { "66 0F 3A 0A /r ib", "Vx Wss Ib", H(ROUNDSS), SF, X86F_SSE41 },
-    { "66 0F 3A 0B /r ib", "Vx Wsd Ib", H(ROUNDSD), SF, X86F_SSE41 },
-    { "66 0F 3A 40 /r ib", "Vx Wx Ib",  H(DPPS), SF, X86F_SSE41 },
-    { "66 0F 3A 41 /r ib", "Vx Wx Ib",  H(DPPD), SF, X86F_SSE41 },
-    { "0F AE /2",    "Md",      x86_tr_ldmxcsr, 0, SK | R_ENDS, X86F_SSE },
-    { "0F AE /3",    "Md",      x86_tr_stmxcsr, 0, SW, X86F_SSE },
+    /* --- SSE4.1: XMM0 chooses */
+    { "66 0F 38 10 /r", "Vx Wx", H(PBLENDVB), S, X86F_SSE41 },
+    { "66 0F 38 14 /r", "Vx Wx", H(BLENDVPS), S, X86F_SSE41 },
+    { "66 0F 38 15 /r", "Vx Wx", H(BLENDVPD), S, X86F_SSE41 },
 
-    /* --- bitwise */
-    { "0F 54 /r",    "Vx Wx",   H(ANDPS), S, X86F_SSE },
-    { "66 0F 54 /r", "Vx Wx",   H(ANDPS), S, X86F_SSE2 },
-    { "0F 55 /r",    "Vx Wx",   H(ANDNPS), S, X86F_SSE },
-    { "66 0F 55 /r", "Vx Wx",   H(ANDNPS), S, X86F_SSE2 },
-    { "0F 56 /r",    "Vx Wx",   H(ORPS), S, X86F_SSE },
-    { "66 0F 56 /r", "Vx Wx",   H(ORPS), S, X86F_SSE2 },
-    { "0F 57 /r",    "Vx Wx",   H(XORPS), S, X86F_SSE },
-    { "66 0F 57 /r", "Vx Wx",   H(XORPS), S, X86F_SSE2 },
-    INT2("DB", PAND, M_LANES, MMX), INT2("DF", PANDN, M_LANES, MMX),
-    INT2("EB", POR, M_LANES, MMX), INT2("EF", PXOR, M_LANES, MMX),
-
-    /* --- shuffles */
-    { "0F 14 /r",    "Vx Wx",   H(UNPCKLPS), S, X86F_SSE },
-    { "66 0F 14 /r", "Vx Wx",   H(UNPCKLPD), S, X86F_SSE2 },
-    { "0F 15 /r",    "Vx Wx",   H(UNPCKHPS), S, X86F_SSE },
-    { "66 0F 15 /r", "Vx Wx",   H(UNPCKHPD), S, X86F_SSE2 },
-    { "0F C6 /r ib",    "Vx Wx Ib", H(SHUFPS), S, X86F_SSE },
-    { "66 0F C6 /r ib", "Vx Wx Ib", H(SHUFPD), S, X86F_SSE2 },
-    { "66 0F 70 /r ib", "Vx Wx Ib", H(PSHUFD), SW, X86F_SSE2 },
-    { "F3 0F 70 /r ib", "Vx Wx Ib", H(PSHUFHW), SW, X86F_SSE2 },
-    { "F2 0F 70 /r ib", "Vx Wx Ib", H(PSHUFLW), SW, X86F_SSE2 },
-    { "NP 0F 70 /r ib", "Pq Qq Ib", tr_mmx, HOP_PSHUFLW, MM, X86F_SSE },
-    { "66 0F 60 /r", "Vx Wx",   H(PUNPCKLBW), S, X86F_SSE2 },
-    { "66 0F 61 /r", "Vx Wx",   H(PUNPCKLWD), S, X86F_SSE2 },
-    { "66 0F 62 /r", "Vx Wx",   H(PUNPCKLDQ), S, X86F_SSE2 },
-    { "NP 0F 60 /r", "Pq Qd",   tr_mmx, HOP_PUNPCKLBW, MM, X86F_MMX },
-    { "NP 0F 61 /r", "Pq Qd",   tr_mmx, HOP_PUNPCKLWD, MM, X86F_MMX },
-    { "NP 0F 62 /r", "Pq Qd",   tr_mmx, HOP_PUNPCKLDQ, MM, X86F_MMX },
-    { "66 0F 68 /r", "Vx Wx",   H(PUNPCKHBW), S, X86F_SSE2 },
-    { "66 0F 69 /r", "Vx Wx",   H(PUNPCKHWD), S, X86F_SSE2 },
-    { "66 0F 6A /r", "Vx Wx",   H(PUNPCKHDQ), S, X86F_SSE2 },
-    { "NP 0F 68 /r", "Pq Qq",   tr_mmx, HOP_PUNPCKLBW | M_HIGH, MM, X86F_MMX },
-    { "NP 0F 69 /r", "Pq Qq",   tr_mmx, HOP_PUNPCKLWD | M_HIGH, MM, X86F_MMX },
-    { "NP 0F 6A /r", "Pq Qq",   tr_mmx, HOP_PUNPCKLDQ | M_HIGH, MM, X86F_MMX },
-    { "66 0F 6C /r", "Vx Wx",   H(PUNPCKLQDQ), S, X86F_SSE2 },
-    { "66 0F 6D /r", "Vx Wx",   H(PUNPCKHQDQ), S, X86F_SSE2 },
-    INT2("63", PACKSSWB, M_BOTH, MMX), INT2("67", PACKUSWB, M_BOTH, MMX), INT2("6B", PACKSSDW, M_BOTH, MMX),
-    { "66 0F C4 /r ib", "Vx Rd Ib", H(PINSRW), S, X86F_SSE2 },
-    { "66 0F C4 /r ib", "Vx Mw Ib", H(PINSRW), S, X86F_SSE2 },
-    { "66 0F C5 /r ib", "Gd Ux Ib", H(PEXTRW), SW, X86F_SSE2 },
-    { "66 0F 3A 0F /r ib", "Vx Wx Ib", H(PALIGNR), S, X86F_SSSE3 },
-    { "NP 0F 3A 0F /r ib", "Pq Qq Ib", tr_mmx, HOP_PSRLDQ | M_ALIGN, MM, X86F_SSSE3 },
-
-    /* --- integers */
-    INT2("FC", PADDB, M_LANES, MMX), INT2("FD", PADDW, M_LANES, MMX), INT2("FE", PADDD, M_LANES, MMX),
-    INT2("D4", PADDQ, M_LANES, SSE2), INT2("F8", PSUBB, M_LANES, MMX), INT2("F9", PSUBW, M_LANES, MMX),
-    INT2("FA", PSUBD, M_LANES, MMX), INT2("FB", PSUBQ, M_LANES, SSE2), INT2("EC", PADDSB, M_LANES, MMX),
-    INT2("ED", PADDSW, M_LANES, MMX), INT2("DC", PADDUSB, M_LANES, MMX), INT2("DD", PADDUSW, M_LANES, MMX),
-    INT2("E8", PSUBSB, M_LANES, MMX), INT2("E9", PSUBSW, M_LANES, MMX), INT2("D8", PSUBUSB, M_LANES, MMX),
-    INT2("D9", PSUBUSW, M_LANES, MMX), INT2("DA", PMINUB, M_LANES, SSE), INT2("DE", PMAXUB, M_LANES, SSE),
-    INT2("EA", PMINSW, M_LANES, SSE), INT2("EE", PMAXSW, M_LANES, SSE), INT2("E0", PAVGB, M_LANES, SSE),
-    INT2("E3", PAVGW, M_LANES, SSE), INT2("D5", PMULLW, M_LANES, MMX), INT2("E5", PMULHW, M_LANES, MMX),
-    INT2("E4", PMULHUW, M_LANES, SSE), INT2("F4", PMULUDQ, M_LANES, SSE2), INT2("F5", PMADDWD, M_LANES, MMX),
-    INT2("F6", PSADBW, M_LANES, SSE), INT2("74", PCMPEQB, M_LANES, MMX), INT2("75", PCMPEQW, M_LANES, MMX),
-    INT2("76", PCMPEQD, M_LANES, MMX), INT2("64", PCMPGTB, M_LANES, MMX), INT2("65", PCMPGTW, M_LANES, MMX),
-    INT2("66", PCMPGTD, M_LANES, MMX), INT2("D1", PSRLW, M_LANES, MMX), INT2("D2", PSRLD, M_LANES, MMX),
-    INT2("D3", PSRLQ, M_LANES, MMX), INT2("E1", PSRAW, M_LANES, MMX), INT2("E2", PSRAD, M_LANES, MMX),
-    INT2("F1", PSLLW, M_LANES, MMX), INT2("F2", PSLLD, M_LANES, MMX), INT2("F3", PSLLQ, M_LANES, MMX),
-    SHIFT("71 /2", PSRLWI), SHIFT("71 /4", PSRAWI), SHIFT("71 /6", PSLLWI),
-    SHIFT("72 /2", PSRLDI), SHIFT("72 /4", PSRADI), SHIFT("72 /6", PSLLDI),
-    SHIFT("73 /2", PSRLQI), SHIFT("73 /6", PSLLQI),
-    { "66 0F 73 /3 ib", "Ux Ib", H(PSRLDQ), S, X86F_SSE2 },
-    { "66 0F 73 /7 ib", "Ux Ib", H(PSLLDQ), S, X86F_SSE2 },
-
-    SSSE3("00", PSHUFB, M_SHUFB, S), SSSE3("01", PHADDW, M_BOTH, S), SSSE3("02", PHADDD, M_BOTH, S),
-    SSSE3("03", PHADDSW, M_BOTH, S), SSSE3("04", PMADDUBSW, M_LANES, S), SSSE3("05", PHSUBW, M_BOTH, S),
-    SSSE3("06", PHSUBD, M_BOTH, S), SSSE3("07", PHSUBSW, M_BOTH, S), SSSE3("08", PSIGNB, M_LANES, S),
-    SSSE3("09", PSIGNW, M_LANES, S), SSSE3("0A", PSIGND, M_LANES, S), SSSE3("0B", PMULHRSW, M_LANES, S),
-    SSSE3("1C", PABSB, M_LANES, SW), SSSE3("1D", PABSW, M_LANES, SW), SSSE3("1E", PABSD, M_LANES, SW),
-
-    /* --- SSE4.1, SSE4.2 */
-    SSE41("10", PBLENDVB, "Wx"), SSE41("14", BLENDVPS, "Wx"), SSE41("15", BLENDVPD, "Wx"),
-    { "66 0F 38 17 /r", "Vx Wx", H(PTEST), SK, X86F_SSE41 },
-    SSE41_VV("20", PMOVSXBW, "Wsd"), SSE41_VV("21", PMOVSXBD, "Wss"), SSE41_VV("22", PMOVSXBQ, "Ux"),
-    { "66 0F 38 22 /r", "Vx Mw", tr_extend2, HOP_PMOVSXBQ, SW, X86F_SSE41 },
-    SSE41_VV("23", PMOVSXWD, "Wsd"), SSE41_VV("24", PMOVSXWQ, "Wss"), SSE41_VV("25", PMOVSXDQ, "Wsd"),
-    SSE41_VV("30", PMOVZXBW, "Wsd"), SSE41_VV("31", PMOVZXBD, "Wss"), SSE41_VV("32", PMOVZXBQ, "Ux"),
-    { "66 0F 38 32 /r", "Vx Mw", tr_extend2, HOP_PMOVZXBQ, SW, X86F_SSE41 },
-    SSE41_VV("33", PMOVZXWD, "Wsd"), SSE41_VV("34", PMOVZXWQ, "Wss"), SSE41_VV("35", PMOVZXDQ, "Wsd"),
-    SSE41("28", PMULDQ, "Wx"), SSE41("29", PCMPEQQ, "Wx"), SSE41("2B", PACKUSDW, "Wx"),
-    SSE41("38", PMINSB, "Wx"), SSE41("39", PMINSD, "Wx"), SSE41("3A", PMINUW, "Wx"),
-    SSE41("3B", PMINUD, "Wx"), SSE41("3C", PMAXSB, "Wx"), SSE41("3D", PMAXSD, "Wx"),
-    SSE41("3E", PMAXUW, "Wx"), SSE41("3F", PMAXUD, "Wx"),
-    SSE41("40", PMULLD, "Wx"), SSE41_VV("41", PHMINPOSUW, "Wx"),
-    { "66 0F 3A 0C /r ib", "Vx Wx Ib",  H(BLENDPS), S, X86F_SSE41 },
-    { "66 0F 3A 0D /r ib", "Vx Wx Ib",  H(BLENDPD), S, X86F_SSE41 },
-    { "66 0F 3A 0E /r ib", "Vx Wx Ib",  H(PBLENDW), S, X86F_SSE41 },
-    { "66 0F 3A 14 /r ib", "Rd Vx Ib",  H(PEXTRB), SW, X86F_SSE41 },
-    { "66 0F 3A 14 /r ib", "Mb Vx Ib",  H(PEXTRB), SW, X86F_SSE41 },
-    { "66 0F 3A 15 /r ib", "Rd Vx Ib",  H(PEXTRW), SW, X86F_SSE41 },
-    { "66 0F 3A 15 /r ib", "Mw Vx Ib",  H(PEXTRW), SW, X86F_SSE41 },
-    { "66 0F 3A 16 /r ib", "Ey Vx Ib",  H(PEXTRD), SW, X86F_SSE41 },
-    { "66 0F 3A 17 /r ib", "Ed Vx Ib",  H(PEXTRD), SW, X86F_SSE41 },            /* extractps */
-    { "66 0F 3A 20 /r ib", "Vx Rd Ib",  H(PINSRB), S, X86F_SSE41 },
-    { "66 0F 3A 20 /r ib", "Vx Mb Ib",  H(PINSRB), S, X86F_SSE41 },
-    { "66 0F 3A 21 /r ib", "Vx Wss Ib", tr_insertps, HOP_INSERTPS, S, X86F_SSE41 },
-    { "66 0F 3A 22 /r ib", "Vx Ey Ib",  H(PINSRD), S, X86F_SSE41 },
-    { "66 0F 3A 42 /r ib", "Vx Wx Ib",  H(MPSADBW), S, X86F_SSE41 },
-    { "66 0F 38 37 /r",    "Vx Wx",     H(PCMPGTQ), S, X86F_SSE42 },
-    { "66 0F 3A 60 /r ib", "Vx Wx Ib",  x86_tr_pcmpstr, STR_EXPLICIT | 1, SK | R_NOALIGN, X86F_SSE42 },
-    { "66 0F 3A 61 /r ib", "Vx Wx Ib",  x86_tr_pcmpstr, STR_EXPLICIT, SK | R_NOALIGN, X86F_SSE42 },
-    { "66 0F 3A 62 /r ib", "Vx Wx Ib",  x86_tr_pcmpstr, 1, SK | R_NOALIGN, X86F_SSE42 },
-    { "66 0F 3A 63 /r ib", "Vx Wx Ib",  x86_tr_pcmpstr, 0, SK | R_NOALIGN, X86F_SSE42 },
-
-    /* --- AES, PCLMULQDQ, SHA */
-    { "66 0F 38 DB /r", "Vx Wx", H(AESIMC), SW, X86F_AES },
-    { "66 0F 38 DC /r", "Vx Wx", H(AESENC), S, X86F_AES },
-    { "66 0F 38 DD /r", "Vx Wx", H(AESENCLAST), S, X86F_AES },
-    { "66 0F 38 DE /r", "Vx Wx", H(AESDEC), S, X86F_AES },
-    { "66 0F 38 DF /r", "Vx Wx", H(AESDECLAST), S, X86F_AES },
-    { "66 0F 3A DF /r ib", "Vx Wx Ib", H(AESKEYGENASSIST), SW, X86F_AES },
-    { "66 0F 3A 44 /r ib", "Vx Wx Ib", H(PCLMULQDQ), S, X86F_PCLMULQDQ },
+    /* --- SHA */
     { "0F 38 C8 /r",    "Vx Wx", H(SHA1NEXTE), S, X86F_SHA_NI },
     { "0F 38 C9 /r",    "Vx Wx", H(SHA1MSG1), S, X86F_SHA_NI },
     { "0F 38 CA /r",    "Vx Wx", H(SHA1MSG2), S, X86F_SHA_NI },

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * What the vector rows of translate_sse.c and translate_avx.c share. */
+ * What rows_vector.c, translate_sse.c and translate_avx.c share. */
 #ifndef RHEA_TARGET_X86_VECTOR_H
 #define RHEA_TARGET_X86_VECTOR_H
 
@@ -7,7 +7,19 @@
 
 Val x86_low64(X86Trans *t, Val v);
 Val x86_high64(X86Trans *t, Val v);
-X86Fn x86_tr_vmov, x86_tr_vhigh, x86_tr_maskmov, x86_tr_pcmpstr, x86_tr_stmxcsr, x86_tr_ldmxcsr;
+/* arg of x86_tr_host: HOP_*. */
+X86Fn x86_tr_host, x86_tr_cmp, x86_tr_insertps, x86_tr_vmov, x86_tr_vhigh, x86_tr_maskmov, x86_tr_pcmpstr, x86_tr_stmxcsr,
+      x86_tr_ldmxcsr, x86_tr_mmx, x86_tr_mmx_shift;
+/* How the XMM form gives the MMX result in its low half; above the row in arg of x86_tr_mmx. */
+enum {
+    M_LANES = 0,            /* as it is */
+    M_BOTH = 1 << 16,    /* both operands side by side in one register, given twice: packs, horizontal adds */
+    M_HIGH = 2 << 16,       /* the upper half of the "low" unpack */
+    M_SHUFB = 3 << 16,      /* indices of three bits */
+    M_ALIGN = 4 << 16,      /* palignr */
+    M_FORM = 7 << 16,
+};
+
 /* False: it has raised. */
 bool x86_avx_enabled(X86Trans *t);
 /* Of a, b, c and the result one at least is a v256: by a helper, with a look at the exceptions before anything is

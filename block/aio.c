@@ -6,13 +6,17 @@
  *
  * A 4 KiB read that the page cache has costs less than half by preadv2() than by way of the ring, and a file in memory
  * would go to a worker thread and back, which costs ten times as much as the copying.  So small ones of those are done at
- * once (AIO_AUTO), but not for ever: after some of them the coroutine lets the others go first. */
+ * once (AIO_AUTO), but not for ever: after some of them the coroutine lets the others go first.
+ *
+ * Linux AIO (io_submit(2)) is there for who asks for it by "aio=native".  Its requests are handed over together as well, and
+ * the loop's own eventfd tells that one has ended. */
 #define _GNU_SOURCE     /* pwritev2, fallocate */
 #include "block/aio.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/aio_abi.h>
 #include <linux/io_uring.h>
 #include <poll.h>
 #include <string.h>
@@ -48,6 +52,13 @@ typedef struct Op {
     struct Op *next;
 } Op;
 
+/* Linux AIO; made by the first file that wants it. */
+typedef struct Native {
+    aio_context_t ctx;              /* 0: none */
+    GPtrArray    *waiting;          /* struct iocb *: not handed over yet, oldest first */
+    unsigned      in_flight;
+} Native;
+
 typedef struct Post { void (*fn)(void *self); void *self; struct Post *next; } Post;
 typedef struct Sleeper { Coroutine *co; int64_t at_ns; struct Sleeper *next; } Sleeper;
 typedef struct PollOp { Coroutine *co; int fd; unsigned events; int res; struct PollOp *next; } PollOp;
@@ -57,6 +68,7 @@ struct Aio {
     Ring     ring;
     int      event;
     uint64_t event_value;
+    Native   native;
     Op       event_op;              /* the read of the eventfd that stands in the ring */
     bool     event_armed;
 
@@ -204,6 +216,87 @@ static bool ring_reap(Aio *a)
     return any;
 }
 
+/* --- Linux AIO */
+
+static int native_open(Native *n)
+{
+    if (n->ctx)
+        return 0;
+    if (syscall(SYS_io_setup, RING_ENTRIES, &n->ctx))
+        return -errno;
+    n->waiting = g_ptr_array_new();
+    return 0;
+}
+
+static void native_close(Native *n)
+{
+    if (!n->ctx)
+        return;
+    assert(!n->in_flight && !n->waiting->len);
+    syscall(SYS_io_destroy, n->ctx);
+    g_ptr_array_free(n->waiting, TRUE);
+}
+
+static void native_done(const struct iocb *c, int64_t res)
+{
+    Op *op = (Op *)(uintptr_t)c->aio_data;
+    op->res = (int)res;
+    op->done = true;
+    co_wake(op->co);
+}
+
+/* Hands over what waits, as far as the kernel takes it.  Whether one ended by being refused. */
+static bool native_submit(Native *n)
+{
+    unsigned done = 0;
+    bool any = false;
+    while (n->ctx && done < n->waiting->len && n->in_flight < RING_ENTRIES) {
+        unsigned want = MIN(n->waiting->len - done, RING_ENTRIES - n->in_flight);
+        long took = syscall(SYS_io_submit, n->ctx, (long)want, n->waiting->pdata + done);
+        if (took < 0 && (errno == EAGAIN || errno == EINTR) && n->in_flight)
+            break;      /* goes on once one has ended */
+        if (took < 0 && errno == EINTR)
+            continue;
+        if (took < 0) {
+            native_done(n->waiting->pdata[done++], -errno);
+            any = true;
+            continue;
+        }
+        n->in_flight += (unsigned)took;
+        done += (unsigned)took;
+    }
+    if (done)
+        g_ptr_array_remove_range(n->waiting, 0, done);
+    return any;
+}
+
+static bool native_reap(Native *n)
+{
+    bool any = false;
+    while (n->in_flight) {
+        struct io_event e[64];
+        struct timespec now = { 0 };
+        long got = syscall(SYS_io_getevents, n->ctx, 0L, (long)ARRAY_LEN(e), e, &now);
+        if (got <= 0)
+            break;
+        n->in_flight -= (unsigned)got;
+        for (long i = 0; i < got; i++)
+            native_done((const struct iocb *)(uintptr_t)e[i].obj, e[i].res);
+        any = true;
+    }
+    return any;
+}
+
+bool aio_can(Aio *a, unsigned by, GError **err)
+{
+    int r = by & AIO_BY_NATIVE ? native_open(&a->native) : 0;
+    if (r)
+        return fail_errno(err, -r, "aio=native: the kernel refuses io_setup()");
+    if ((by & AIO_BY_URING) && !a->uring)
+        return fail(err, "aio=io_uring: the kernel refuses it, or rhea was told to do without; aio=threads always works");
+    return true;
+}
+
 /* --- the loop */
 
 Aio *aio_new(AioEngine engine, GError **err)
@@ -232,6 +325,7 @@ void aio_free(Aio *a)
         g_thread_pool_free(a->pool, FALSE, TRUE);
     if (a->compute)
         g_thread_pool_free(a->compute, FALSE, TRUE);
+    native_close(&a->native);
     if (a->uring)
         ring_close(&a->ring);
     close(a->event);
@@ -371,6 +465,8 @@ bool aio_poll(Aio *a, bool wait)
     a->budget = AT_ONCE_BYTES;
     bool any = take_handed_over(a);
     any |= run_sleepers(a);
+    any |= native_reap(&a->native);
+    any |= native_submit(&a->native);
     int64_t timeout = -1;
     if (any || !wait || !co_queue_empty(&a->paused))
         timeout = 0;
@@ -378,6 +474,7 @@ bool aio_poll(Aio *a, bool wait)
         timeout = MAX(a->sleepers->at_ns - now_ns(), 0);
     any |= a->uring ? round_uring(a, timeout) : round_threads(a, timeout);
     any |= take_handed_over(a);
+    any |= native_reap(&a->native);
     any |= run_sleepers(a);
     any |= !co_queue_empty(&a->paused);
     co_queue_wake_all(&a->paused);
@@ -460,9 +557,27 @@ static int file_op_blocking(void *self)
     return n < 0 ? -errno : (int)n;
 }
 
+static int file_op_native(Aio *a, FileOp *f)
+{
+    Op op = { .co = co_self() };
+    struct iocb c = {
+        .aio_data = (uintptr_t)&op, .aio_fildes = (uint32_t)f->fd, .aio_offset = (int64_t)f->at, .aio_nbytes = (uint64_t)f->nv,
+        .aio_buf = (uintptr_t)f->v, .aio_rw_flags = (int)f->rw_flags, .aio_flags = IOCB_FLAG_RESFD, .aio_resfd = (uint32_t)a->event,
+        .aio_lio_opcode = f->opcode == IORING_OP_READV ? IOCB_CMD_PREADV : IOCB_CMD_PWRITEV,
+    };
+    g_ptr_array_add(a->native.waiting, &c);
+    while (!op.done)
+        co_yield();
+    /* No room in the kernel, and nothing under way that would make some. */
+    return op.res == -EAGAIN ? co_work(a, file_op_blocking, f) : op.res;
+}
+
 static int file_op(Aio *a, FileOp *f)
 {
-    if (!a->uring)
+    bool transfers = f->opcode == IORING_OP_READV || f->opcode == IORING_OP_WRITEV;
+    if ((f->flags & AIO_BY_NATIVE) && transfers)
+        return file_op_native(a, f);
+    if (!a->uring || (f->flags & (AIO_BY_THREADS | AIO_BY_NATIVE)))
         return co_work(a, file_op_blocking, f);
     Op op;
     do {
@@ -485,7 +600,7 @@ static int file_op(Aio *a, FileOp *f)
             e->len = (unsigned)f->nv;
             e->rw_flags = (int)f->rw_flags;
             /* Copying that much is better done by a worker, beside this thread. */
-            if (a->at_once && (f->flags & (AIO_CACHED | AIO_MEMORY)) && f->len > AT_ONCE)
+            if (a->at_once && !(f->flags & AIO_BY) && (f->flags & (AIO_CACHED | AIO_MEMORY)) && f->len > AT_ONCE)
                 e->flags = IOSQE_ASYNC;
         }
         ring_wait(a, &op);
@@ -496,7 +611,7 @@ static int file_op(Aio *a, FileOp *f)
 /* Whether f, len bytes of it, has been done, and no device was waited for; its result. */
 static bool done_at_once(Aio *a, FileOp *f, uint64_t len, int *result)
 {
-    if (!a->at_once || len > AT_ONCE || !(f->flags & (AIO_MEMORY | AIO_CACHED)))
+    if (!a->at_once || (f->flags & AIO_BY) || len > AT_ONCE || !(f->flags & (AIO_MEMORY | AIO_CACHED)))
         return false;
     if (a->budget <= 0)
         co_pause(a);
@@ -563,13 +678,13 @@ int64_t co_pwritev(Aio *a, int fd, const struct iovec *v, int nv, uint64_t at, u
 
 int co_fdatasync(Aio *a, int fd, unsigned flags)
 {
-    FileOp f = { .opcode = IORING_OP_FSYNC, .fd = fd, .flags = flags & AIO_MEMORY };
+    FileOp f = { .opcode = IORING_OP_FSYNC, .fd = fd, .flags = flags & (AIO_MEMORY | AIO_BY) };
     return file_op_somehow(a, &f, 0);
 }
 
 int co_fallocate(Aio *a, int fd, int mode, uint64_t at, uint64_t len, unsigned flags)
 {
-    FileOp f = { .opcode = IORING_OP_FALLOCATE, .fd = fd, .mode = mode, .at = at, .len = len, .flags = flags & AIO_MEMORY };
+    FileOp f = { .opcode = IORING_OP_FALLOCATE, .fd = fd, .mode = mode, .at = at, .len = len, .flags = flags & (AIO_MEMORY | AIO_BY) };
     return file_op_somehow(a, &f, len);
 }
 

@@ -39,7 +39,14 @@ enum {
     AIO_DSYNC  = 1 << 0,
     AIO_CACHED = 1 << 1,    /* goes through the page cache */
     AIO_MEMORY = 1 << 2,    /* the file is memory: there is no device */
+    /* The user has said how ("aio="), and that is how, whatever would be faster. */
+    AIO_BY_THREADS = 1 << 3,
+    AIO_BY_URING   = 1 << 4,
+    AIO_BY_NATIVE  = 1 << 5,    /* Linux AIO, io_submit(2), for reads and writes; the pool for the rest */
+    AIO_BY         = AIO_BY_THREADS | AIO_BY_URING | AIO_BY_NATIVE,
 };
+/* Whether the kernel has what one of AIO_BY asks for; anywhere on the loop's thread. */
+bool aio_can(Aio *a, unsigned by, GError **err);
 int64_t co_preadv(Aio *a, int fd, const struct iovec *v, int nv, uint64_t at, unsigned flags);
 int64_t co_pwritev(Aio *a, int fd, const struct iovec *v, int nv, uint64_t at, unsigned flags);
 int co_fdatasync(Aio *a, int fd, unsigned flags);

@@ -36,10 +36,16 @@ enum {
     BLOCK_UNUSED       = 1 << 16,   /* nobody has it yet: with auto-read-only=on it opens for reading until somebody writes */
     BLOCK_MAY_READ_ONLY = 1 << 17,  /* BLOCK_RDWR is a wish: what can only be read opens for reading */
     BLOCK_ONCE         = 1 << 18,   /* gone through once, from start to end: small caches of tables do */
-    BLOCK_INHERIT      = BLOCK_ONCE | BLOCK_MAY_READ_ONLY | BLOCK_SHARE | BLOCK_DIRECT | BLOCK_NO_FLUSH | BLOCK_NO_IO | BLOCK_CHECK,
+    BLOCK_AIO_THREADS  = 1 << 19,   /* how files are read and written, unless they say so by "aio" themselves; at most one */
+    BLOCK_AIO_NATIVE   = 1 << 20,
+    BLOCK_AIO_URING    = 1 << 21,
+    BLOCK_AIO          = BLOCK_AIO_THREADS | BLOCK_AIO_NATIVE | BLOCK_AIO_URING,
+    BLOCK_INHERIT      = BLOCK_AIO | BLOCK_ONCE | BLOCK_MAY_READ_ONLY | BLOCK_SHARE | BLOCK_DIRECT | BLOCK_NO_FLUSH | BLOCK_NO_IO | BLOCK_CHECK,
 };
 /* none, writeback, writethrough, directsync, unsafe: replaces the three flags of *flags. */
 bool block_parse_cache(const char *mode, unsigned *flags, GError **err);
+/* threads, native, io_uring: replaces BLOCK_AIO of *flags. */
+bool block_parse_aio(const char *engine, unsigned *flags, GError **err);
 
 /* filename: a path, "json:{...}" or PROTOCOL:...; may be NULL if options say it all.  options (an object, may be
  * NULL) are taken.  Without a "driver" the format is probed.  NULL on error. */

@@ -277,7 +277,6 @@ static bool read_on_error(Options *o, Drive *v, GError **err)
 static bool read_flags(const Drive *v, Options *o, Json *nodes, unsigned *flags, GError **err)
 {
     const char *cache = options_get(o, "cache"), *aio = options_get(o, "aio"), *discard = NULL;
-    static const char *const engines[] = { "threads", "native", "io_uring" };
     *flags = v->read_only ? 0 : BLOCK_RDWR | BLOCK_MAY_READ_ONLY;
     if (cache && !block_parse_cache(cache, flags, err))
         return false;
@@ -285,10 +284,9 @@ static bool read_flags(const Drive *v, Options *o, Json *nodes, unsigned *flags,
     if (!options_bool(o, "cache.direct", &direct, err) || !options_bool(o, "cache.no-flush", &no_flush, err) ||
         !options_bool(o, "cache.writeback", &back, err))
         return false;
-    int engine = aio ? word_index(aio, engines, ARRAY_LEN(engines)) : 0;
-    if (engine < 0)
-        return fail(err, "aio '%s' is none of threads, native, io_uring", aio);
-    if (engine == 1 && !direct)
+    if (aio && !block_parse_aio(aio, flags, err))
+        return false;
+    if ((*flags & BLOCK_AIO_NATIVE) && !direct)
         return fail(err, "aio=native needs cache.direct=on (cache=none or directsync)");
     Json *wanted = json_get(nodes, "discard");
     if (wanted)

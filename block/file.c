@@ -148,10 +148,23 @@ static int cdrom_read(Block *b, uint64_t at, const struct iovec *v, int nv)
     return b->length ? file_read(b, at, v, nv) : -ENOMEDIUM;
 }
 
+/* How requests are done: as "aio" says, or else whoever opens the image. */
+static bool file_engine(Block *b, const char *aio, GError **err)
+{
+    File *s = b->state;
+    if (aio && !block_parse_aio(aio, &b->flags, err))
+        return false;
+    if ((b->flags & BLOCK_AIO_NATIVE) && !(b->flags & BLOCK_DIRECT))
+        return fail(err, "aio=native was specified, but it requires cache.direct=on, which was not specified (cache=none or directsync has it)");
+    s->aio_flags = b->flags & BLOCK_AIO_THREADS ? AIO_BY_THREADS : b->flags & BLOCK_AIO_NATIVE ? AIO_BY_NATIVE
+                 : b->flags & BLOCK_AIO_URING ? AIO_BY_URING : 0;
+    return aio_can(b->aio, s->aio_flags, err);
+}
+
 static bool file_open(Block *b, GError **err)
 {
     File *s = b->state;
-    const char *name = NULL, *locking = "auto", *aio;
+    const char *name = NULL, *locking = "auto", *aio = NULL;
     s->fd = -1;
     if (!block_opt_string(b->options, "filename", &name, err) ||
         !block_opt_string(b->options, "locking", &locking, err) || !block_opt_string(b->options, "aio", &aio, err))
@@ -160,6 +173,8 @@ static bool file_open(Block *b, GError **err)
         return fail(err, "%s: option 'filename' is missing", b->drv->name);
     if (strcmp(locking, "auto") && strcmp(locking, "on") && strcmp(locking, "off"))
         return fail(err, "locking '%s' is none of auto, on, off", locking);
+    if (!file_engine(b, aio, err))
+        return false;
     g_free(b->filename);
     b->filename = g_strdup(name);
     if (is_cdrom(b) && (b->flags & BLOCK_RDWR)) {
@@ -185,7 +200,7 @@ static bool file_open(Block *b, GError **err)
     if (!file_size(s->fd, s->device, &b->length))
         return fail_errno(err, errno, "size of %s", name);
     b->growable = !s->device;
-    s->aio_flags = (direct ? 0 : AIO_CACHED) | (in_memory(s->fd) ? AIO_MEMORY : 0);
+    s->aio_flags |= (direct ? 0 : AIO_CACHED) | (in_memory(s->fd) ? AIO_MEMORY : 0);
     if (direct)
         b->align = b->mem_align = direct_granule(s->fd);
     if ((b->flags & BLOCK_SHARE) || !strcmp(locking, "off"))

@@ -129,6 +129,19 @@ bool block_parse_cache(const char *mode, unsigned *flags, GError **err)
     return fail(err, "cache mode '%s' is none of none, writeback, writethrough, directsync, unsafe", mode);
 }
 
+bool block_parse_aio(const char *engine, unsigned *flags, GError **err)
+{
+    static const struct { const char *name; unsigned flag; } engines[] = {
+        { "threads", BLOCK_AIO_THREADS }, { "native", BLOCK_AIO_NATIVE }, { "io_uring", BLOCK_AIO_URING },
+    };
+    for (unsigned i = 0; i < ARRAY_LEN(engines); i++)
+        if (!strcmp(engines[i].name, engine)) {
+            *flags = (*flags & ~(unsigned)BLOCK_AIO) | engines[i].flag;
+            return true;
+        }
+    return fail(err, "aio '%s' is none of threads, native, io_uring", engine);
+}
+
 bool block_parse_prealloc(const char *text, BlockPrealloc *out, GError **err)
 {
     static const char *const names[] = { "off", "metadata", "falloc", "full" };

@@ -9,7 +9,7 @@
 
 static const ImgCommand commands[] = {
     { "amend", img_amend, "[-f FMT] [-t CACHE] [--force] -o OPTIONS FILE" },
-    { "bench", img_bench, "[-c COUNT] [-d DEPTH] [-f FMT] [-o OFFSET] [-s SIZE] [-S STEP] [-t CACHE] [-w] [--flush-interval=N] [--pattern=N] FILE" },
+    { "bench", img_bench, "[-c COUNT] [-d DEPTH] [-f FMT] [-i AIO] [-n] [-o OFFSET] [-s SIZE] [-S STEP] [-t CACHE] [-w] [--flush-interval=N] [--no-drain] [--pattern=N] FILE" },
     { "bitmap", img_bitmap, "(--merge SOURCE | --add | --remove | --clear | --enable | --disable)... [-b SOURCE_FILE [-F FMT]] [-g GRANULARITY] [-f FMT] FILE BITMAP" },
     { "check", img_check, "[-f FMT] [--output=human|json] [-r leaks|all] FILE" },
     { "commit", img_commit, "[-f FMT] [-t CACHE] [-b BASE] [-d] [-r RATE] [-p] FILE" },

@@ -387,7 +387,6 @@ int main(int argc, char **argv)
         { "object", required_argument, NULL, OBJECT }, { NULL }
     };
     Io io = { .commands = g_ptr_array_new(), .objects = g_ptr_array_new(), .flags = BLOCK_RDWR | BLOCK_UNMAP };
-    AioEngine engine = AIO_AUTO;
     GError *err = NULL;
     log_set_program("rhea-io");
     for (int c; (c = getopt_long(argc, argv, "c:f:rnt:d:Ui:hV", options, NULL)) != -1;) {
@@ -405,11 +404,14 @@ int main(int argc, char **argv)
             if (!strcmp(optarg, "off") || !strcmp(optarg, "ignore"))
                 io.flags &= ~(unsigned)BLOCK_UNMAP;
             break;
-        case 'i': engine = !strcmp(optarg, "threads") ? AIO_THREADS : AIO_URING; break;
+        case 'i':
+            if (!block_parse_aio(optarg, &io.flags, &err))
+                return say("rhea-io: %s", err->message), 1;
+            break;
         case IMAGE_OPTS: io.image_opts = true; break;
         case OBJECT: g_ptr_array_add(io.objects, optarg); break;
         case 'h':
-            printf("usage: rhea-io [-f FORMAT] [-r] [-n] [-t CACHE] [-d MODE] [-U] [-i threads|io_uring] [--image-opts] [--object OBJECT] [-c COMMAND]... FILE\n");
+            printf("usage: rhea-io [-f FORMAT] [-r] [-n] [-t CACHE] [-d MODE] [-U] [-i threads|native|io_uring] [--image-opts] [--object OBJECT] [-c COMMAND]... FILE\n");
             return 0;
         case 'V': printf("rhea-io version " RHEA_VERSION "\n"); return 0;
         default: return 1;
@@ -418,7 +420,7 @@ int main(int argc, char **argv)
     if (optind != argc - 1)
         return say("rhea-io: which image?"), 1;
     io.filename = argv[optind];
-    io.aio = aio_new(engine, &err);
+    io.aio = aio_new(AIO_AUTO, &err);
     if (!io.aio)
         return say("rhea-io: %s", err->message), 1;
     io.graph = block_graph_new(io.aio);

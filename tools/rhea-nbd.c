@@ -25,7 +25,7 @@ typedef struct Serve {
     Aio        *aio;
     BlockGraph *graph;
     NbdAddress  address;
-    const char *filename, *format, *name, *description, *cache, *discard, *zeroes, *snapshot, *pid_file, *tls, *tls_host;
+    const char *filename, *format, *name, *description, *cache, *aio_mode, *discard, *zeroes, *snapshot, *pid_file, *tls, *tls_host;
     GPtrArray  *objects, *bitmaps;
     uint64_t    offset, shared;
     bool        read_only, persistent, fork, image_opts, list, verbose, failed;
@@ -80,6 +80,7 @@ static const char usage[] =
     "      --image-opts          FILE is a list of options\n"
     "      --cache=MODE          none, writeback (default), writethrough, directsync, unsafe\n"
     "  -n, --nocache             as --cache=none\n"
+    "      --aio=MODE            threads, native (with --cache=none), io_uring; default: what is best\n"
     "      --discard=MODE        ignore (default), unmap\n"
     "      --detect-zeroes=MODE  off (default), on, unmap\n"
     "  -h, --help  -V, --version\n";
@@ -154,7 +155,8 @@ static Json *image_options(Serve *v, GError **err)
 static Block *open_image(Serve *v, GError **err)
 {
     unsigned flags = v->read_only ? 0 : BLOCK_RDWR;
-    if (!block_parse_cache(v->cache ? v->cache : "writeback", &flags, err))
+    if (!block_parse_cache(v->cache ? v->cache : "writeback", &flags, err) ||
+        (v->aio_mode && !block_parse_aio(v->aio_mode, &flags, err)))
         return NULL;
     Json *o = image_options(v, err);
     Block *b = o ? block_open(v->graph, v->image_opts ? NULL : v->filename, o, flags, err) : NULL;
@@ -279,13 +281,14 @@ static bool number(const char *what, const char *text, uint64_t max, uint64_t *o
 
 static bool parse(Serve *v, int argc, char **argv)
 {
-    enum { FORK = 256, PID_FILE, OBJECT, TLS, TLS_HOST, IMAGE_OPTS, CACHE, DISCARD, ZEROES };
+    enum { FORK = 256, PID_FILE, OBJECT, TLS, TLS_HOST, IMAGE_OPTS, CACHE, DISCARD, ZEROES, AIO };
     static const struct option options[] = {
         { "port", 1, NULL, 'p' }, { "bind", 1, NULL, 'b' }, { "socket", 1, NULL, 'k' }, { "shared", 1, NULL, 'e' },
         { "persistent", 0, NULL, 't' }, { "verbose", 0, NULL, 'v' }, { "export-name", 1, NULL, 'x' }, { "description", 1, NULL, 'D' }, { "bitmap", 1, NULL, 'B' },
         { "list", 0, NULL, 'L' }, { "fork", 0, NULL, FORK }, { "pid-file", 1, NULL, PID_FILE }, { "object", 1, NULL, OBJECT },
         { "tls-creds", 1, NULL, TLS }, { "tls-hostname", 1, NULL, TLS_HOST }, { "format", 1, NULL, 'f' }, { "read-only", 0, NULL, 'r' },
         { "load-snapshot", 1, NULL, 'l' }, { "offset", 1, NULL, 'o' }, { "image-opts", 0, NULL, IMAGE_OPTS }, { "cache", 1, NULL, CACHE },
+        { "aio", 1, NULL, AIO },
         { "nocache", 0, NULL, 'n' }, { "discard", 1, NULL, DISCARD }, { "detect-zeroes", 1, NULL, ZEROES }, { "help", 0, NULL, 'h' },
         { "version", 0, NULL, 'V' }, { NULL },
     };
@@ -327,6 +330,7 @@ static bool parse(Serve *v, int argc, char **argv)
         case IMAGE_OPTS: v->image_opts = true; break;
         case CACHE: v->cache = optarg; break;
         case 'n': v->cache = "none"; break;
+        case AIO: v->aio_mode = optarg; break;
         case DISCARD: v->discard = optarg; break;
         case ZEROES: v->zeroes = optarg; break;
         case 'h': fputs(usage, stdout); exit(0);

@@ -322,33 +322,69 @@ int img_dd(Img *m)
 
 typedef struct Bench {
     Block   *b;
-    uint64_t left, at, start, step, size, wrap, flush_every, since_flush, running;
-    bool     write, drain;
+    uint64_t left, at, start, step, size, wrap, flush_every, running, in_flight;
+    bool     write, no_drain, draining;
     uint8_t *buf;
     int      result;
-    CoQueue  ended;
+    CoQueue  ended, idle, go_on;
 } Bench;
+
+static void bench_ended(Bench *x, int r)
+{
+    if (r)
+        x->result = r;
+    if (!--x->running)
+        co_queue_wake_all(&x->ended);
+}
+
+static void bench_flush(void *self)
+{
+    Bench *x = self;
+    bench_ended(x, block_flush(x->b));
+}
+
+/* Once nothing else is under way; meanwhile nobody begins. */
+static int bench_drained_flush(Bench *x)
+{
+    while (x->in_flight)
+        co_queue_wait(&x->idle);
+    int r = block_flush(x->b);
+    x->draining = false;
+    co_queue_wake_all(&x->go_on);
+    return r;
+}
 
 static void bench_worker(void *self)
 {
     Bench *x = self;
     uint8_t *buf = block_memory(x->size);
-    memcpy(buf, x->buf, x->size);
-    while (x->left && !x->result) {
-        x->left--;
+    int r = buf ? 0 : -ENOMEM;
+    if (buf)
+        memcpy(buf, x->buf, x->size);
+    while (x->left && !x->result && !r) {
+        if (x->draining) {
+            co_queue_wait(&x->go_on);
+            continue;
+        }
         uint64_t at = x->at;
         x->at = (x->at + x->step) % x->wrap;
-        int r = x->write ? block_write(x->b, at, buf, x->size, 0) : block_read(x->b, at, buf, x->size);
-        if (!r && x->flush_every && ++x->since_flush >= x->flush_every) {
-            x->since_flush = 0;
-            r = block_flush(x->b);
+        bool flush = --x->left % MAX(x->flush_every, 1) == 0 && x->flush_every;
+        x->draining = flush && !x->no_drain;
+        if (flush && x->no_drain) {
+            x->running++;
+            co_start(bench_flush, x);
         }
-        if (r)
-            x->result = r;
+        x->in_flight++;
+        r = x->write ? block_write(x->b, at, buf, x->size, 0) : block_read(x->b, at, buf, x->size);
+        if (!--x->in_flight)
+            co_queue_wake_all(&x->idle);
+        if (flush && !x->no_drain) {
+            int flushed = bench_drained_flush(x);
+            r = r ? r : flushed;
+        }
     }
     free(buf);
-    if (!--x->running)
-        co_queue_wake_all(&x->ended);
+    bench_ended(x, r);
 }
 
 int img_bench(Img *m)
@@ -361,6 +397,7 @@ int img_bench(Img *m)
     Bench x = { .left = 75000, .size = 4096 };
     uint64_t depth = 64, pattern = 0;
     const char *cache = NULL;
+    unsigned aio = 0;
     GError *err = NULL;
     for (int c; (c = img_option(m, "c:d:o:s:S:t:wni:", more)) != -1;) {
         bool ok = true;
@@ -372,7 +409,9 @@ int img_bench(Img *m)
         case 'S': ok = img_parse_size(optarg, &x.step, &err); break;
         case 't': cache = optarg; break;
         case 'w': x.write = true; break;
-        case 'n': case 'i': case NO_DRAIN: break;
+        case 'n': ok = block_parse_aio("native", &aio, &err); break;
+        case 'i': ok = block_parse_aio(optarg, &aio, &err); break;
+        case NO_DRAIN: x.no_drain = true; break;
         case FLUSH: ok = parse_u64("--flush-interval", optarg, 0, INT64_MAX, &x.flush_every, &err); break;
         case PATTERN: ok = parse_u64("--pattern", optarg, 0, 255, &pattern, &err); break;
         default: return 1;
@@ -382,9 +421,13 @@ int img_bench(Img *m)
     }
     if (optind != m->argc - 1)
         return img_error("bench: which image?");
+    if (x.flush_every && !x.write)
+        return img_error("--flush-interval is only available in write tests (-w)");
+    if (x.flush_every && x.flush_every < depth)
+        return img_error("the flush interval can't be smaller than the depth (-d)");
     if (!x.step)
         x.step = x.size;
-    x.b = img_open(m, m->argv[optind], m->format, cache, x.write ? BLOCK_RDWR : 0, &err);
+    x.b = img_open(m, m->argv[optind], m->format, cache, (x.write ? BLOCK_RDWR : 0) | aio, &err);
     if (!x.b)
         return img_fail(err);
     if (x.start > block_length(x.b) || block_length(x.b) - x.start < x.size)
@@ -396,6 +439,8 @@ int img_bench(Img *m)
     if (!m->quiet)
         printf("Sending %" PRIu64 " %s requests, %" PRIu64 " bytes each, %" PRIu64 " in parallel (starting at offset %" PRIu64
                ", step size %" PRIu64 ")\n", x.left, x.write ? "write" : "read", x.size, depth, x.start, x.step);
+    if (!m->quiet && x.flush_every)
+        printf("Sending flush every %" PRIu64 " requests\n", x.flush_every);
     int64_t began = g_get_monotonic_time();
     x.running = depth;
     for (uint64_t i = 0; i < depth; i++)

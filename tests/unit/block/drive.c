@@ -66,7 +66,7 @@ static const Row rows[] = {
     { "-drive if=none,file=b.qcow2,cache=writethrough,discard=unmap,detect-zeroes=unmap",
       "{\"id\":\"none0\",\"if\":\"none\",\"bus\":0,\"unit\":0," REPORT ",\"root\":{\"driver\":\"qcow2\",\"writethrough\":true,\"unmap\":true,"
       "\"detect-zeroes\":true,\"file\":{\"driver\":\"file\",\"filename\":\"b.qcow2\",\"unmap\":true}}}", NULL },
-    { "-drive if=none,file=b.qcow2,cache.direct=on,cache.writeback=off,aio=io_uring,node-name=n",
+    { "-drive if=none,file=b.qcow2,cache.direct=on,cache.writeback=off,aio=threads,node-name=n",
       "{\"id\":\"none0\",\"if\":\"none\",\"bus\":0,\"unit\":0," REPORT ",\"root\":{\"driver\":\"qcow2\",\"node-name\":\"n\",\"direct\":true,"
       "\"writethrough\":true,\"file\":{\"driver\":\"file\",\"filename\":\"b.qcow2\",\"direct\":true}}}", NULL },
     { "-drive if=none,file=a.raw,format=raw,file.driver=file,file.node-name=below",

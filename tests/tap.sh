@@ -38,6 +38,15 @@ await() {
     done
 }
 
+# listens SOCKET: somebody accepts connections there, who at a file's first sight may have bound it and no more.
+listens() {
+    if [ -r /proc/net/unix ]; then
+        awk -v path="$1" '$4 == "00010000" && $8 == path { found = 1 } END { exit !found }' /proc/net/unix
+    else
+        [ -S "$1" ]
+    fi
+}
+
 # gone PID: a child that has ended (a zombie until somebody waits for it).
 gone() {
     case $(sed -n 's/^State:[[:space:]]*//p' "/proc/$1/status" 2> /dev/null) in '' | Z*) ;; *) return 1 ;; esac

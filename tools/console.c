@@ -14,13 +14,16 @@
  *   run TEXT       send, then wait for the prompt; the output is kept for the next two
  *   shows TEXT     the kept output has a line that is TEXT
  *   match REGEX    the kept output has a line that matches the POSIX extended REGEX
- *   idle SECONDS PERCENT   lets SECONDS go by; the command may use no more than PERCENT of a CPU meanwhile
+ *   idle SECONDS PERCENT [WAKES]   lets SECONDS go by; the command may use no more than PERCENT of a CPU meanwhile, or ten
+ *                  times that if its threads were on a CPU no more than WAKES times a second: where others use the machine,
+ *                  whoever wakes up finds the caches cold
  *   end STATUS ... until the command exits, with one of these
  *   cpu TEXT       says TEXT and the CPU time that the ended command took, in milliseconds
  * Blank lines and lines that begin with # are skipped.  What the command left running is killed at the end. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <poll.h>
 #include <pty.h>
 #include <regex.h>
@@ -242,18 +245,38 @@ static double cpu_s(Console *c)
     return s;
 }
 
+/* How often the command's threads were on a CPU so far: the third number of /proc/PID/task/TID/schedstat; negative where the
+ * kernel does not count. */
+static double times_on_cpu(Console *c)
+{
+    g_autofree char *folder = g_strdup_printf("/proc/%d/task", c->pid);
+    GDir *d = g_dir_open(folder, 0, NULL);
+    double sum = 0;
+    bool counted = d != NULL;
+    for (const char *name; d && (name = g_dir_read_name(d));) {
+        g_autofree char *path = g_build_filename(folder, name, "schedstat", NULL), *stat = NULL;
+        unsigned long times;
+        counted &= g_file_get_contents(path, &stat, NULL, NULL) && sscanf(stat, "%*u %*u %lu", &times) == 1;
+        sum += counted ? times : 0;
+    }
+    if (d)
+        g_dir_close(d);
+    return counted ? sum : -1;
+}
+
 static bool idle(Console *c, const char *text)
 {
-    double seconds, percent;
-    if (sscanf(text, "%lf %lf", &seconds, &percent) != 2)
+    double seconds, percent, wakes = -1;
+    if (sscanf(text, "%lf %lf %lf", &seconds, &percent, &wakes) < 2)
         return give_up(c, "idle wants seconds and percent");
-    double start = now_s(), cpu = cpu_s(c);
+    double start = now_s(), cpu = cpu_s(c), times = times_on_cpu(c);
     while (now_s() - start < seconds)
         if (!take_output(c, start + seconds - now_s()))
             return give_up(c, "the command ended while it should have idled");
-    double used = (cpu_s(c) - cpu) / (now_s() - start) * 100;
-    printf("# idle: %.2f %% of a CPU over %g s\n", used, seconds);
-    return used <= percent || give_up(c, "idle cost %.2f %% of a CPU, more than %g %%", used, percent);
+    double took = now_s() - start, used = (cpu_s(c) - cpu) / took * 100, woke = times < 0 ? INFINITY : (times_on_cpu(c) - times) / took;
+    printf("# idle: %.2f %% of a CPU over %g s, %.1f times a second\n", used, took, woke);
+    return used <= (woke <= wakes ? percent * 10 : percent) ||
+           give_up(c, "idle cost %.2f %% of a CPU, more than %g %%, %.1f times a second", used, percent, woke);
 }
 
 static bool reap(Console *c, double wait_s)

@@ -80,13 +80,12 @@ static int backup_finish(Job *j, int r, GError **err)
     block_drain_begin(k->guest);
     if (!r)
         r = cbw_broken(k->guest);
+    /* Part of what was copied may still have to be written, and who knows which if that fails. */
+    int flushed = block_flush(k->target);
+    r = r ? r : flushed;
     BlockBitmap *left = cbw_todo(k->guest);
-    if (k->bitmap && k->mode != JOB_BITMAP_NEVER && r) {
-        if (k->mode == JOB_BITMAP_ON_SUCCESS)
-            block_bitmap_merge(k->bitmap, k->had);
-        else
-            block_bitmap_merge(k->bitmap, left);
-    }
+    if (k->bitmap && k->mode != JOB_BITMAP_NEVER && r)
+        block_bitmap_merge(k->bitmap, k->mode == JOB_BITMAP_ON_SUCCESS || flushed ? k->had : left);
     block_drain_begin(filter);
     block_replace(k->guest, filter);
     block_drain_end(filter);
@@ -95,8 +94,6 @@ static int backup_finish(Job *j, int r, GError **err)
         block_bitmap_free(k->had);
     if (k->bitmap)
         k->bitmap->busy = false;
-    int flushed = block_flush(k->target);
-    r = r ? r : flushed;
     block_close(filter);
     block_close(k->target);
     block_close(k->guest);

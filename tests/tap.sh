@@ -47,6 +47,12 @@ listens() {
     fi
 }
 
+# room MIB: a new folder in memory, or with the other temporary files where a container leaves less than that there.
+room() {
+    tap_free=$(df -Pk /dev/shm 2> /dev/null | awk 'NR == 2 { print int($4 / 1024) }')
+    [ "${tap_free:-0}" -ge "$1" ] && mktemp -d /dev/shm/rhea-block-XXXXXX 2> /dev/null || mktemp -d
+}
+
 # gone PID: a child that has ended (a zombie until somebody waits for it).
 gone() {
     case $(sed -n 's/^State:[[:space:]]*//p' "/proc/$1/status" 2> /dev/null) in '' | Z*) ;; *) return 1 ;; esac

@@ -287,9 +287,9 @@ static void user_devices(Bench *b)
 static void a_board_that_cannot_be(Bench *b)
 {
     GError *err = NULL;
-    PcConfig config = { .ram = 64 << 20, .n_cpus = 1, .kernel = "/nonexistent" };
+    PcConfig config = { .ram = 64 << 20, .n_cpus = 1, .kernel = "/proc/nonexistent" };
     g_assert_null(pc_new(b->m, &config, &err));
-    g_assert_nonnull(strstr(err->message, "/nonexistent"));
+    g_assert_nonnull(strstr(err->message, "/proc/nonexistent"));
     g_clear_error(&err);
 }
 

@@ -434,6 +434,29 @@ static void incremental(Lab *l)
     }
 }
 
+/* The very last of a backup is that the target is flushed: where that fails, the bitmap has all that it had. */
+static void flush_fails(Lab *l)
+{
+    static const char *const names[] = { "top.qcow2" };
+    static const JobBitmapMode modes[] = { JOB_BITMAP_ON_SUCCESS, JOB_BITMAP_ALWAYS };
+    for (unsigned i = 0; i < G_N_ELEMENTS(modes); i++) {
+        JobHooks hooks;
+        GError *err = NULL;
+        JobOptions o = options_for(l, &hooks);
+        chain(l, names, 1, "");
+        make(l, "t.qcow2", NULL, "");
+        Block *guest = open_image(l, "top.qcow2", "", BLOCK_RDWR), *t = open_image(l, "t.qcow2", ",file.rules.0.on=flush,file.rules.0.errno=5", BLOCK_RDWR);
+        BlockBitmap *bitmap = block_bitmap_new(guest, "b", 65536, &err);
+        block_bitmap_set(bitmap, 0, DISK);
+        Job *j = job_backup(guest, t, &(BackupOptions){ .sync = JOB_SYNC_BITMAP, .bitmap = "b", .mode = modes[i] }, &o, &err);
+        block_close(t);
+        start(j, err);
+        g_assert_false(finish(l, j));
+        g_assert_cmpuint(block_bitmap_count(bitmap), ==, DISK);
+        block_close(guest);
+    }
+}
+
 static void commit(Lab *l)
 {
     static const char *const names[] = { "a.raw", "b.qcow2", "c.qcow2", "d.qcow2" };
@@ -755,6 +778,7 @@ int main(int argc, char **argv)
 {
     static const struct { const char *name; void (*fn)(Lab *l); } tests[] = {
         { "verbs", verbs }, { "mirror", mirror }, { "quiet-copy", quiet_copy }, { "backup", backup }, { "incremental", incremental },
+        { "flush-fails", flush_fails },
         { "commit", commit }, { "stream", stream }, { "crash", crash }, { "before-write", before_write },
     };
     g_test_init(&argc, &argv, NULL);

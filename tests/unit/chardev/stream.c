@@ -342,7 +342,7 @@ static void files_and_nothing(void)
     static const struct { const char *spec, *message; } bad[] = {
         { "tape", "'tape' is not a character device (stdio, pty, file:PATH, unix:PATH, tcp:HOST:PORT, null)" },
         { "file:", "file: needs a path" },
-        { "file:/nonexistent/x", "/nonexistent/x: No such file or directory" },
+        { "file:/proc/nonexistent/x", "/proc/nonexistent/x: No such file or directory" },
         { "null,pth=3", "-serial: unknown parameter 'pth'" },
     };
     for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++) {

@@ -80,7 +80,7 @@ static void commands(void)
         { "info name", "rig\n" }, { "info uuid", "00000000-0000-0000-0000-000000000000\n" }, { "info mem", "PG disabled\n" },
         { "info tlb", "PG disabled\n" }, { "gva2gpa 0x1234", "gpa: 0x1234\n" }, { "sum 0x1000 1", "00064\n" },
         { "gpa2hva 0xffffffff0", "No memory is mapped at address 0xffffffff0\n" }, { "system_powerdown", "this machine has no power button\n" },
-        { "memsave 0 10 \"/nonexistent/x\"", "Could not open '/nonexistent/x'*" }, { "memsave 0 10 \"x", "unterminated string*" },
+        { "memsave 0 10 \"/proc/nonexistent/x\"", "Could not open '/proc/nonexistent/x'*" }, { "memsave 0 10 \"x", "unterminated string*" },
         { "help stop", "stop|s  -- *" }, { "help x", "x /fmt addr -- *" }, { "help info status", "info status  -- *" },
         { "help foo", "unknown command: 'foo'\n" }, { "log nonsense", "Log items*" }, { "log none", "" },
         { "gdbserver nosuch:x", "Could not open gdbserver on device 'nosuch:x'*" }, { "gdbserver none", "Disabled gdbserver\n" },

@@ -24,27 +24,38 @@
 #include "util/log.h"
 #include "util/options.h"
 
+/* Texts and lists are copies. */
 typedef struct Config {
-    GPtrArray  *accel, *serial, *chardev, *device, *monitor, *mon, *gdb, *fw_cfg;    /* const char * */
-    const char *cpu, *machine, *pidfile, *debugcon, *display, *log_file, *log_categories, *uuid;
-    char       *name, *process, *firmware;
+    GPtrArray  *accel, *serial, *chardev, *device, *monitor, *mon, *fw_cfg;     /* char * */
+    char       *cpu, *kernel, *initrd, *append, *bios, *pidfile, *debugcon, *log_file, *log_categories, *mem_path, *gdb, *uuid;
+    char       *name, *process, *firmware, *rtc_base, *boot_order, *boot_once;
+    char       *machine_accel, *irqchip;    /* -machine accel=, kernel-irqchip= */
+    char       *pit_policy;         /* -global kvm-pit.lost_tick_policy= */
     PcConfig    pc;
     Drives     *drives;
     bool        stopped;            /* -S */
+    bool        no_display;         /* -display none */
     bool        default_monitor;    /* one shares the terminal with the serial port */
     RamHints    ram_hints;
-    const char *pit_policy;         /* -global kvm-pit.lost_tick_policy= */
     bool        cpu_pm;             /* -overcommit: the guest idles the processor itself */
     bool        nographic, no_reboot, no_shutdown, daemonize, perfmap, no_defaults;
     bool        done;               /* the option has said all there is to say (-version, help) */
 } Config;
 
-/* --- options */
+static GPtrArray *text_list(void) { return g_ptr_array_new_with_free_func(g_free); }
+static void add_text(GPtrArray *list, const char *text) { g_ptr_array_add(list, g_strdup(text)); }
 
-typedef bool OptionFn(Config *c, const char *value, GError **err);
-typedef struct Option { const char *name, *arg; OptionFn *fn; const char *help; } Option;
+/* If there is a text. */
+static void set_text(char **to, const char *text)
+{
+    if (!text)
+        return;
+    g_free(*to);
+    *to = g_strdup(text);
+}
 
-static bool is_help(const char *v) { return strcmp(v, "help") == 0 || strcmp(v, "?") == 0; }
+/* --- options that are more than a text, a flag or an entry of a list */
+
 static bool say(Config *c, GString *text)
 {
     fputs(text->str, stdout);
@@ -53,71 +64,76 @@ static bool say(Config *c, GString *text)
     return true;
 }
 
-static bool opt_accel(Config *c, const char *v, GError **err)
+/* No value is fine. */
+static bool one_of(const char *key, const char *value, const char *const *names, GError **err)
 {
-    if (is_help(v)) {
-        GString *s = g_string_new(NULL);
-        accel_help(s);
-        return say(c, s);
-    }
-    g_ptr_array_add(c->accel, g_strdup(v));
+    if (!value || g_strv_contains(names, value))
+        return true;
+    g_autofree char *all = g_strjoinv("', '", (char **)names);
+    return fail(err, "%s=%s: it can be '%s'", key, value, all);
+}
+#define ONE_OF(key, value, err, ...) one_of(key, value, (const char *const[]){ __VA_ARGS__, NULL }, err)
+
+static void machine_help(GString *out)
+{
+    g_string_append(out, "Supported machines are:\n"
+                         "pc                   Rhea's direct-boot PC (alias of pc-1.0) (default)\n"
+                         "pc-1.0               Rhea's direct-boot PC\n");
+}
+
+static void display_help(GString *out) { g_string_append(out, "Available display types:\nnone\n"); }
+
+static void chardev_help(GString *out)
+{
+    g_string_append(out, "Available chardev back ends:\n");
+    stream_help(out);
+}
+
+/* Several options add up, as QEMU's do. */
+static bool machine_keys(Config *c, Options *o, GError **err)
+{
+    const char *type = options_get(o, "type"), *chips = options_get(o, "kernel-irqchip");
+    const char *old = options_get(o, "kernel_irqchip");     /* QEMU's older spelling */
+    bool merge = !c->ram_hints.keep_single;
+    set_text(&c->machine_accel, options_get(o, "accel"));
+    set_text(&c->irqchip, chips ? chips : old);
+    if (!options_bool(o, "mem-merge", &merge, err) || !options_bool(o, "dump-guest-core", &c->ram_hints.dump, err))
+        return false;
+    c->ram_hints.keep_single = !merge;
+    return (!type || strcmp(type, "pc") == 0 || strcmp(type, "pc-1.0") == 0 ||
+            fail(err, "-machine: unknown machine '%s'; -machine help lists them", type)) &&
+           ONE_OF("-machine kernel-irqchip", c->irqchip, err, "on", "split", "off");
+}
+
+static bool enable_kvm(Config *c, const char *v, GError **err)
+{
+    set_text(&c->machine_accel, "kvm");
     return true;
 }
 
-static bool opt_enable_kvm(Config *c, const char *v, GError **err) { return opt_accel(c, "kvm", err); }
-
-static bool opt_machine(Config *c, const char *v, GError **err)
+static bool memory_keys(Config *c, Options *o, GError **err)
 {
-    if (is_help(v))
-        return say(c, g_string_new("Supported machines are:\n"
-                                   "pc                   Rhea's direct-boot PC (alias of pc-1.0) (default)\n"
-                                   "pc-1.0               Rhea's direct-boot PC\n"));
-    c->machine = v;
-    return true;
-}
-
-static bool opt_cpu(Config *c, const char *v, GError **err)
-{
-    if (is_help(v)) {
-        GString *s = g_string_new(NULL);
-        x86_models_help(s);
-        return say(c, s);
-    }
-    c->cpu = v;
-    return true;
-}
-
-static bool opt_memory(Config *c, const char *v, GError **err)
-{
-    Options *o = options_parse("-m", v, "size", err);
     uint64_t size = c->pc.ram;
-    bool ok = o && options_size(o, "size", 1 << 20, &size, err) && options_done(o, err);
-    if (o)
-        options_free(o);
-    if (!ok)
+    if (!options_size(o, "size", 1 << 20, &size, err))
         return false;
     if (size < PC_MIN_RAM)
-        return fail(err, "-m: %s is too small; this machine has at least %u MiB", v, (unsigned)(PC_MIN_RAM >> 20));
+        return fail(err, "-m: %s is too small; this machine has at least %u MiB", options_get(o, "size"), (unsigned)(PC_MIN_RAM >> 20));
     c->pc.ram = align_up(size, 1 << 20);
     return true;
 }
 
 /* What is not given is made up: cores first, then sockets, then threads, as QEMU does since 6.2. */
-static bool opt_smp(Config *c, const char *v, GError **err)
+static bool smp_keys(Config *c, Options *o, GError **err)
 {
     uint64_t n = 0, max = 0, sockets = 0, dies = 0, cores = 0, threads = 0, one = 1;
     struct { const char *key; uint64_t *to; } const numbers[] = {
         { "cpus", &n }, { "maxcpus", &max }, { "sockets", &sockets }, { "dies", &dies }, { "cores", &cores },
         { "threads", &threads },
     };
-    Options *o = options_parse("-smp", v, "cpus", err);
-    bool ok = o != NULL;
-    for (unsigned i = 0; ok && i < ARRAY_LEN(numbers); i++)
-        ok = options_u64(o, numbers[i].key, 1, 65535, numbers[i].to, err);
-    ok = ok && options_u64(o, "clusters", 1, 1, &one, err) && options_done(o, err);
-    if (o)
-        options_free(o);
-    if (!ok)
+    for (unsigned i = 0; i < ARRAY_LEN(numbers); i++)
+        if (!options_u64(o, numbers[i].key, 1, 65535, numbers[i].to, err))
+            return false;
+    if (!options_u64(o, "clusters", 1, 1, &one, err))
         return false;
     uint64_t all = max ? max : n;
     dies = MAX(dies, 1);
@@ -145,303 +161,190 @@ static bool opt_smp(Config *c, const char *v, GError **err)
     return true;
 }
 
-static bool opt_serial(Config *c, const char *v, GError **err)
+static bool set_display(Config *c, const char *v, GError **err)
 {
-    if (is_help(v)) {
-        GString *s = g_string_new("Available -serial back ends:\n");
-        stream_help(s);
-        return say(c, s);
-    }
-    if (c->serial->len == PC_MAX_SERIAL)
-        return fail(err, "-serial: this machine has %u serial ports", PC_MAX_SERIAL);
-    g_ptr_array_add(c->serial, (gpointer)v);
-    return true;
+    c->no_display = true;
+    return strcmp(v, "none") == 0 || fail(err, "-display: unknown display '%s'; this machine has no screen, none is the only type", v);
 }
 
-static bool opt_chardev(Config *c, const char *v, GError **err)
+static bool mon_keys(Config *c, Options *o, GError **err)
 {
-    if (is_help(v)) {
-        GString *s = g_string_new("Available chardev back ends:\n");
-        stream_help(s);
-        return say(c, s);
-    }
-    g_ptr_array_add(c->chardev, (gpointer)v);
-    return true;
-}
-
-static bool opt_display(Config *c, const char *v, GError **err)
-{
-    if (is_help(v))
-        return say(c, g_string_new("Available display types:\nnone\n"));
-    if (strcmp(v, "none") != 0)
-        return fail(err, "-display: unknown display '%s'; this machine has no screen, none is the only type", v);
-    c->display = v;
-    return true;
-}
-
-static bool opt_monitor(Config *c, const char *v, GError **err)
-{
-    if (is_help(v))
-        return opt_chardev(c, v, err);
-    g_ptr_array_add(c->monitor, (gpointer)v);
-    return true;
-}
-
-static bool opt_mon(Config *c, const char *v, GError **err)
-{
-    Options *o = options_parse("-mon", v, "chardev", err);
-    if (!o)
-        return false;
-    const char *id = options_get(o, "chardev"), *mode = options_get(o, "mode");
+    const char *id = options_get(o, "chardev");
     bool pretty;
-    bool ok = id || fail(err, "-mon: needs a chardev=ID");
-    if (ok && mode && strcmp(mode, "readline") != 0)
-        ok = fail(err, "-mon: mode '%s': 'readline' is the only one", mode);
-    ok = ok && options_bool(o, "pretty", &pretty, err) && options_done(o, err);
-    if (ok)
-        g_ptr_array_add(c->mon, g_strdup(id));
-    options_free(o);
-    return ok;
+    if (!id)
+        return fail(err, "-mon: needs a chardev=ID");
+    add_text(c->mon, id);
+    return ONE_OF("-mon mode", options_get(o, "mode"), err, "readline") && options_bool(o, "pretty", &pretty, err);
 }
 
-static bool opt_gdb(Config *c, const char *v, GError **err)
+static bool gdb_default(Config *c, const char *v, GError **err)
 {
-    g_ptr_array_set_size(c->gdb, 0);
-    g_ptr_array_add(c->gdb, (gpointer)v);
+    set_text(&c->gdb, "tcp::1234");
     return true;
 }
 
-static bool opt_gdb_default(Config *c, const char *v, GError **err) { return opt_gdb(c, "tcp::1234", err); }
-
-static bool opt_uuid(Config *c, const char *v, GError **err)
+static bool set_uuid(Config *c, const char *v, GError **err)
 {
-    if (!g_uuid_string_is_valid(v))
-        return fail(err, "-uuid: '%s' is not a UUID (xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx)", v);
-    c->uuid = v;
+    set_text(&c->uuid, v);
+    return g_uuid_string_is_valid(v) || fail(err, "-uuid: '%s' is not a UUID (xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx)", v);
+}
+
+static bool rtc_keys(Config *c, Options *o, GError **err)
+{
+    set_text(&c->rtc_base, options_get(o, "base"));
     return true;
 }
 
-static bool opt_rtc(Config *c, const char *v, GError **err)
+/* debug-threads=on changes nothing: threads always have names. */
+static bool name_keys(Config *c, Options *o, GError **err)
 {
-    Options *o = options_parse("-rtc", v, NULL, err);
-    if (!o)
-        return false;
-    c->pc.rtc_base = g_strdup(options_get(o, "base"));
-    bool ok = options_done(o, err);
-    options_free(o);
-    return ok;
-}
-
-static bool opt_log(Config *c, const char *v, GError **err)
-{
-    if (is_help(v)) {
-        log_help(stdout);
-        c->done = true;
-        return true;
-    }
-    c->log_categories = v;
-    return true;
-}
-
-static bool opt_version(Config *c, const char *v, GError **err)
-{
-    /* Tools look for "QEMU emulator version X.Y.Z" and derive from it which options they may use. */
-    GString *s = g_string_new(NULL);
-    g_string_printf(s, "Rhea " RHEA_VERSION ", compatible with QEMU emulator version 7.2.0\n"
-                       "Copyright (c) the Rhea developers; GPL-2.0-or-later\n");
-    return say(c, s);
-}
-
-static bool opt_help(Config *c, const char *v, GError **err);
-
-#define TEXT_OPTION(fn_name, member) \
-    static bool fn_name(Config *c, const char *v, GError **err) { c->member = v; return true; }
-#define FLAG_OPTION(fn_name, member) \
-    static bool fn_name(Config *c, const char *v, GError **err) { c->member = true; return true; }
-TEXT_OPTION(opt_kernel, pc.kernel)
-TEXT_OPTION(opt_initrd, pc.initrd)
-TEXT_OPTION(opt_append, pc.append)
-TEXT_OPTION(opt_bios, pc.bios)
-TEXT_OPTION(opt_pidfile, pidfile)
-TEXT_OPTION(opt_debugcon, debugcon)
-TEXT_OPTION(opt_log_file, log_file)
-FLAG_OPTION(opt_stopped, stopped)
-FLAG_OPTION(opt_nographic, nographic)
-FLAG_OPTION(opt_no_reboot, no_reboot)
-FLAG_OPTION(opt_no_shutdown, no_shutdown)
-FLAG_OPTION(opt_daemonize, daemonize)
-FLAG_OPTION(opt_perfmap, perfmap)
-FLAG_OPTION(opt_no_defaults, no_defaults)
-
-static bool opt_name(Config *c, const char *v, GError **err)
-{
-    Options *o = options_parse("-name", v, "guest", err);
-    if (!o)
-        return false;
-    c->name = g_strdup(options_get(o, "guest"));
-    c->process = g_strdup(options_get(o, "process"));
-    bool ok = options_done(o, err);
-    options_free(o);
-    return ok;
+    bool named;
+    set_text(&c->name, options_get(o, "guest"));
+    set_text(&c->process, options_get(o, "process"));
+    return options_bool(o, "debug-threads", &named, err);
 }
 
 /* strict=on changes nothing: there are no devices to be strict about. */
-static bool opt_boot(Config *c, const char *v, GError **err)
+static bool boot_keys(Config *c, Options *o, GError **err)
 {
-    Options *o = options_parse("-boot", v, "order", err);
-    if (!o)
-        return false;
     BootConfig *b = &c->pc.boot;
     bool strict = false;
     uint64_t splash = b->splash_ms, timeout = b->reboot_ms;
-    const char *order = options_get(o, "order"), *once = options_get(o, "once");
-    bool ok = (!order || firmware_boot_order_ok(order, err)) && (!once || firmware_boot_order_ok(once, err)) &&
-              options_bool(o, "menu", &b->menu, err) && options_u64(o, "splash-time", 0, 0xffff, &splash, err) &&
-              options_u64(o, "reboot-timeout", 0, 0xffff, &timeout, err) && options_bool(o, "strict", &strict, err) &&
-              options_done(o, err);
+    const char *order = options_get(o, "order"), *once = options_get(o, "once"), *reboot = options_get(o, "reboot-timeout");
+    bool never = reboot && strcmp(reboot, "-1") == 0;
+    if ((order && !firmware_boot_order_ok(order, err)) || (once && !firmware_boot_order_ok(once, err)) ||
+        !options_bool(o, "menu", &b->menu, err) || !options_u64(o, "splash-time", 0, 0xffff, &splash, err) ||
+        (!never && !options_u64(o, "reboot-timeout", 0, 0xffff, &timeout, err)) || !options_bool(o, "strict", &strict, err))
+        return false;
     b->splash_ms = splash;
     b->reboot_ms = timeout;
-    b->reboot |= options_get(o, "reboot-timeout") != NULL;
-    if (order) {
-        g_free((char *)b->order);
-        b->order = g_strdup(order);
-    }
-    if (once) {
-        g_free((char *)b->once);
-        b->once = g_strdup(once);
-    }
-    options_free(o);
-    return ok;
-}
-
-static bool opt_fw_cfg(Config *c, const char *v, GError **err)
-{
-    g_ptr_array_add(c->fw_cfg, (gpointer)v);
+    b->reboot = reboot ? !never : b->reboot;
+    set_text(&c->boot_order, order);
+    set_text(&c->boot_once, once);
     return true;
 }
 
-static bool opt_device(Config *c, const char *v, GError **err)
-{
-    if (is_help(v)) {
-        GString *s = g_string_new(NULL);
-        pc_device_help(NULL, s);
-        return say(c, s);
-    }
-    g_ptr_array_add(c->device, (gpointer)v);
-    return true;
-}
-
-static bool opt_drive(Config *c, const char *v, GError **err) { return drives_add_drive(c->drives, v, err); }
-static bool opt_object(Config *c, const char *v, GError **err) { return drives_add_object(c->drives, v, err); }
-static bool opt_blockdev(Config *c, const char *v, GError **err) { return drives_add_blockdev(c->drives, v, err); }
-static bool opt_snapshot(Config *c, const char *v, GError **err)
+static bool add_drive(Config *c, const char *v, GError **err) { return drives_add_drive(c->drives, v, err); }
+static bool add_object(Config *c, const char *v, GError **err) { return drives_add_object(c->drives, v, err); }
+static bool add_blockdev(Config *c, const char *v, GError **err) { return drives_add_blockdev(c->drives, v, err); }
+static bool set_snapshot(Config *c, const char *v, GError **err)
 {
     drives_snapshot(c->drives);
     return true;
 }
-#define FILE_OPTION(name) \
-    static bool opt_##name(Config *c, const char *v, GError **err) { return drives_add_file(c->drives, #name, v, err); }
-FILE_OPTION(hda)
-FILE_OPTION(hdb)
-FILE_OPTION(hdc)
-FILE_OPTION(hdd)
-FILE_OPTION(cdrom)
-FILE_OPTION(fda)
-FILE_OPTION(fdb)
-FILE_OPTION(pflash)
 
-static bool opt_overcommit(Config *c, const char *v, GError **err)
+static bool overcommit_keys(Config *c, Options *o, GError **err)
 {
-    Options *o = options_parse("-overcommit", v, NULL, err);
-    if (!o)
-        return false;
-    bool ok = options_bool(o, "mem-lock", &c->ram_hints.lock, err) && options_bool(o, "cpu-pm", &c->cpu_pm, err) && options_done(o, err);
-    options_free(o);
-    return ok;
+    return options_bool(o, "mem-lock", &c->ram_hints.lock, err) && options_bool(o, "cpu-pm", &c->cpu_pm, err);
 }
 
-static bool opt_global(Config *c, const char *v, GError **err)
+static bool set_global(Config *c, const char *v, GError **err)
 {
     static const char policy[] = "kvm-pit.lost_tick_policy=";
     if (!g_str_has_prefix(v, policy))
         return fail(err, "-global: '%s' is not known; kvm-pit.lost_tick_policy=delay|discard is", v);
-    c->pit_policy = v + strlen(policy);
-    return true;
+    set_text(&c->pit_policy, v + strlen(policy));
+    return ONE_OF("-global kvm-pit.lost_tick_policy", c->pit_policy, err, "delay", "discard");
 }
 
-static bool opt_mem_prealloc(Config *c, const char *v, GError **err)
+static bool show_version(Config *c, const char *v, GError **err)
 {
-    c->ram_hints.prealloc = true;
-    return true;
+    /* Tools look for "QEMU emulator version X.Y.Z" and derive from it which options they may use. */
+    return say(c, g_string_new("Rhea " RHEA_VERSION ", compatible with QEMU emulator version 7.2.0\n"
+                               "Copyright (c) the Rhea developers; GPL-2.0-or-later\n"));
 }
 
-static bool opt_mem_path(Config *c, const char *v, GError **err)
-{
-    c->ram_hints.path = v;
-    return true;
-}
+static bool show_help(Config *c, const char *v, GError **err);
+
+/* --- the table */
+
+typedef enum OptionKind { OPT_TEXT, OPT_FLAG, OPT_LIST, OPT_DRIVE, OPT_CALL, OPT_KEYS } OptionKind;
+
+typedef struct Option {
+    const char *name, *arg, *help;
+    OptionKind  kind;
+    size_t      at;             /* TEXT, FLAG, LIST: the member of Config */
+    bool      (*call)(Config *c, const char *value, GError **err);
+    bool      (*keys)(Config *c, Options *o, GError **err);     /* what it does not ask for is refused */
+    const char *implied;        /* KEYS: the key of a first item without '=' */
+    void      (*values)(GString *out);      /* what "help" as an argument prints */
+} Option;
+
+#define TEXT(member)     .kind = OPT_TEXT, .at = offsetof(Config, member)
+#define FLAG(member)     .kind = OPT_FLAG, .at = offsetof(Config, member)
+#define LIST(member)     .kind = OPT_LIST, .at = offsetof(Config, member)
+#define CALL(fn)         .kind = OPT_CALL, .call = fn
+#define KEYS(fn, first)  .kind = OPT_KEYS, .keys = fn, .implied = first
+#define DRIVE            .kind = OPT_DRIVE          /* named as in drives_add_file() */
 
 static const Option options[] = {
-    { "accel", "NAME[,opt=...]", opt_accel, "accelerator; several are tried in order; 'help' lists them" },
-    { "append", "TEXT", opt_append, "kernel command line" },
-    { "bios", "FILE", opt_bios, "firmware, when there is no -kernel" },
-    { "blockdev", "[driver=]DRIVER,node-name=NAME[,...]", opt_blockdev, "open an image or filter as a node; dotted keys or JSON" },
-    { "boot", "[order=]acdn[,once=][,menu=on]", opt_boot, "what the firmware boots from, and whether it offers a menu" },
-    { "cdrom", "FILE", opt_cdrom, "-drive index=2,media=cdrom,file=FILE" },
-    { "chardev", "TYPE,id=ID[,...]", opt_chardev, "character device for -serial chardev:ID and -device; 'help'" },
-    { "cpu", "MODEL[,+feature][,-feature]", opt_cpu, "CPU model; 'help' lists models and features" },
-    { "D", "FILE", opt_log_file, "where the -d log goes (default: standard error)" },
-    { "d", "ITEM[,...]", opt_log, "log items; 'help' lists them" },
-    { "daemonize", NULL, opt_daemonize, "go to the background when all is set up" },
-    { "debugcon", "DEV", opt_debugcon, "debug console at port 0xe9, to a back end as of -serial" },
-    { "device", "TYPE[,prop=...]", opt_device, "add a device; 'help' lists them" },
-    { "display", "TYPE", opt_display, "'none' is the only one" },
-    { "drive", "[file=FILE][,if=none|ide|...][,id=ID][,...]", opt_drive, "open an image for a controller or -device" },
-    { "enable-kvm", NULL, opt_enable_kvm, "the same as -accel kvm" },
-    { "fda", "FILE", opt_fda, "-drive if=floppy,index=0,file=FILE" },
-    { "fdb", "FILE", opt_fdb, "-drive if=floppy,index=1,file=FILE" },
-    { "fw_cfg", "[name=]NAME,file=F|string=S", opt_fw_cfg, "an item for the firmware; names of your own begin with opt/" },
-    { "gdb", "DEV", opt_gdb, "gdb stub on tcp:HOST:PORT, unix:PATH or another back end; 'none'" },
-    { "global", "DRIVER.PROP=VALUE", opt_global, "kvm-pit.lost_tick_policy=delay|discard" },
-    { "h", NULL, opt_help, "this text" },
-    { "hda", "FILE", opt_hda, "-drive index=0,media=disk,file=FILE; a file without an option is the same" },
-    { "hdb", "FILE", opt_hdb, "-drive index=1,media=disk,file=FILE" },
-    { "hdc", "FILE", opt_hdc, "-drive index=2,media=disk,file=FILE" },
-    { "hdd", "FILE", opt_hdd, "-drive index=3,media=disk,file=FILE" },
-    { "help", NULL, opt_help, "this text" },
-    { "initrd", "FILE", opt_initrd, "initial RAM disk" },
-    { "kernel", "FILE", opt_kernel, "Linux bzImage, or an ELF image with a PVH entry" },
-    { "M", "NAME[,prop=...]", opt_machine, "the same as -machine" },
-    { "m", "SIZE", opt_memory, "RAM in MiB, or with a suffix (default: 128)" },
-    { "machine", "NAME[,accel=A[:B]][,kernel-irqchip=on|split|off]", opt_machine, "machine type; 'help' lists them" },
-    { "mon", "chardev=ID", opt_mon, "monitor on a -chardev" },
-    { "mem-path", "FOLDER", opt_mem_path, "RAM in a file made there (huge pages: a hugetlbfs)" },
-    { "mem-prealloc", NULL, opt_mem_prealloc, "take all of the RAM from the host at once" },
-    { "monitor", "DEV", opt_monitor, "monitor on stdio, unix:PATH,server=on,wait=off, tcp:HOST:PORT,...; 'none'" },
-    { "name", "TEXT", opt_name, "name of the guest" },
-    { "no-reboot", NULL, opt_no_reboot, "exit instead of rebooting" },
-    { "no-shutdown", NULL, opt_no_shutdown, "stop instead of exiting when the guest powers off" },
-    { "nodefaults", NULL, opt_no_defaults, "no default serial port" },
-    { "nographic", NULL, opt_nographic, "no display; serial port on the terminal, Ctrl-A H for help" },
-    { "object", "TYPE,id=ID[,...]", opt_object, "make a secret, TLS credentials or a throttle group for images" },
-    { "overcommit", "[mem-lock=on|off][,cpu-pm=on|off]", opt_overcommit, "lock memory; let the guest idle the processor itself" },
-    { "perfmap", NULL, opt_perfmap, "write /tmp/perf-PID.map for perf" },
-    { "pflash", "FILE", opt_pflash, "-drive if=pflash,format=raw,file=FILE" },
-    { "pidfile", "FILE", opt_pidfile, "write the process id there" },
-    { "rtc", "base=utc|localtime|DATE", opt_rtc, "real-time clock" },
-    { "S", NULL, opt_stopped, "do not start the CPUs; 'cont' in the monitor or gdb does" },
-    { "s", NULL, opt_gdb_default, "the same as -gdb tcp::1234" },
-    { "serial", "DEV", opt_serial, "serial port to stdio, mon:stdio, file:PATH, pty, null, none; up to four" },
-    { "smp", "[cpus=]N[,maxcpus=N][,sockets=N][,dies=N][,cores=N][,threads=N]", opt_smp,
-      "number of vCPUs (1 to 64; default: 1) and their topology" },
-    { "snapshot", NULL, opt_snapshot, "writes of every -drive go to a temporary file" },
-    { "uuid", "UUID", opt_uuid, "the machine's UUID" },
-    { "version", NULL, opt_version, "version" },
+    { "accel", "NAME[,opt=...]", "accelerator; several are tried in order; 'help' lists them", LIST(accel), .values = accel_help },
+    { "append", "TEXT", "kernel command line", TEXT(append) },
+    { "bios", "FILE", "firmware, when there is no -kernel", TEXT(bios) },
+    { "blockdev", "[driver=]DRIVER,node-name=NAME[,...]", "open an image or filter as a node; dotted keys or JSON",
+      CALL(add_blockdev) },
+    { "boot", "[order=]acdn[,once=][,menu=on]", "what the firmware boots from, and whether it offers a menu",
+      KEYS(boot_keys, "order") },
+    { "cdrom", "FILE", "-drive index=2,media=cdrom,file=FILE", DRIVE },
+    { "chardev", "TYPE,id=ID[,...]", "character device for -serial chardev:ID and -device; 'help'", LIST(chardev),
+      .values = chardev_help },
+    { "cpu", "MODEL[,+feature][,-feature]", "CPU model; 'help' lists models and features", TEXT(cpu), .values = x86_models_help },
+    { "D", "FILE", "where the -d log goes (default: standard error)", TEXT(log_file) },
+    { "d", "ITEM[,...]", "log items; 'help' lists them", TEXT(log_categories), .values = log_help },
+    { "daemonize", NULL, "go to the background when all is set up", FLAG(daemonize) },
+    { "debugcon", "DEV", "debug console at port 0xe9, to a back end as of -serial", TEXT(debugcon), .values = chardev_help },
+    { "device", "TYPE[,prop=...]", "add a device; 'help' lists them", LIST(device), .values = pc_device_help },
+    { "display", "TYPE", "'none' is the only one", CALL(set_display), .values = display_help },
+    { "drive", "[file=FILE][,if=none|ide|...][,id=ID][,...]", "open an image for a controller or -device", CALL(add_drive) },
+    { "enable-kvm", NULL, "the same as -machine accel=kvm", CALL(enable_kvm) },
+    { "fda", "FILE", "-drive if=floppy,index=0,file=FILE", DRIVE },
+    { "fdb", "FILE", "-drive if=floppy,index=1,file=FILE", DRIVE },
+    { "fw_cfg", "[name=]NAME,file=F|string=S", "an item for the firmware; names of your own begin with opt/", LIST(fw_cfg) },
+    { "gdb", "DEV", "gdb stub on tcp:HOST:PORT, unix:PATH or another back end; 'none'", TEXT(gdb), .values = chardev_help },
+    { "global", "DRIVER.PROP=VALUE", "kvm-pit.lost_tick_policy=delay|discard", CALL(set_global) },
+    { "h", NULL, "this text", CALL(show_help) },
+    { "hda", "FILE", "-drive index=0,media=disk,file=FILE; a file without an option is the same", DRIVE },
+    { "hdb", "FILE", "-drive index=1,media=disk,file=FILE", DRIVE },
+    { "hdc", "FILE", "-drive index=2,media=disk,file=FILE", DRIVE },
+    { "hdd", "FILE", "-drive index=3,media=disk,file=FILE", DRIVE },
+    { "help", NULL, "this text", CALL(show_help) },
+    { "initrd", "FILE", "initial RAM disk", TEXT(initrd) },
+    { "kernel", "FILE", "Linux bzImage, or an ELF image with a PVH entry", TEXT(kernel) },
+    { "M", "NAME[,prop=...]", "the same as -machine", KEYS(machine_keys, "type"), .values = machine_help },
+    { "m", "SIZE", "RAM in MiB, or with a suffix (default: 128)", KEYS(memory_keys, "size") },
+    { "machine", "NAME[,accel=A[:B]][,kernel-irqchip=on|split|off]", "machine type; 'help' lists them",
+      KEYS(machine_keys, "type"), .values = machine_help },
+    { "mon", "chardev=ID", "monitor on a -chardev", KEYS(mon_keys, "chardev") },
+    { "mem-path", "FOLDER", "RAM in a file made there (huge pages: a hugetlbfs)", TEXT(mem_path) },
+    { "mem-prealloc", NULL, "take all of the RAM from the host at once", FLAG(ram_hints.prealloc) },
+    { "monitor", "DEV", "monitor on stdio, unix:PATH,server=on,wait=off, tcp:HOST:PORT,...; 'none'", LIST(monitor),
+      .values = chardev_help },
+    { "name", "TEXT", "name of the guest", KEYS(name_keys, "guest") },
+    { "no-reboot", NULL, "exit instead of rebooting", FLAG(no_reboot) },
+    { "no-shutdown", NULL, "stop instead of exiting when the guest powers off", FLAG(no_shutdown) },
+    { "nodefaults", NULL, "no default serial port", FLAG(no_defaults) },
+    { "nographic", NULL, "no display; serial port on the terminal, Ctrl-A H for help", FLAG(nographic) },
+    { "object", "TYPE,id=ID[,...]", "make a secret, TLS credentials or a throttle group for images", CALL(add_object) },
+    { "overcommit", "[mem-lock=on|off][,cpu-pm=on|off]", "lock memory; let the guest idle the processor itself",
+      KEYS(overcommit_keys, NULL) },
+    { "perfmap", NULL, "write /tmp/perf-PID.map for perf", FLAG(perfmap) },
+    { "pflash", "FILE", "-drive if=pflash,format=raw,file=FILE", DRIVE },
+    { "pidfile", "FILE", "write the process id there", TEXT(pidfile) },
+    { "rtc", "base=utc|localtime|DATE", "real-time clock", KEYS(rtc_keys, NULL) },
+    { "S", NULL, "do not start the CPUs; 'cont' in the monitor or gdb does", FLAG(stopped) },
+    { "s", NULL, "the same as -gdb tcp::1234", CALL(gdb_default) },
+    { "serial", "DEV", "serial port to stdio, mon:stdio, file:PATH, pty, null, none; up to four", LIST(serial),
+      .values = chardev_help },
+    { "smp", "[cpus=]N[,maxcpus=N][,sockets=N][,dies=N][,cores=N][,threads=N]",
+      "number of vCPUs (1 to 64; default: 1) and their topology", KEYS(smp_keys, "cpus") },
+    { "snapshot", NULL, "writes of every -drive go to a temporary file", CALL(set_snapshot) },
+    { "uuid", "UUID", "the machine's UUID", CALL(set_uuid) },
+    { "version", NULL, "version", CALL(show_version) },
 };
 
-static bool opt_help(Config *c, const char *v, GError **err)
+static bool show_help(Config *c, const char *v, GError **err)
 {
-    GString *s = g_string_new("usage: rhea-system-x86_64 [options]\n\n");
+    GString *s = g_string_new("usage: rhea-system-x86_64 [options] [disk image]\n\n");
     for (unsigned i = 0; i < ARRAY_LEN(options); i++) {
         char *left = g_strdup_printf("-%s %s", options[i].name, options[i].arg ? options[i].arg : "");
         g_string_append_printf(s, "%-34s %s\n", left, options[i].help);
@@ -451,13 +354,52 @@ static bool opt_help(Config *c, const char *v, GError **err)
     return say(c, s);
 }
 
+static bool take_keys(Config *c, const Option *option, const char *value, GError **err)
+{
+    g_autofree char *what = g_strdup_printf("-%s", option->name);
+    Options *o = options_parse(what, value, option->implied, err);
+    if (!o)
+        return false;
+    bool ok = option->keys(c, o, err) && options_done(o, err);
+    options_free(o);
+    return ok;
+}
+
+static bool take_option(Config *c, const Option *o, const char *value, GError **err)
+{
+    void *member = (char *)c + o->at;
+    if (o->values && (strcmp(value, "help") == 0 || strcmp(value, "?") == 0)) {
+        GString *s = g_string_new(NULL);
+        o->values(s);
+        return say(c, s);
+    }
+    switch (o->kind) {
+    case OPT_TEXT:
+        set_text(member, value);
+        return true;
+    case OPT_FLAG:
+        *(bool *)member = true;
+        return true;
+    case OPT_LIST:
+        add_text(*(GPtrArray **)member, value);
+        return true;
+    case OPT_DRIVE:
+        return drives_add_file(c->drives, o->name, value, err);
+    case OPT_CALL:
+        return o->call(c, value, err);
+    case OPT_KEYS:
+        return take_keys(c, o, value, err);
+    }
+    g_assert_not_reached();
+}
+
 static bool parse_arguments(Config *c, int argc, char **argv, GError **err)
 {
     for (int i = 1; i < argc && !c->done; i++) {
         const char *name = argv[i];
         const Option *o = NULL;
         if (name[0] != '-') {
-            if (!opt_hda(c, name, err))
+            if (!drives_add_file(c->drives, "hda", name, err))
                 return false;
             continue;
         }
@@ -469,11 +411,13 @@ static bool parse_arguments(Config *c, int argc, char **argv, GError **err)
             return fail(err, "unknown option '%s' (-help lists the options)", argv[i]);
         if (o->arg && ++i == argc)
             return fail(err, "-%s needs an argument: %s", o->name, o->arg);
-        if (!o->fn(c, o->arg ? argv[i] : NULL, err))
+        if (!take_option(c, o, o->arg ? argv[i] : NULL, err))
             return false;
     }
     return true;
 }
+
+/* --- what follows from all of them */
 
 /* What QEMU has as a property of the machine or of a device is one of the accelerator here. */
 static void add_for_kvm(char **spec, const char *key, const char *value)
@@ -485,32 +429,20 @@ static void add_for_kvm(char **spec, const char *key, const char *value)
     *spec = with;
 }
 
-static bool parse_machine(Config *c, GError **err)
+static bool choose_accel(Config *c, GError **err)
 {
-    Options *o = options_parse("-machine", c->machine ? c->machine : "pc", "type", err);
-    if (!o)
-        return false;
-    const char *type = options_get(o, "type"), *accel = options_get(o, "accel"), *chips = options_get(o, "kernel-irqchip");
-    const char *old = options_get(o, "kernel_irqchip");     /* QEMU's older spelling */
-    chips = chips ? chips : old;
-    bool merge = true;
-    bool ok = options_bool(o, "mem-merge", &merge, err) && options_bool(o, "dump-guest-core", &c->ram_hints.dump, err);
-    c->ram_hints.keep_single = !merge;
-    ok = ok && (!type || strcmp(type, "pc") == 0 || strcmp(type, "pc-1.0") == 0 ||
-              fail(err, "-machine: unknown machine '%s'; -machine help lists them", type));
-    ok = ok && options_done(o, err);
-    if (ok && accel && c->accel->len == 0) {
-        char **list = g_strsplit(accel, ":", -1);
+    if (c->machine_accel && c->accel->len)
+        return fail(err, "-accel and -machine accel= (or -enable-kvm) exclude each other");
+    if (c->machine_accel) {
+        g_auto(GStrv) list = g_strsplit(c->machine_accel, ":", -1);
         for (unsigned i = 0; list[i]; i++)
-            g_ptr_array_add(c->accel, g_strdup(list[i]));
-        g_strfreev(list);
+            add_text(c->accel, list[i]);
     }
-    for (unsigned i = 0; ok && i < c->accel->len; i++) {
-        add_for_kvm((char **)&c->accel->pdata[i], "kernel-irqchip", chips);
+    for (unsigned i = 0; i < c->accel->len; i++) {
+        add_for_kvm((char **)&c->accel->pdata[i], "kernel-irqchip", c->irqchip);
         add_for_kvm((char **)&c->accel->pdata[i], "kvm-pit.lost_tick_policy", c->pit_policy);
     }
-    options_free(o);
-    return ok;
+    return true;
 }
 
 /* Some serial port is on the terminal. */
@@ -524,33 +456,42 @@ static bool has_console(const Config *c)
 
 static bool check_config(Config *c, GError **err)
 {
-    if (!parse_machine(c, err))
+    if (!choose_accel(c, err))
         return false;
-    if (c->pc.initrd && !c->pc.kernel)
+    if (c->initrd && !c->kernel)
         return fail(err, "-initrd is for -kernel");
-    if (c->pc.append && !c->pc.kernel)
+    if (c->append && !c->kernel)
         return fail(err, "-append is for -kernel");
+    if (c->serial->len > PC_MAX_SERIAL)
+        return fail(err, "-serial: this machine has %u serial ports", PC_MAX_SERIAL);
     if (c->daemonize && c->nographic)
         return fail(err, "-nographic and -daemonize exclude each other");
     /* SeaBIOS's build for machines without PCI: this one has no host bridge, which the others look for. */
     static const char preset[] = "bios-microvm.bin";
-    c->firmware = firmware_find(c->pc.bios ? c->pc.bios : preset);
-    if (!c->pc.kernel && !c->pc.bios && access(c->firmware, R_OK) < 0)
+    c->firmware = firmware_find(c->bios ? c->bios : preset);
+    if (!c->kernel && !c->bios && access(c->firmware, R_OK) < 0)
         return fail(err, "nothing to run: no -kernel, no -bios, and %s not found (Debian package seabios)", preset);
     c->pc.bios = c->firmware;
+    c->pc.kernel = c->kernel;
+    c->pc.initrd = c->initrd;
+    c->pc.append = c->append;
+    c->pc.rtc_base = c->rtc_base;
+    c->pc.boot.order = c->boot_order;
+    c->pc.boot.once = c->boot_once;
+    c->ram_hints.path = c->mem_path;
     c->pc.fw_cfg = (const char *const *)c->fw_cfg->pdata;
     c->pc.n_fw_cfg = c->fw_cfg->len;
     /* Without a screen, the serial port is what there is to see, and the monitor behind it. */
-    bool terminal = c->nographic || !c->display, monitor = c->monitor->len || c->mon->len;
+    bool terminal = c->nographic || !c->no_display, monitor = c->monitor->len || c->mon->len;
     c->default_monitor = !monitor;
     if (c->serial->len == 0 && !c->no_defaults && !c->daemonize && terminal) {
         bool taken = monitor && c->monitor->len && strcmp(c->monitor->pdata[0], "stdio") == 0;
         if (taken && c->nographic)
             g_ptr_array_set_size(c->monitor, 0);
-        g_ptr_array_add(c->serial, taken && !c->nographic ? "null" : "mon:stdio");
+        add_text(c->serial, taken && !c->nographic ? "null" : "mon:stdio");
         c->default_monitor |= taken && c->nographic;
     } else if (c->nographic && !monitor && !c->no_defaults && c->serial->len && !has_console(c)) {
-        g_ptr_array_add(c->monitor, "stdio");   /* the terminal is free for it */
+        add_text(c->monitor, "stdio");   /* the terminal is free for it */
     }
     return true;
 }
@@ -798,7 +739,7 @@ static bool start(Run *r, GError **err)
         return false;
     if (!pc_add_cpus(r->pc, r->accel, err) || !pc_power_on(r->pc, err) || !add_monitors(r, err))
         return false;
-    return !c->gdb->len || monitor_gdb(r->monitor, c->gdb->pdata[0], err) || fail_prefix(err, "-gdb: ");
+    return !c->gdb || monitor_gdb(r->monitor, c->gdb, err) || fail_prefix(err, "-gdb: ");
 }
 
 static int run(Config *c)
@@ -853,27 +794,29 @@ static int run(Config *c)
 
 static void config_free(Config *c)
 {
-    GPtrArray *const lists[] = { c->accel, c->serial, c->chardev, c->device, c->monitor, c->mon, c->gdb, c->fw_cfg };
-    for (unsigned i = 0; i < ARRAY_LEN(lists); i++)
-        g_ptr_array_free(lists[i], TRUE);
+    for (unsigned i = 0; i < ARRAY_LEN(options); i++) {
+        void *member = (char *)c + options[i].at;
+        if (options[i].kind == OPT_LIST)
+            g_ptr_array_free(*(GPtrArray **)member, TRUE);
+        else if (options[i].kind == OPT_TEXT)
+            g_free(*(char **)member);
+    }
+    g_ptr_array_free(c->mon, TRUE);
+    char *const others[] = { c->uuid, c->name, c->process, c->firmware, c->rtc_base, c->boot_order, c->boot_once,
+                             c->machine_accel, c->irqchip, c->pit_policy };
+    for (unsigned i = 0; i < ARRAY_LEN(others); i++)
+        g_free(others[i]);
     if (c->pc.model)
         x86_model_free(c->pc.model);
     if (c->drives)
         drives_free(c->drives);
-    g_free(c->name);
-    g_free(c->process);
-    g_free(c->firmware);
-    g_free((char *)c->pc.boot.order);
-    g_free((char *)c->pc.boot.once);
-    g_free((char *)c->pc.rtc_base);
 }
 
 int main(int argc, char **argv)
 {
-    Config c = { .accel = g_ptr_array_new_with_free_func(g_free), .serial = g_ptr_array_new(),
-                 .chardev = g_ptr_array_new(), .device = g_ptr_array_new(), .monitor = g_ptr_array_new(),
-                 .mon = g_ptr_array_new_with_free_func(g_free), .gdb = g_ptr_array_new(), .fw_cfg = g_ptr_array_new(),
-                 .pc = { .ram = 128 << 20, .n_cpus = 1 }, .drives = drives_new() };
+    Config c = { .accel = text_list(), .serial = text_list(), .chardev = text_list(), .device = text_list(),
+                 .monitor = text_list(), .mon = text_list(), .fw_cfg = text_list(), .pc = { .ram = 128 << 20, .n_cpus = 1 },
+                 .drives = drives_new() };
     GError *err = NULL;
     int status = 0;
     char *program = g_path_get_basename(argv[0]);

@@ -40,6 +40,11 @@ static int open_unix(const char *path, bool server, GError **err)
 
 static int open_tcp(const char *host, const char *port, bool server, GError **err)
 {
+    /* The C library takes what is too large modulo 65536. */
+    if (port[strspn(port, "0123456789")] == 0 && g_ascii_strtoull(port, NULL, 10) > UINT16_MAX) {
+        fail(err, "tcp:%s:%s: a port is 65535 at most", host, port);
+        return -1;
+    }
     struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = server ? AI_PASSIVE : 0 }, *list;
     int e = getaddrinfo(*host ? host : NULL, port, &hints, &list), fd = -1, why = 0;
     if (e) {

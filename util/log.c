@@ -64,12 +64,12 @@ const char *log_category(unsigned i, const char **help)
     return categories[i].name;
 }
 
-void log_help(FILE *to)
+void log_help(GString *out)
 {
-    fprintf(to, "Log items (comma separated):\n");
+    g_string_append(out, "Log items (comma separated):\n");
     for (unsigned i = 0; i < G_N_ELEMENTS(categories); i++)
-        fprintf(to, "%-14s %s\n", categories[i].name, categories[i].help);
-    fprintf(to, "%-14s %s\n", "all", "all of them");
+        g_string_append_printf(out, "%-14s %s\n", categories[i].name, categories[i].help);
+    g_string_append_printf(out, "%-14s %s\n", "all", "all of them");
 }
 
 bool log_set_file(const char *path, GError **err)

@@ -47,7 +47,7 @@ static inline bool log_on(unsigned categories)
 
 /* "in_asm,op": adds to the mask; "none" clears it.  "help" is the caller's: log_help() prints the table.  False: unknown name. */
 bool log_set_categories(const char *list, GError **err);
-void log_help(FILE *to);
+void log_help(GString *out);
 const char *log_category(unsigned i, const char **help);        /* name of the i-th, or NULL */
 /* Sends everything below to a file instead of stderr (%d in the name: process id). */
 bool log_set_file(const char *path, GError **err);

@@ -290,7 +290,7 @@ static const IsaType isa_types[] = {
     { "isa-debugcon", 0xe9, "writes go to a character device" },
 };
 
-void pc_device_help(Pc *pc, GString *out)
+void pc_device_help(GString *out)
 {
     for (unsigned i = 0; i < ARRAY_LEN(isa_types); i++)
         g_string_append_printf(out, "%-16s bus ISA, %s (iobase=0x%x)\n", isa_types[i].type, isa_types[i].help, isa_types[i].iobase);

@@ -218,7 +218,9 @@ static inline bool front_get(const FrontEntry *f, uint64_t key, Found *out, bool
     uint64_t seq = __atomic_load_n(&f->seq, __ATOMIC_ACQUIRE);
     if (__atomic_load_n(&f->key, __ATOMIC_ACQUIRE) != key)
         return false;
-    *out = (Found){ __atomic_load_n(&f->b, __ATOMIC_ACQUIRE), __atomic_load_n(&f->code, __ATOMIC_ACQUIRE), true, global, false };
+    *out = (Found){
+        __atomic_load_n(&f->b, __ATOMIC_ACQUIRE), __atomic_load_n(&f->code, __ATOMIC_ACQUIRE), .kept = true, .global = global
+    };
     return __atomic_load_n(&f->seq, __ATOMIC_RELAXED) == seq && !(seq & 1);
 }
 
@@ -358,8 +360,7 @@ FetchEntry *fetch_page(TcgVcpu *v, uint64_t va)
     bit_clear(c->fetch_global, i);
     if (f->global)
         bit_set(c->fetch_global, i);
-    if (f->log > PAGE_BITS)
-        bit_set(c->large, frame_hash(va, f->log <= 21 ? 21 : 30));
+    mark_frames(c, f->global, va, f->log);
     return f;
 }
 
@@ -716,9 +717,13 @@ Block *block_single(TcgVcpu *v)
     return fetch_start(v, &t) ? single(v, &t) : NULL;
 }
 
-static bool found(Found *f, Block *b, bool kept, bool global)
+/* second: of a straddler. */
+static bool found(Found *f, Block *b, bool kept, bool global, bool second)
 {
-    *f = (Found){ b, b->cb.code, kept, global, b->ra2 != RA_NONE };
+    bool straddles = b->ra2 != RA_NONE;
+    *f = (Found){
+        b, b->cb.code, kept, global && (second || !straddles), straddles, straddles && global != second
+    };
     return true;
 }
 
@@ -743,13 +748,13 @@ bool block_find(TcgVcpu *v, Found *out)
                 continue;
             if (b->ra2 == RA_NONE) {
                 front_add(front, key, b);
-                return found(out, b, true, global);
+                return found(out, b, true, global, false);
             }
             const FetchEntry *g = fetch_page(v, (va & PAGE_MASK) + PAGE_SIZE);
             if (!g)
                 return false;
             if (g->host && g->ram_page == b->ra2 >> PAGE_BITS)
-                return found(out, b, true, global && g->global);
+                return found(out, b, true, global, g->global);
         }
     }
     Trans t = { .v = v, .va = va };
@@ -758,5 +763,5 @@ bool block_find(TcgVcpu *v, Found *out)
     bool kept = b != NULL;
     if (!t.first.host || t.unkeepable)  /* code in I/O space is not kept */
         b = single(v, &t);
-    return b && found(out, b, kept, global && (b->ra2 == RA_NONE || t.second.global));
+    return b && found(out, b, kept, global, b->ra2 != RA_NONE && t.second.global);
 }

@@ -48,13 +48,12 @@ const Window *window_find(TcgVcpu *v, uint64_t pa)
 void mark_bits(Context *c, unsigned i, bool global, uint64_t va, unsigned log)
 {
     bit_set(c->tlb_used, i);
-    bit_set(c->tlb_words, i / 64);
+    bit_set(c->tlb_words[global], i / 64);
     if (global)
         bit_set(c->tlb_global, i);
     else
         bit_clear(c->tlb_global, i);
-    if (log > PAGE_BITS)
-        bit_set(c->large, frame_hash(va, log <= 21 ? 21 : 30));
+    mark_frames(c, global, va, log);
 }
 
 static __attribute__((noinline)) TlbEntry *tlb_fill(TcgVcpu *v, Context *c, uint64_t va, MmuAccess acc)
@@ -66,9 +65,14 @@ static __attribute__((noinline)) TlbEntry *tlb_fill(TcgVcpu *v, Context *c, uint
     }
     v->st.tlb_fills++;
     unsigned i = tlb_index(va), log = 63 - __builtin_clzll(r.page_len | PAGE_SIZE);
-    v->st.tlb_replaced += bit_test(c->tlb_used, i);
     TlbEntry *e = &c->hw.tlb[i];
-    uint64_t page = va & PAGE_MASK, pa = r.pa & PAGE_MASK, slow = v->tcg->check || v->tcg->stress_fault ? TLB_SLOW : 0;
+    uint64_t page = va & PAGE_MASK;
+    if (bit_test(c->tlb_used, i)) {
+        bool here = ((e->read & e->write) & ~(uint64_t)TLB_SLOW) == page;   /* one of them may be TLB_EMPTY */
+        v->st.tlb_replaced += !here;
+        v->st.tlb_upgraded += here;
+    }
+    uint64_t pa = r.pa & PAGE_MASK, slow = v->tcg->check || v->tcg->stress_fault ? TLB_SLOW : 0;
     const Window *w = window_find(v, pa);
     e->pa = pa | (r.global ? TLBE_GLOBAL : 0) | (log > PAGE_BITS ? TLBE_LARGE : 0) | log << TLBE_LOG_SHIFT;
     e->read = r.readable ? page : TLB_EMPTY;

@@ -142,7 +142,8 @@ typedef struct Context {
     uint32_t    ram_page[TLB_SIZE];             /* of each entry; RAM_NONE: I/O */
     /* What was filled since the last flush, and what of it a flush that keeps globals leaves. */
     uint64_t    tlb_used[TLB_SIZE / 64], tlb_global[TLB_SIZE / 64];
-    uint64_t    tlb_words[TLB_SIZE / 64 / 64], jump_words[JUMP_SIZE / 64 / 64];  /* of *_used: words that may be non-zero */
+    /* Of *_used: words with members that are not global, with members that are.  Without a word there is none. */
+    uint64_t    tlb_words[2][TLB_SIZE / 64 / 64], jump_words[2][JUMP_SIZE / 64 / 64];
     uint64_t    jump_used[JUMP_SIZE / 64], jump_global[JUMP_SIZE / 64], jump_straddles[JUMP_SIZE / 64];
     FetchEntry  fetch[N_FETCH];
     uint64_t    fetch_used[N_FETCH / 64], fetch_global[N_FETCH / 64];
@@ -171,10 +172,11 @@ typedef struct Watch { uint64_t va, len; bool read, write; } Watch;
 typedef struct Written { uint64_t ram_page; uint16_t offset, len; } Written;
 
 typedef struct TcgStats {
-    uint64_t enters, exits[32], jump_fills, jump_dropped, jump_replaced, tlb_dropped, tlb_replaced, links, fetch_fills, tlb_fills, fill_faults, loads, stores, atomics,
-             cross, io_loads, io_stores, rmw, code_page_stores, upgrades, selects, select_misses, context_reuses,
-             flush_all, flush_asid, flush_global, flush_page, flush_page_scans, halts, kicks, services, helper_loads,
-             helper_stores, host_ok, host_miss, checked, view_other, alone;
+    uint64_t enters, exits[32], jump_fills, jump_dropped, jump_replaced, tlb_dropped, tlb_replaced, tlb_upgraded,
+             links, fetch_fills, tlb_fills, fill_faults, loads, stores, atomics, cross, io_loads, io_stores, rmw,
+             code_page_stores, upgrades, selects, select_misses, context_reuses, flush_all, flush_asid, flush_global,
+             flush_page, flush_page_all, flush_page_scans, halts, kicks, services, helper_loads, helper_stores,
+             host_ok, host_miss, checked, view_other, alone;
 } TcgStats;
 
 struct TcgVcpu {
@@ -214,7 +216,10 @@ struct TcgVcpu {
     uint8_t    *code_flags;
     RamMap     *ram;
     Context    *ctxs[N_CONTEXTS];
+    uint32_t    asids[N_CONTEXTS];              /* theirs, so that flushes look at no others */
     unsigned    n_ctxs;
+    /* Hashes of the pages and of the 2 MiB and 1 GiB frames of which some context may hold global entries. */
+    uint64_t    globals[FRAME_HASHES / 64];
     Context    *select[SELECT_SIZE];            /* by asid and view; checked before use */
     uint64_t    clock;                          /* of last_use */
     Window      win[N_WINDOWS];
@@ -242,11 +247,24 @@ static inline unsigned frame_hash(uint64_t va, unsigned log)
 {
     return (va >> 47 & 1) << 13 | ((va >> log) + log) * UINT64_C(0x9e3779b97f4a7c15) >> 51;
 }
+static inline unsigned large_hash(uint64_t va, unsigned log) { return frame_hash(va, log <= 21 ? 21 : 30); }
 static inline unsigned ram_hash(uint32_t ram_page) { return ram_page * UINT32_C(0x9e3779b1) >> (32 - 14); }
 static inline uint32_t cpu_mode(const CpuState *cpu) { return cpu->mode_tag >> 48; }
 static inline bool bit_test(const uint64_t *set, unsigned i) { return set[i / 64] >> i % 64 & 1; }
 static inline void bit_set(uint64_t *set, unsigned i) { set[i / 64] |= UINT64_C(1) << i % 64; }
 static inline void bit_clear(uint64_t *set, unsigned i) { set[i / 64] &= ~(UINT64_C(1) << i % 64); }
+
+/* A translation of the page at va, part of a mapping of 2^log bytes, goes into the context. */
+static inline void mark_frames(Context *c, bool global, uint64_t va, unsigned log)
+{
+    if (global)
+        bit_set(c->v->globals, frame_hash(va, PAGE_BITS));
+    if (log <= PAGE_BITS)
+        return;
+    bit_set(c->large, large_hash(va, log));
+    if (global)
+        bit_set(c->v->globals, large_hash(va, log));
+}
 
 /* run.c */
 void tcg_vcpu_run(Vcpu *vc);
@@ -283,6 +301,7 @@ typedef struct Found {
     bool           kept;                        /* not for one run only */
     bool           global;                      /* its pages are */
     bool           straddles;
+    bool           mixed;                       /* ... from a global page into one that is not, or the reverse */
 } Found;
 bool   block_find(TcgVcpu *v, Found *found);
 /* The one instruction at the pc, for one run: valid until the next call.  NULL as above. */
@@ -322,13 +341,14 @@ Context *context_get(TcgVcpu *v, uint32_t asid, unsigned view);
 void  contexts_free(TcgVcpu *v);
 void  context_flush(Context *c, bool globals);
 void  context_forget_code(Context *c, const uint8_t *lo, const uint8_t *hi);
-/* The next member of a set from i on that is not in another (NULL: of all); size: none.  words: a bit per word of the
- * set that may be non-zero. */
-static inline unsigned set_next(const uint64_t *set, const uint64_t *words, const uint64_t *but, unsigned size, unsigned i)
+/* The next member of a set from i on that is not in another (NULL: of all); size: none.  words, more (or NULL): a bit per
+ * word of the set that may be non-zero. */
+static inline unsigned set_next(const uint64_t *set, const uint64_t *words, const uint64_t *more, const uint64_t *but,
+                                unsigned size, unsigned i)
 {
     uint64_t from = ~UINT64_C(0) << i % 64;
     for (unsigned w = i / 64; w < size / 64; w++, from = ~UINT64_C(0)) {
-        uint64_t later = words[w / 64] >> w % 64;
+        uint64_t later = (words[w / 64] | (more ? more[w / 64] : 0)) >> w % 64;
         if (!later) {
             w |= 63;
             continue;
@@ -345,11 +365,13 @@ static inline unsigned set_next(const uint64_t *set, const uint64_t *words, cons
 }
 static inline unsigned tlb_next(const Context *c, unsigned i, bool globals)
 {
-    return set_next(c->tlb_used, c->tlb_words, globals ? NULL : c->tlb_global, TLB_SIZE, i);
+    return set_next(c->tlb_used, c->tlb_words[0], globals ? c->tlb_words[1] : NULL, globals ? NULL : c->tlb_global,
+                    TLB_SIZE, i);
 }
 static inline unsigned jump_next(const Context *c, unsigned i, bool globals)
 {
-    return set_next(c->jump_used, c->jump_words, globals ? NULL : c->jump_global, JUMP_SIZE, i);
+    return set_next(c->jump_used, c->jump_words[0], globals ? c->jump_words[1] : NULL, globals ? NULL : c->jump_global,
+                    JUMP_SIZE, i);
 }
 void  tlb_protect_page(TcgVcpu *v, uint64_t ram_page);  /* writes to it go the slow way from now on */
 void  tlb_protect_all(TcgVcpu *v);                      /* all writes do */

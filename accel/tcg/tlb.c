@@ -36,26 +36,34 @@ static void fetch_drop(Context *c, unsigned i)
     bit_clear(c->fetch_global, i);
 }
 
+static bool any(const uint64_t *words, unsigned n)
+{
+    uint64_t all = 0;
+    for (unsigned i = 0; i < n; i++)
+        all |= words[i];
+    return all;
+}
+
 static void jump_flush(Context *c, bool globals)
 {
     for (unsigned i = jump_next(c, 0, globals); i < JUMP_SIZE; i = jump_next(c, i + 1, globals))
         jump_drop(c, i);
-    memset(c->jump_pages[0], 0, sizeof c->jump_pages[0]);
-    if (globals) {
-        memset(c->jump_pages[1], 0, sizeof c->jump_pages[1]);
-        memset(c->jump_words, 0, sizeof c->jump_words);
-    }
+    for (unsigned g = 0; g <= globals; g++)
+        if (any(c->jump_words[g], G_N_ELEMENTS(c->jump_words[g]))) {
+            memset(c->jump_pages[g], 0, sizeof c->jump_pages[g]);
+            memset(c->jump_words[g], 0, sizeof c->jump_words[g]);
+        }
 }
 
 void context_flush(Context *c, bool globals)
 {
     for (unsigned i = tlb_next(c, 0, globals); i < TLB_SIZE; i = tlb_next(c, i + 1, globals))
         tlb_drop(c, i);
-    memset(c->fast_pages[0], 0, sizeof c->fast_pages[0]);
-    if (globals) {
-        memset(c->fast_pages[1], 0, sizeof c->fast_pages[1]);
-        memset(c->tlb_words, 0, sizeof c->tlb_words);
-    }
+    for (unsigned g = 0; g <= globals; g++)
+        if (any(c->tlb_words[g], G_N_ELEMENTS(c->tlb_words[g]))) {
+            memset(c->fast_pages[g], 0, sizeof c->fast_pages[g]);
+            memset(c->tlb_words[g], 0, sizeof c->tlb_words[g]);
+        }
     for (unsigned w = 0; w < N_FETCH / 64; w++)
         for (uint64_t m = c->fetch_used[w] & ~(globals ? 0 : c->fetch_global[w]); m; m &= m - 1)
             fetch_drop(c, w * 64 + __builtin_ctzll(m));
@@ -99,18 +107,19 @@ void contexts_free(TcgVcpu *v)
         munmap(v->ctxs[i], CONTEXT_LEN);
 }
 
-static Context *context_oldest(TcgVcpu *v)
+/* One to be used for something else, by number. */
+static unsigned context_oldest(TcgVcpu *v)
 {
-    if (v->n_ctxs < N_CONTEXTS)
-        return v->ctxs[v->n_ctxs++] = context_new(v);
-    Context *old = NULL;
-    for (unsigned i = 0; i < v->n_ctxs; i++) {
-        Context *c = v->ctxs[i];
-        if (&c->hw != v->cpu->ctx && (!old || c->last_use < old->last_use))
-            old = c;
+    if (v->n_ctxs < N_CONTEXTS) {
+        v->ctxs[v->n_ctxs] = context_new(v);
+        return v->n_ctxs++;
     }
+    unsigned old = N_CONTEXTS;
+    for (unsigned i = 0; i < v->n_ctxs; i++)
+        if (&v->ctxs[i]->hw != v->cpu->ctx && (old == N_CONTEXTS || v->ctxs[i]->last_use < v->ctxs[old]->last_use))
+            old = i;
     v->st.context_reuses++;
-    context_flush(old, true);
+    context_flush(v->ctxs[old], true);
     return old;
 }
 
@@ -121,16 +130,17 @@ Context *context_get(TcgVcpu *v, uint32_t asid, unsigned view)
     Context **cached = &v->select[select_index(asid, view)], *c = *cached;
     if (!c || c->asid != asid || c->view != view) {
         v->st.select_misses++;
-        c = NULL;
-        for (unsigned i = 0; i < v->n_ctxs && !c; i++)
-            if (v->ctxs[i]->asid == asid && v->ctxs[i]->view == view)
-                c = v->ctxs[i];
-        if (!c) {
-            c = context_oldest(v);
-            c->asid = asid;
+        unsigned i = 0;
+        while (i < v->n_ctxs && (v->asids[i] != asid || v->ctxs[i]->view != view))
+            i++;
+        bool known = i < v->n_ctxs;
+        if (!known)
+            i = context_oldest(v);
+        *cached = c = v->ctxs[i];
+        if (!known) {
+            c->asid = v->asids[i] = asid;
             c->view = view;
         }
-        *cached = c;
     }
     c->last_use = ++v->clock;
     return c;
@@ -174,8 +184,10 @@ void tlb_hook_flush(CpuState *cpu, int32_t asid, bool globals)
     v->st.flush_asid += asid >= 0;
     v->st.flush_global += globals;
     trace(LOG_MMU, "tlb: flush asid %d%s\n", asid, globals ? " with globals" : "");
+    if (asid < 0 && globals)
+        memset(v->globals, 0, sizeof v->globals);
     for (unsigned i = 0; i < v->n_ctxs; i++)
-        if (asid < 0 || v->ctxs[i]->asid == (uint32_t)asid)
+        if (asid < 0 || v->asids[i] == (uint32_t)asid)
             context_flush(v->ctxs[i], globals);
 }
 
@@ -247,13 +259,20 @@ void tlb_hook_flush_page(CpuState *cpu, int32_t asid, uint64_t va)
         return;
     v->st.flush_page++;
     trace(LOG_MMU, "tlb: flush page %016" G_GINT64_MODIFIER "x asid %d\n", va, asid);
-    for (unsigned i = 0; i < v->n_ctxs; i++)
-        drop_page(v->ctxs[i], va, asid >= 0 && v->ctxs[i]->asid != (uint32_t)asid);
+    bool global = bit_test(v->globals, frame_hash(va, PAGE_BITS)) || bit_test(v->globals, frame_hash(va, 21)) ||
+                  bit_test(v->globals, frame_hash(va, 30));
+    v->st.flush_page_all += global;
+    for (unsigned i = 0; i < v->n_ctxs; i++) {
+        bool own = asid < 0 || v->asids[i] == (uint32_t)asid;
+        if (own || global)
+            drop_page(v->ctxs[i], va, !own);
+    }
 }
 
 void tlb_remapped(TcgVcpu *v)
 {
     memset(v->win, 0, sizeof v->win);
+    memset(v->globals, 0, sizeof v->globals);
     for (unsigned i = 0; i < v->n_ctxs; i++)
         context_flush(v->ctxs[i], true);
 }
@@ -283,6 +302,8 @@ void tlb_protect_all(TcgVcpu *v)
 
 void jump_fill(TcgVcpu *v, uint64_t pc, const Found *f)
 {
+    if (G_UNLIKELY(f->mixed))
+        return;                         /* it would have to go when either page goes, by different flushes */
     bool global = f->global;
     Context *c = context(v->cpu);
     unsigned i = jump_index(pc);
@@ -290,7 +311,7 @@ void jump_fill(TcgVcpu *v, uint64_t pc, const Found *f)
     c->hw.jump[i].tag = jump_tag(pc, v->cpu->mode_tag);
     v->st.jump_replaced += bit_test(c->jump_used, i);
     bit_set(c->jump_used, i);
-    bit_set(c->jump_words, i / 64);
+    bit_set(c->jump_words[global], i / 64);
     bit_clear(c->jump_global, i);
     bit_clear(c->jump_straddles, i);
     if (global)

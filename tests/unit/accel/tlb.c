@@ -185,6 +185,66 @@ static void large_pages(const char *spec)
     toy_free(t);
 }
 
+/* Flushing a page of one address space takes global entries from all: pages, fragments of a large mapping, code, and
+ * code of which the half is global.  Entries that are not global stay. */
+static void globals_of_other_spaces(const char *spec)
+{
+    Toy *t = paged(spec);
+    enum { A = 0x400000, B = 0x401000, L = 0x600000, C = 0x20000, D = 0x21000, S = D - 3, NEW = 0x30000 };
+    toy_pte(t, TABLE, A, 0x200000, PTE_V | PTE_G);
+    toy_pte(t, TABLE, B, 0x201000, PTE_V);
+    for (uint64_t i = 0; i < 512; i++)
+        toy_pte(t, TABLE, L + i * 0x1000, (i < 64 ? 0x200000 : L) + i * 0x1000, PTE_V | PTE_L | PTE_G);
+    toy_pte(t, TABLE, C, C, PTE_V | PTE_X | PTE_G);
+    a_jmp(t, 0x1000);
+    for (unsigned i = 0; i < 2; i++) {
+        t->at = i ? NEW : C;                    /* in a global page */
+        a_li(t, 0, i + 1);
+        a_sys(t, SYS_PRINT);
+        a_jr(t, 7);
+        t->at = i ? NEW + 0xffd : S;            /* from a global page into one that is not */
+        a_li(t, 0, i + 3);
+        a_sys(t, SYS_PRINT);
+        a_jr(t, 7);
+    }
+    memcpy(t->bytes + D, t->bytes + NEW + 0x1000, 16);
+    t->at = 0x1000;
+    for (unsigned round = 0; round < 3; round++) {
+        a_show(t, A), a_show(t, B), a_show(t, L + 0x5000);
+        for (unsigned i = 0; i < 2; i++) {
+            a_li(t, 5, i ? S : C);
+            a_li(t, 7, (int)t->at + 6 + 2);
+            a_jr(t, 5);
+        }
+        if (round == 2)
+            break;
+        if (!round) {
+            a_set_pte(t, A, 0x210000, PTE_V | PTE_G);
+            a_set_pte(t, B, 0x211000, PTE_V);
+            a_set_pte(t, L + 0x5000, 0x215000, PTE_V | PTE_L | PTE_G);
+            a_set_pte(t, C, NEW, PTE_V | PTE_X | PTE_G);
+        } else {
+            a_sysr(t, SYS_ASID, 5, 0);
+            a_sysr(t, SYS_FLUSH_PAGE, A, 5);
+            a_sysr(t, SYS_FLUSH_PAGE, B, 5);
+            a_sysr(t, SYS_FLUSH_PAGE, L + 0x100000, 5);
+            a_sysr(t, SYS_FLUSH_PAGE, C, 5);
+            a_sysr(t, SYS_ASID, 0, 0);
+        }
+    }
+    a_done(t);
+    t->at = HANDLER;
+    a_bad(t);
+    toy_run(t);
+    g_assert_cmpuint(t->cpu->n_printed, ==, 15);
+    static const uint64_t first[5] = { 100, 101, 105, 1, 3 }, last[5] = { 116, 101, 121, 2, 4 };
+    for (unsigned i = 0; i < 5; i++) {
+        g_assert_cmpuint(t->cpu->printed[i], ==, first[i]);
+        g_assert_cmpuint(t->cpu->printed[10 + i], ==, last[i]);
+    }
+    toy_free(t);
+}
+
 /* Code at one address: another address space, a flushed page, a page no longer executable. */
 static void flushes_of_code(const char *spec)
 {
@@ -376,7 +436,7 @@ static void dirty_pages(const char *spec)
 }
 
 /* Random accesses, mappings and flushes against a plain model of a TLB that never forgets by itself: what the guest
- * reads must be what some mapping since the last flush of that page gives. */
+ * reads must be what some mapping since the last flush of that page gives.  Odd pages are global. */
 static void random_flushes(const char *spec)
 {
     enum { PAGES = 8, STEPS = 60, ROUNDS = 30 };
@@ -388,7 +448,7 @@ static void random_flushes(const char *spec)
         uint64_t want[64];
         for (unsigned i = 0; i < PAGES; i++) {
             now[i] = g_rand_int_range(r, 0, 64);
-            toy_pte(t, TABLE, 0x400000 + i * 0x1000, 0x200000 + now[i] * 0x1000, PTE_V);
+            toy_pte(t, TABLE, 0x400000 + i * 0x1000, 0x200000 + now[i] * 0x1000, PTE_V | (i & 1 ? PTE_G : 0));
             for (unsigned a = 0; a < 4; a++)
                 may[a][i] = 1ull << now[i];
         }
@@ -397,14 +457,16 @@ static void random_flushes(const char *spec)
             switch (g_rand_int_range(r, 0, 6)) {
             case 0:
                 now[page] = g_rand_int_range(r, 0, 64);
-                a_set_pte(t, 0x400000 + page * 0x1000, 0x200000 + now[page] * 0x1000, PTE_V);
+                a_set_pte(t, 0x400000 + page * 0x1000, 0x200000 + now[page] * 0x1000, PTE_V | (page & 1 ? PTE_G : 0));
                 for (unsigned a = 0; a < 4; a++)
                     may[a][page] |= 1ull << now[page];
                 break;
             case 1: {
-                unsigned a = g_rand_int_range(r, 0, 4);
-                a_sysr(t, SYS_FLUSH_PAGE, 0x400000 + page * 0x1000, a);
-                may[a][page] = 1ull << now[page];
+                unsigned of = g_rand_int_range(r, 0, 4);
+                a_sysr(t, SYS_FLUSH_PAGE, 0x400000 + page * 0x1000, of);
+                for (unsigned a = 0; a < 4; a++)
+                    if (a == of || (page & 1))
+                        may[a][page] = 1ull << now[page];
                 break;
             }
             case 2:
@@ -414,8 +476,13 @@ static void random_flushes(const char *spec)
             case 3:
                 if (g_rand_boolean(r)) {
                     a_sysr(t, SYS_FLUSH_ASID, asid, 0);
-                    for (unsigned p = 0; p < PAGES; p++)
+                    for (unsigned p = 0; p < PAGES; p += 2)
                         may[asid][p] = 1ull << now[p];
+                } else if (g_rand_boolean(r)) {
+                    a_sys(t, SYS_FLUSH_ALL);
+                    for (unsigned a = 0; a < 4; a++)
+                        for (unsigned p = 0; p < PAGES; p++)
+                            may[a][p] = 1ull << now[p];
                 }
                 break;
             default:
@@ -445,6 +512,7 @@ int main(int argc, char **argv)
     toy_test("contexts-are-kept", contexts_are_kept);
     toy_test("more-spaces-than-contexts", more_spaces_than_contexts);
     toy_test("large-pages", large_pages);
+    toy_test("globals-of-other-spaces", globals_of_other_spaces);
     toy_test("flushes-of-code", flushes_of_code);
     toy_test("views", views);
     toy_test("probes", probes);

@@ -109,6 +109,89 @@
         mov LIN + 0x12345 * 4, %ebx
         done
     end
+#define FRAME2 (FRAME + 0x200000)
+    row tlb.rights_down, MODE_L64, cr0=CR0_WP
+    pages 0
+    code 64
+        movl $0x1112, LIN
+        movl $FRAME | 1, PT4
+        invlpg LIN
+        mov LIN, %eax
+        mov %eax, LIN
+        done
+    end
+    row tlb.small_to_large, MODE_L64                /* what led to the page goes with it */
+    pages 0
+    poke8(PD4 + 32, PT4 | 3)
+    poke4(FRAME2, 0x3333)
+    code 64
+        mov LIN, %eax
+        movl $FRAME2 | 0x83, PD4 + 32
+        invlpg LIN
+        mov LIN, %ebx
+        done
+    end
+#define large_row(name_, cr4_, entry_, need_, ...) \
+    row tlb.large_2m.name_, MODE_L64, cr4=cr4_, need=need_; \
+    poke8(PD4 + 32, FRAME | 0x83 | entry_); \
+    poke4(FRAME + 0x5000, 0x1111); \
+    poke4(FRAME2 + 0x5000, 0x2222); \
+    code 64; \
+    mov LIN, %eax; \
+    mov LIN + 0x5000, %eax; \
+    movl $FRAME2 | 0x83 | entry_, PD4 + 32; \
+    __VA_ARGS__; \
+    mov LIN + 0x5000, %ebx; \
+    done; \
+    end
+    large_row(invlpg, 0, 0, 0, invlpg LIN + 0x1ff000)
+    large_row(invlpg_global, CR4_PGE, 0x100, 0, invlpg LIN + 0x1ff000)
+    large_row(cr3, CR4_PGE, 0, 0, mov %cr3, %rcx; mov %rcx, %cr3)
+    large_row(cr4_pge, CR4_PGE, 0x100, 0, mov %cr4, %rcx; btc $7, %rcx; mov %rcx, %cr4)
+    large_row(invpcid0, CR4_PCIDE, 0, NEED_PCID|NEED_INVPCID, movq $LIN + 0x100000, DATA + 8; xor %ecx, %ecx; invpcid DATA, %rcx)
+    large_row(invpcid1, CR4_PCIDE, 0, NEED_PCID|NEED_INVPCID, mov $1, %ecx; invpcid DATA, %rcx)
+    large_row(invpcid2, CR4_PCIDE|CR4_PGE, 0x100, NEED_PCID|NEED_INVPCID, mov $2, %ecx; invpcid DATA, %rcx)
+    large_row(invpcid3, CR4_PCIDE, 0, NEED_PCID|NEED_INVPCID, mov $3, %ecx; invpcid DATA, %rcx)
+    /* PCID 5 sees the page, PCID 0 changes and invalidates it, PCID 5 is come back to without a flush */
+#define pcid_row(name_, cr4_, entry_, need_, ...) \
+    row tlb.pcid5.name_, MODE_L64, cr4=CR4_PCIDE|cr4_, need=NEED_PCID|need_; \
+    pages entry_; \
+    code 64; \
+    mov $PML4 | 5, %esi; \
+    mov %rsi, %cr3; \
+    bts $63, %rsi; \
+    mov LIN, %eax; \
+    mov $PML4, %ecx; \
+    mov %rcx, %cr3; \
+    movl $(FRAME + 0x1000) | 3 | entry_, PT4; \
+    __VA_ARGS__; \
+    mov %rsi, %cr3; \
+    mov LIN, %ebx; \
+    done; \
+    end
+    pcid_row(invlpg_global, CR4_PGE, 0x100, 0, invlpg LIN)
+    pcid_row(cr4_pge, CR4_PGE, 0x100, 0, mov %cr4, %rcx; btc $7, %rcx; mov %rcx, %cr4)
+    pcid_row(invpcid0, 0, 0, NEED_INVPCID, movq $5, DATA; movq $LIN, DATA + 8; xor %ecx, %ecx; invpcid DATA, %rcx)
+    pcid_row(invpcid1, 0, 0, NEED_INVPCID, movq $5, DATA; mov $1, %ecx; invpcid DATA, %rcx)
+    pcid_row(invpcid2_global, CR4_PGE, 0x100, NEED_INVPCID, mov $2, %ecx; invpcid DATA, %rcx)
+    pcid_row(invpcid3, CR4_PGE, 0, NEED_INVPCID, mov $3, %ecx; invpcid DATA, %rcx)
+    row tlb.pcid5.invlpg_large_global, MODE_L64, cr4=CR4_PCIDE|CR4_PGE, need=NEED_PCID
+    poke8(PD4 + 32, FRAME | 0x183)
+    poke4(FRAME + 0x5000, 0x1111)
+    poke4(FRAME2 + 0x5000, 0x2222)
+    code 64
+        mov $PML4 | 5, %esi
+        mov %rsi, %cr3
+        bts $63, %rsi
+        mov LIN + 0x5000, %eax
+        mov $PML4, %ecx
+        mov %rcx, %cr3
+        movl $FRAME2 | 0x183, PD4 + 32
+        invlpg LIN + 0x1ff000
+        mov %rsi, %cr3
+        mov LIN + 0x5000, %ebx
+        done
+    end
     .macro rsvd name, mode, paging, at, v, need=0, efer=0
     row tlb.reserved.\name, \mode, paging=\paging, need=\need, efer=\efer
     poke8(\at, \v)

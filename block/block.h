@@ -40,7 +40,8 @@ enum {
     BLOCK_AIO_NATIVE   = 1 << 20,
     BLOCK_AIO_URING    = 1 << 21,
     BLOCK_AIO          = BLOCK_AIO_THREADS | BLOCK_AIO_NATIVE | BLOCK_AIO_URING,
-    BLOCK_INHERIT      = BLOCK_AIO | BLOCK_ONCE | BLOCK_MAY_READ_ONLY | BLOCK_SHARE | BLOCK_DIRECT | BLOCK_NO_FLUSH | BLOCK_NO_IO | BLOCK_CHECK,
+    BLOCK_PASSING      = 1 << 22,   /* what is read need not stay in the host's page cache, if it is not there already */
+    BLOCK_INHERIT      = BLOCK_AIO | BLOCK_ONCE | BLOCK_PASSING | BLOCK_MAY_READ_ONLY | BLOCK_SHARE | BLOCK_DIRECT | BLOCK_NO_FLUSH | BLOCK_NO_IO | BLOCK_CHECK,
 };
 /* none, writeback, writethrough, directsync, unsafe: replaces the three flags of *flags. */
 bool block_parse_cache(const char *mode, unsigned *flags, GError **err);
@@ -127,6 +128,7 @@ typedef struct BlockInfo {
     uint64_t granule;           /* cluster size; 0: none */
     uint64_t allocated;         /* bytes that the file takes up on the host; UINT64_MAX: unknown */
     bool     dirty, corrupt, can_compress, has_dirty, encrypted;
+    bool     in_memory;         /* the file has no device */
     bool     noise;             /* what was never written reads as anything, not as zeros */
     Json    *specific;          /* format-specific, as "info" shows it; NULL: nothing */
 } BlockInfo;

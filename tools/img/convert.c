@@ -4,16 +4,19 @@
  *
  * A new image whose format has a magic number gets it last: whatever ends the conversion before, the file does not
  * look like an image. */
+#define _GNU_SOURCE     /* madvise */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "tools/img/img.h"
 #include "util/bits.h"
 
-enum { PIECE = 1 << 20, MAX_WORKERS = 64, MAGIC_BYTES = 4 };
+/* A device wants much at a time, memory what stays in a processor's cache. */
+enum { PIECE = 1 << 20, PIECE_IN_MEMORY = 256 << 10, LARGE_PAGE = 2 << 20, MAX_WORKERS = 64, MAGIC_BYTES = 4 };
 
 typedef struct Convert {
     Img      *m;
@@ -23,9 +26,12 @@ typedef struct Convert {
     Block    *target;
     Block    *base;             /* -B: below this the target has the same */
     uint64_t  total, next, done;
+    uint64_t  piece;            /* bytes that a worker takes at a time */
     uint64_t  sparse, granule;  /* zeros of this many bytes become holes; pieces are multiples of granule */
     bool      compress, zeroed, salvage, have_base;
-    unsigned  workers;
+    unsigned  started, workers;
+    uint8_t  *buffers;          /* one of buffer_len for each worker */
+    size_t    buffer_len;
     CoQueue   ended;
     CoMutex   cursor;
     int       result;
@@ -75,7 +81,7 @@ static int next_piece(Convert *c, Piece *p)
         p->flags = e.flags;
         p->len = MIN(e.len, left);
         if (e.flags & EXTENT_DATA)
-            p->len = MIN(p->len, PIECE);
+            p->len = MIN(p->len, c->piece);
         /* Compressed clusters are written whole, whatever the source's extents are. */
         if (c->compress && c->granule && ((p->at | p->len) & (c->granule - 1)) && p->at + p->len < c->total) {
             uint64_t end = p->len >= c->granule ? align_down(p->at + p->len, c->granule) : align_up(p->at + 1, c->granule);
@@ -166,9 +172,9 @@ static void pace(Convert *c, uint64_t bytes)
 static void worker(void *self)
 {
     Convert *c = self;
-    uint8_t *buf = block_memory(MAX(PIECE, c->compress ? c->granule : 0));
+    uint8_t *buf = c->buffers + c->started++ * c->buffer_len;
     Piece p;
-    int r = buf ? 0 : -ENOMEM;
+    int r = 0;
     while (!r) {
         if (*c->m->interrupted)
             r = -EINTR;
@@ -192,7 +198,6 @@ static void worker(void *self)
         c->done += p.len;
         img_progress(c->m, MIN(c->done, c->total - 1), c->total);
     }
-    free(buf);
     if (r && !c->result)
         c->result = r;
     if (!--c->workers)
@@ -268,8 +273,9 @@ static bool open_sources(Img *m, Convert *c, const Args *a, GError **err)
     c->n_sources = (unsigned)(m->argc - optind - 1);
     c->source = g_new0(Block *, c->n_sources);
     c->start = g_new0(uint64_t, c->n_sources + 1);
+    unsigned flags = BLOCK_ONCE | (a->source_cache ? 0 : BLOCK_PASSING);
     for (unsigned i = 0; i < c->n_sources; i++) {
-        c->source[i] = img_open(m, m->argv[optind + (int)i], m->format, a->source_cache, BLOCK_ONCE, err);
+        c->source[i] = img_open(m, m->argv[optind + (int)i], m->format, a->source_cache, flags, err);
         if (!c->source[i])
             return false;
         if (a->snapshot) {
@@ -310,12 +316,34 @@ static bool make_target(Img *m, Convert *c, const Args *a, const char *name, con
 
 static int run_workers(Convert *c, unsigned n)
 {
+    /* In large pages, if there are any: a device then gets one address, not 256. */
+    c->buffer_len = MAX(c->piece, c->compress ? c->granule : 0);
+    void *p;
+    if (posix_memalign(&p, LARGE_PAGE, n * c->buffer_len))
+        return -ENOMEM;
+    madvise(p, n * c->buffer_len, MADV_HUGEPAGE);
+    c->buffers = p;
     c->workers = n;
     for (unsigned i = 0; i < n; i++)
         co_start(worker, c);
     while (c->workers)
         co_queue_wait(&c->ended);
+    free(c->buffers);
     return c->result;
+}
+
+/* Whether all sources are; their backing files count for nothing. */
+static bool in_memory(const Convert *c)
+{
+    for (unsigned i = 0; i < c->n_sources; i++) {
+        BlockInfo info = { 0 };
+        Block *file = block_file(c->source[i]);
+        int r = file ? block_info(file, &info) : -ENOENT;
+        json_free(info.specific);
+        if (r || !info.in_memory)
+            return false;
+    }
+    return true;
 }
 
 /* The file at name was made by us and is no use: it goes, unless it is a device. */
@@ -369,6 +397,7 @@ static int convert(Img *m, Convert *c, Args *a, GError **err)
     bool plain_file = file && !strcmp(block_format(file), "file");
     c->zeroed = a->target_zero || (!a->no_create && (info.granule || (plain_file && !info.noise && !block_info(file, &file_info))));
     c->sparse = a->sparse;
+    c->piece = !c->compress && in_memory(c) ? PIECE_IN_MEMORY : PIECE;
     uint8_t magic[MAGIC_BYTES] = { 0 }, none[MAGIC_BYTES] = { 0 };
     bool hide = !a->no_create && info.granule && plain_file;
     int r = 0;

@@ -40,12 +40,15 @@ static const Slot slots[X_N_SLOTS] = {
     [X_KERNEL_GS] = { "kernel_gs", I64, offsetof(X86Cpu, kernel_gs_base) },
     [X_CR4] = { "cr4", I64, offsetof(X86Cpu, cr4) },
     [X_CS_LIMIT] = { "cs_limit", I32, offsetof(X86Cpu, seg[CS].limit) },
+    [X_CR0] = { "cr0", I64, offsetof(X86Cpu, cr0) },
+    [X_CR2] = { "cr2", I64, offsetof(X86Cpu, cr2) },
+    [X_CR3] = { "cr3", I64, offsetof(X86Cpu, cr3) },
     [X_SHADOW] = { "shadow", I8, offsetof(X86Cpu, shadow) },
 };
 
 const SlotTable x86_slots = { slots, X_N_SLOTS, X_PC };
 
-_Static_assert((int)X_N_SLOTS <= MAX_SLOTS && (int)X_CS_LIMIT < (int)X_YMMH0, "SlotSet has 128 bits");
+_Static_assert((int)X_N_SLOTS <= MAX_SLOTS && (int)X_CR3 < (int)X_YMMH0, "SlotSet has 128 bits");
 _Static_assert((int)X86F_N <= 256, "X86Model.has has 256 bits");
 
 /* --- saved state */

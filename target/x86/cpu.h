@@ -67,6 +67,7 @@ enum {
     X_CC_D,             /* i64 */
     X_CC_OF,            /* i8 */
     X_CS_LIMIT,         /* i32, read only */
+    X_CR0, X_CR2, X_CR3,                        /* i64: as X_CR4 */
     X_YMMH0 = 64,       /* v128, 16 of them: upper halves; X_XMM0 + n lies right below X_YMMH0 + n in the struct */
     X_VTMP0 = X_YMMH0 + 16,                     /* v128, 6 of them: three operands of AVX helpers, two halves each */
     X_N_SLOTS = X_VTMP0 + 6

@@ -10,16 +10,10 @@
 
 /* --- control, debug and model-specific registers */
 
-static uint64_t get_cr(CpuState *s, uint32_t n)
+static uint64_t get_cr8(CpuState *s)
 {
     X86Cpu *c = x86_cpu(s);
-    switch (n) {
-    case 0: return c->cr0;
-    case 2: return c->cr2;
-    case 3: return c->cr3;
-    case 8: return c->port.intc ? c->port.intc->get_cr8(c->port.intc_self) : 0;
-    default: return c->cr4;
-    }
+    return c->port.intc ? c->port.intc->get_cr8(c->port.intc_self) : 0;
 }
 
 static int set_cr(CpuState *s, uint32_t n, uint64_t v) { return !x86_set_cr(x86_cpu(s), n, v); }
@@ -319,10 +313,10 @@ HELPER(debug_insn,   debug_insn,    T_NONE, 1, HF_FAULTS,
        BITS(X_EFLAGS) | BITS(X_SHADOW) | BITS(X_SYS) | SLOTS_BASE, NONE);
 HELPER(in,           port_in,       I64,    2, 0, NONE, NONE);
 HELPER(out,          port_out,      T_NONE, 3, 0, NONE, NONE);
-HELPER(get_cr,       get_cr,        I64,    1, 0, SLOT_BIT(X_SYS), NONE);
-HELPER(set_cr,       set_cr,        T_NONE, 2, HF_FAULTS, MODE_READS, BITS(X_SYS) | BITS(X_CR4));
-HELPER(lmsw,         lmsw,          T_NONE, 1, HF_FAULTS, MODE_READS, BITS(X_SYS));
-HELPER(clts,         clts,          T_NONE, 0, 0, MODE_READS, BITS(X_SYS));
+HELPER(get_cr8,      get_cr8,       I64,    0, 0, SLOT_BIT(X_SYS), NONE);
+HELPER(set_cr,       set_cr,        T_NONE, 2, HF_FAULTS, MODE_READS, BITS(X_SYS) | BITS(X_CR0) | BITS(X_CR2) | BITS(X_CR3) | BITS(X_CR4));
+HELPER(lmsw,         lmsw,          T_NONE, 1, HF_FAULTS, MODE_READS, BITS(X_SYS) | BITS(X_CR0));
+HELPER(clts,         clts,          T_NONE, 0, 0, MODE_READS, BITS(X_SYS) | BITS(X_CR0));
 HELPER(get_dr,       get_dr,        T_NONE, 1, HF_FAULTS, BITS(X_SYS), RET);
 HELPER(set_dr,       set_dr,        T_NONE, 2, HF_FAULTS, BITS(X_SYS), BITS(X_SYS));
 HELPER(cpuid,        cpuid,         T_NONE, 0, 0, BITS(X_RAX) | BITS(X_RCX) | BITS(X_CR4),

@@ -6,7 +6,7 @@
 #include "target/x86/translate.h"
 
 extern const IrHelper
-    x86_helper_get_cr,          /* number: I64 */
+    x86_helper_get_cr8,         /* I64 */
     x86_helper_set_cr,          /* F number, value */
     x86_helper_lmsw,            /* F value */
     x86_helper_clts,

@@ -220,7 +220,8 @@ static bool tr_mov_from_cr(X86Trans *t, X86Args *a)
     unsigned n = control_register(t, a), size = t->code64 ? 8 : 4;
     if (n != 0 && n != 2 && n != 3 && n != 4 && n != 8)
         return false;
-    Val v = n == 4 ? ir_get(t->b, X_CR4) : ir_call(t->b, &x86_helper_get_cr, i32(t, n));
+    static const uint8_t slots[] = { [0] = X_CR0, [2] = X_CR2, [3] = X_CR3, [4] = X_CR4 };
+    Val v = n == 8 ? ir_call(t->b, &x86_helper_get_cr8) : ir_get(t->b, slots[n]);
     v = ir_resize(t->b, x86_type(size), v, false);
     x86_put_reg(t, a->rm, size, v);
     return true;
@@ -294,7 +295,7 @@ static void umip(X86Trans *t)
 static bool tr_smsw(X86Trans *t, X86Args *a)
 {
     umip(t);
-    Val v = ir_call(t->b, &x86_helper_get_cr, i32(t, 0));
+    Val v = ir_get(t->b, X_CR0);
     put_word(t, a, v);
     return true;
 }

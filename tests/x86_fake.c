@@ -12,7 +12,7 @@ static void tlb_select(CpuState *s, uint32_t asid, unsigned view)
 {
     Fake *f = fake_of(s);
     f->asid = asid;
-    f->view = view;
+    s->ctx = (TlbContext *)&f->views[view];
     f->selects++;
 }
 static void tlb_flush(CpuState *s, int32_t asid, bool globals)
@@ -35,7 +35,7 @@ static uint8_t *byte(CpuState *s, uint64_t va, MmuAccess acc, int view)
     Fake *f = fake_of(s);
     MmuResult r;
     static uint8_t outside;
-    if (!x86_mmu(s, va, acc, view < 0 ? f->view : (unsigned)view, &r))
+    if (!x86_mmu(s, va, acc, view < 0 ? fake_view(f) : (unsigned)view, &r))
         return NULL;
     outside = 0xff;
     return r.pa < FAKE_RAM ? f->ram + r.pa : &outside;

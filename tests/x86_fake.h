@@ -47,7 +47,8 @@ typedef struct Fake {
     X86Cpu  *c;
     uint8_t *ram;
     uint64_t now;
-    uint32_t asid, view;
+    uint32_t asid;
+    uint8_t  views[3];          /* CpuState.ctx points to the view's: fake_view() */
     unsigned selects, flushes, page_flushes, attentions, after, triple, phys_loads;
     int32_t  flush_asid;
     bool     flush_globals, no_host, racing, smm;
@@ -66,6 +67,8 @@ void  fake_long(Fake *f);
 void  fake_protected(Fake *f);
 /* Puts the CPU to privilege 3 (64-bit or 32-bit code as the mode is), stack at sp. */
 void  fake_user(Fake *f, uint64_t pc, uint64_t sp);
+
+static inline unsigned fake_view(const Fake *f) { return f->c->s.ctx ? (const uint8_t *)f->c->s.ctx - f->views : 0; }
 
 static inline void fake_put64(Fake *f, uint64_t at, uint64_t v) { memcpy(f->ram + at, &v, 8); }
 static inline void fake_put32(Fake *f, uint64_t at, uint32_t v) { memcpy(f->ram + at, &v, 4); }

@@ -43,12 +43,14 @@ static const Slot slots[X_N_SLOTS] = {
     [X_CR0] = { "cr0", I64, offsetof(X86Cpu, cr0) },
     [X_CR2] = { "cr2", I64, offsetof(X86Cpu, cr2) },
     [X_CR3] = { "cr3", I64, offsetof(X86Cpu, cr3) },
+    [X_CTX] = { "ctx", I64, offsetof(X86Cpu, s.ctx) },
+    [X_AC_CTX] = { "ac_ctx", I64, offsetof(X86Cpu, ac_ctx) },
     [X_SHADOW] = { "shadow", I8, offsetof(X86Cpu, shadow) },
 };
 
 const SlotTable x86_slots = { slots, X_N_SLOTS, X_PC };
 
-_Static_assert((int)X_N_SLOTS <= MAX_SLOTS && (int)X_CR3 < (int)X_YMMH0, "SlotSet has 128 bits");
+_Static_assert((int)X_N_SLOTS <= MAX_SLOTS && (int)X_AC_CTX < (int)X_YMMH0, "SlotSet has 128 bits");
 _Static_assert((int)X86F_N <= 256, "X86Model.has has 256 bits");
 
 /* --- saved state */

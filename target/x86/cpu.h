@@ -68,6 +68,7 @@ enum {
     X_CC_OF,            /* i8 */
     X_CS_LIMIT,         /* i32, read only */
     X_CR0, X_CR2, X_CR3,                        /* i64: as X_CR4 */
+    X_CTX, X_AC_CTX,                            /* i64: the TLB context, and the one to go to when AC changes */
     X_YMMH0 = 64,       /* v128, 16 of them: upper halves; X_XMM0 + n lies right below X_YMMH0 + n in the struct */
     X_VTMP0 = X_YMMH0 + 16,                     /* v128, 6 of them: three operands of AVX helpers, two halves each */
     X_N_SLOTS = X_VTMP0 + 6
@@ -248,6 +249,10 @@ typedef struct X86Cpu {
     uint32_t        key_control;
     uint32_t        cur_asid, cur_view; /* cur_view ~0: must be told again */
     uint64_t        cur_base;           /* of code, when the context was selected: its jump cache is by EIP */
+    /* STAC and CLAC swap the context (CpuState.ctx) with ac_ctx, if ac_ready is 1.  cur_ctx: the one of cur_view;
+     * ac_view: of the other of the two. */
+    uint64_t        ac_ctx, cur_ctx;
+    uint32_t        ac_ready, ac_view;
     uint32_t        walk_gen;
     X86Walk         walk[X86_WALKS];
 

@@ -137,7 +137,7 @@ static int invpcid(CpuState *s, uint64_t type, uint64_t lo, uint64_t va)
 /* --- flags, interrupts, halt */
 
 static void mode_changed(CpuState *s) { x86_privilege_changed(x86_cpu(s)); }
-static void ac_changed(CpuState *s) { x86_select_tlb(x86_cpu(s)); }
+static void prepare_ac(CpuState *s) { x86_prepare_ac(x86_cpu(s)); }
 
 /* STI has set IF: what waits is looked at after the next instruction. */
 static void interrupts_on(CpuState *s)
@@ -314,7 +314,8 @@ HELPER(debug_insn,   debug_insn,    T_NONE, 1, HF_FAULTS,
 HELPER(in,           port_in,       I64,    2, 0, NONE, NONE);
 HELPER(out,          port_out,      T_NONE, 3, 0, NONE, NONE);
 HELPER(get_cr8,      get_cr8,       I64,    0, 0, SLOT_BIT(X_SYS), NONE);
-HELPER(set_cr,       set_cr,        T_NONE, 2, HF_FAULTS, MODE_READS, BITS(X_SYS) | BITS(X_CR0) | BITS(X_CR2) | BITS(X_CR3) | BITS(X_CR4));
+HELPER(set_cr,       set_cr,        T_NONE, 2, HF_FAULTS, MODE_READS, BITS(X_SYS) | BITS(X_CR0) | BITS(X_CR2) | BITS(X_CR3) | BITS(X_CR4) |
+       BITS(X_CTX));
 HELPER(lmsw,         lmsw,          T_NONE, 1, HF_FAULTS, MODE_READS, BITS(X_SYS) | BITS(X_CR0));
 HELPER(clts,         clts,          T_NONE, 0, 0, MODE_READS, BITS(X_SYS) | BITS(X_CR0));
 HELPER(get_dr,       get_dr,        T_NONE, 1, HF_FAULTS, BITS(X_SYS), RET);
@@ -331,8 +332,11 @@ HELPER(tsc_aux,      tsc_aux,       I64,    0, 0, NONE, NONE);
 HELPER(random,       random64,      I64,    0, 0, NONE, NONE);
 HELPER(invlpg,       invlpg,        T_NONE, 1, 0, BITS(X_SYS), NONE);
 HELPER(invpcid,      invpcid,       T_NONE, 3, HF_FAULTS, BITS(X_SYS), NONE);
-HELPER(mode_changed, mode_changed,  T_NONE, 0, 0, MODE_READS, NONE);
-HELPER(ac_changed,   ac_changed,    T_NONE, 0, 0, BITS(X_EFLAGS) | BITS(X_CS_BASE) | BITS(X_SYS), NONE);
+HELPER(mode_changed, mode_changed,  T_NONE, 0, 0, MODE_READS, BITS(X_CTX));
+static const IrGuard ac_ready = { .word = offsetof(X86Cpu, ac_ready), .mask = 1, .set = true };
+const IrHelper x86_helper_prepare_ac = { "prepare_ac", prepare_ac, T_NONE, 0, 0,
+                                         { { BITS(X_EFLAGS) | BITS(X_CS_BASE) | BITS(X_SYS) | BITS(X_CTX) | BITS(X_AC_CTX) } },
+                                         { { BITS(X_CTX) | BITS(X_AC_CTX) } }, .guard = &ac_ready };
 static const IrGuard nothing_pending = { .word = offsetof(X86Cpu, port.pending), .mask = ~0u, .set = false };
 const IrHelper x86_helper_interrupts_on = { "interrupts_on", interrupts_on, T_NONE, 0, 0, .guard = &nothing_pending };
 HELPER(virtual_if,   virtual_if,    T_NONE, 1, HF_FAULTS, BITS(X_EFLAGS) | BITS(X_CR4), BITS(X_EFLAGS));

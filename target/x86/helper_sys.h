@@ -21,7 +21,7 @@ extern const IrHelper
     x86_helper_invlpg,          /* address */
     x86_helper_invpcid,         /* F type, descriptor low, high */
     x86_helper_mode_changed,    /* after X_EFLAGS was written */
-    x86_helper_ac_changed,      /* by STAC and CLAC, at privilege 0: no more than the TLB context follows */
+    x86_helper_prepare_ac,      /* before STAC and CLAC, at privilege 0: makes X_CTX and X_AC_CTX the two to swap */
     x86_helper_interrupts_on,
     x86_helper_virtual_if,      /* F 1: STI; CLI and STI by VIF: #GP unless CR4.VME or PVI says so */
     x86_helper_vme_popf,        /* F image */

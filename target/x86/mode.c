@@ -54,6 +54,11 @@ static inline uint32_t key_of_rest(const X86Cpu *c)
 
 uint32_t x86_mode_bits(const X86Cpu *c) { return key_of_control(c) | key_of_rest(c); }
 
+static unsigned current_view(const X86Cpu *c)
+{
+    return c->cur_view == ~0u || (uintptr_t)c->s.ctx == c->cur_ctx ? c->cur_view : c->ac_view;
+}
+
 void x86_select_tlb(X86Cpu *c)
 {
     uint32_t asid = c->cr4 & CR4_PCIDE ? c->cr3 & 0xfff : 0;
@@ -61,17 +66,40 @@ void x86_select_tlb(X86Cpu *c)
                     : (c->cr4 & CR4_SMAP) && !(*x86_flags(c) & FL_AC) ? VIEW_SMAP
                                                                          : VIEW_KERNEL;
     uint64_t base = x86_code64(c) ? 0 : c->s.hot[22 + CS];
-    if (asid == c->cur_asid && view == c->cur_view && base == c->cur_base)
+    if (asid == c->cur_asid && view == current_view(c) && base == c->cur_base)
         return;
     c->cur_base = base;
     c->cur_asid = asid;
     c->cur_view = view;
+    c->ac_ready = 0;
     c->hooks->tlb_select(&c->s, asid, view);
+    c->cur_ctx = (uintptr_t)c->s.ctx;
+}
+
+/* Entries into the kernel change AC several times or not at all, so the second context is looked for when the first
+ * STAC or CLAC comes.  The accelerator gives a context to nobody else without being asked for another by
+ * x86_select_tlb(). */
+void x86_prepare_ac(X86Cpu *c)
+{
+    if (c->ac_ready)
+        return;
+    unsigned view = current_view(c);
+    TlbContext *ctx = c->s.ctx;
+    c->ac_view = c->cur_view = view;
+    c->ac_ctx = c->cur_ctx = (uintptr_t)ctx;
+    if (c->cr4 & CR4_SMAP) {
+        c->ac_view = view == VIEW_SMAP ? VIEW_KERNEL : VIEW_SMAP;
+        c->hooks->tlb_select(&c->s, c->cur_asid, c->ac_view);
+        c->ac_ctx = (uintptr_t)c->s.ctx;
+        c->hooks->tlb_select(&c->s, c->cur_asid, view);
+    }
+    c->ac_ready = 1;
 }
 
 void x86_mode_changed(X86Cpu *c)
 {
     c->key_control = key_of_control(c);
+    c->ac_ready = 0;                    /* CR4.SMAP */
     x86_privilege_changed(c);
 }
 

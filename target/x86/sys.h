@@ -182,6 +182,7 @@ bool x86_rsm(X86Cpu *c);
 uint64_t x86_cr4_allowed(const X86Cpu *c);
 uint64_t x86_efer_allowed(const X86Cpu *c);             /* LMA included */
 void x86_select_tlb(X86Cpu *c);         /* by address space, privilege and AC */
+void x86_prepare_ac(X86Cpu *c);         /* ac_ctx: the context for AC the other way */
 void x86_privilege_changed(X86Cpu *c);  /* x86_mode_changed() when only flags, segments and CPL are others */
 void x86_lines_changed(X86Cpu *c);      /* PORT_LINES is set: takes A20 over */
 void x86_new_cpl(X86Cpu *c, unsigned cpl);

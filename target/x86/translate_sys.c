@@ -725,8 +725,17 @@ static bool tr_ac(X86Trans *t, X86Args *a)              /* arg: 1 STAC */
 {
     if (t->cpl)
         return false;
+    ir_call(t->b, &x86_helper_prepare_ac);
+    Val fl = ir_get(t->b, X_EFLAGS);
+    Val ac = i64(t, FL_AC);
+    Val flips = ir_cmp(t->b, a->row->arg ? C_TSTEQ : C_TSTNE, fl, ac);
+    Val from = ir_get(t->b, X_CTX);
+    Val to = ir_get(t->b, X_AC_CTX);
+    Val now = ir_select(t->b, flips, to, from);
+    Val other = ir_select(t->b, flips, from, to);
     put_flag_bit(t, FL_AC, a->row->arg);
-    ir_call(t->b, &x86_helper_ac_changed);
+    ir_put(t->b, X_CTX, now);
+    ir_put(t->b, X_AC_CTX, other);
     return true;
 }
 

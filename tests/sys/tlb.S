@@ -35,6 +35,27 @@
     inv_row(invpcid_bad_type, CR4_PCIDE, 0, NEED_PCID|NEED_INVPCID, mov $4, %ecx; invpcid DATA, %rcx)
     inv_row(invpcid_reserved, CR4_PCIDE, 0, NEED_PCID|NEED_INVPCID, movl $0x1000, DATA; mov $1, %ecx; invpcid DATA, %rcx)
     inv_row(invpcid_noncanonical, CR4_PCIDE, 0, NEED_PCID|NEED_INVPCID, movl $0x8000, DATA + 12; xor %ecx, %ecx; invpcid DATA, %rcx)
+/* STAC and CLAC among what else decides on SMAP: user pages are there for ring 0 or not at once (SDM 3A 4.6). */
+#define smap_row(name_, cr4_, ...) \
+    row tlb.smap.name_, MODE_L64, cr4=cr4_, need=NEED_SMAP, user=1; \
+    peek(4, DATA, "stored"); \
+    code 64; \
+    __VA_ARGS__; \
+    mov DATA, %ecx; \
+    done; \
+    end
+#define flip_smap mov %cr4, %rdx; btc $21, %rdx; mov %rdx, %cr4
+    smap_row(none, CR4_SMAP, nop)
+    smap_row(stac, CR4_SMAP, stac)
+    smap_row(clac, CR4_SMAP, stac; movl $1, DATA; clac)
+    smap_row(again, CR4_SMAP, stac; incl DATA; clac; stac; incl DATA; clac; stac; stac; incl DATA; clac; clac)
+    smap_row(stac_stac, CR4_SMAP, clac; stac; incl DATA; stac; incl DATA)
+    smap_row(off_with_ac, CR4_SMAP, stac; clac; stac; flip_smap; clac; incl DATA; stac; clac; incl DATA; flip_smap)
+    smap_row(on_with_ac, 0, stac; clac; stac; flip_smap; incl DATA; clac)
+    smap_row(off, CR4_SMAP, stac; clac; flip_smap)
+    smap_row(popf, CR4_SMAP, stac; clac; pushf; orl $FL_AC, (%rsp); popf; incl DATA; clac; stac; incl DATA; clac)
+    smap_row(popf_clears, CR4_SMAP, stac; incl DATA; pushf; andl $~FL_AC, (%rsp); popf)
+    smap_row(cr3, CR4_SMAP, stac; clac; mov %cr3, %rdx; mov %rdx, %cr3; stac; incl DATA; mov %rdx, %cr3; clac)
     row tlb.pcid_other, MODE_L64, need=NEED_PCID    /* each PCID has its own */
     pages 0
     code 64

@@ -441,7 +441,7 @@ static void save_restore(void)
     g_assert_cmpmem(bytes->data, bytes->len, again->data, again->len);
     g_assert_cmphex(b->c->s.mode_tag, ==, c->s.mode_tag);
     g_assert_cmphex(b->c->s.fp_control, ==, c->s.fp_control);
-    g_assert_cmpuint(b->view, ==, VIEW_USER);
+    g_assert_cmpuint(fake_view(b), ==, VIEW_USER);
     GString *s = g_string_new(NULL), *t = g_string_new(NULL);
     x86_dump(&c->s, s);
     x86_dump(&b->c->s, t);

@@ -307,11 +307,11 @@ static void small_ones(void)
     f = START(K64, 0x0f, 0x01, 0xcb, 0x0f, 0x01, 0xca);
     c = f->c;
     g_assert_true(x86_set_cr(c, 4, c->cr4 | CR4_SMAP));
-    g_assert_cmpuint(f->view, ==, VIEW_SMAP);
+    g_assert_cmpuint(fake_view(f), ==, VIEW_SMAP);
     g_assert_cmpint(fake_step(f), ==, -1);
-    g_assert_cmpuint(f->view, ==, VIEW_KERNEL);
+    g_assert_cmpuint(fake_view(f), ==, VIEW_KERNEL);
     g_assert_cmpint(fake_step(f), ==, -1);
-    g_assert_cmpuint(f->view, ==, VIEW_SMAP);
+    g_assert_cmpuint(fake_view(f), ==, VIEW_SMAP);
     fake_free(f);
 
     f = START(U64, 0x0f, 0x31);

@@ -55,13 +55,13 @@ static void long_from_user(void)
     Fake *f = start(true);
     X86Cpu *c = f->c;
     fake_user(f, 0x800000, 0x900000);
-    g_assert_cmpuint(f->view, ==, VIEW_USER);
+    g_assert_cmpuint(fake_view(f), ==, VIEW_USER);
     *x86_flags(c) |= FL_IF;
     x86_raise(c, EXC_GP, 0x33);
     g_assert_true(x86_service(&c->s));
     assert_at(f, EXC_GP);
     g_assert_cmpuint(c->cpl, ==, 0);
-    g_assert_cmpuint(f->view, ==, VIEW_KERNEL);
+    g_assert_cmpuint(fake_view(f), ==, VIEW_KERNEL);
     g_assert_cmphex(c->s.hot[RSP], ==, F_RSP0 - 48);
     g_assert_cmphex(c->seg[SS].sel, ==, 0);
     g_assert_cmphex(FRAME(0), ==, 0x33);
@@ -623,10 +623,10 @@ static void smap_delivery(void)
     Fake *f = start(true);
     X86Cpu *c = f->c;
     g_assert_true(x86_set_cr(c, 4, c->cr4 | CR4_SMAP));
-    g_assert_cmpuint(f->view, ==, VIEW_SMAP);
+    g_assert_cmpuint(fake_view(f), ==, VIEW_SMAP);
     *x86_flags(c) |= FL_AC;
     x86_mode_changed(c);
-    g_assert_cmpuint(f->view, ==, VIEW_KERNEL);
+    g_assert_cmpuint(fake_view(f), ==, VIEW_KERNEL);
     c->s.hot[RSP] = 0x900000;                           /* a user page */
     fake_gate(f, EXC_PF, S_KCS, F_HANDLER + EXC_PF * 16, SYS_INT32, 0, 1);
     x86_raise(c, EXC_UD, 0);

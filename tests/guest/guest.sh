@@ -22,6 +22,11 @@ need_rhea() {
     is_rhea || skip_all "$emulator does not have these options"
 }
 
+# The host's KVM is one without VT, in software, which emulates much and has deviations of its own; also where /sys is not mounted.
+is_pvm() {
+    [ -d /sys/module/kvm_pvm ] || grep -qw pvm_vcpu_run /proc/kallsyms 2> /dev/null
+}
+
 # debian SCRIPT LOG [OPTION ...]: the Debian guest, its console played by SCRIPT.  The guest's watchdogs are off: guest time
 # is the host's, and a host that stands still for a minute (a snapshot, a crowd) is no failure; a guest that hangs runs
 # into the script's limits.  The TSC's frequency, Rhea's, is given: Linux measures it by loops of 10 ms, and whoever is interrupted in

@@ -370,30 +370,19 @@
         int $0x81
     1:  done
     end
-    row exc.gp.gate_null, MODE_P32
-    poke8(IDT + 0x81 * 8, GATE(0, F(1), 0xee, 0))
+/* A gate to a selector that is no code segment to go to. */
+    .macro gate_to name, selector
+    row exc.gp.gate_\name, MODE_P32
+    poke8(IDT + 0x81 * 8, GATE(\selector, F(1), 0xee, 0))
     code 32
         int $0x81
     1:  done
     end
-    row exc.gp.gate_data, MODE_P32
-    poke8(IDT + 0x81 * 8, GATE(S_DATA, F(1), 0xee, 0))
-    code 32
-        int $0x81
-    1:  done
-    end
-    row exc.gp.gate_beyond, MODE_P32
-    poke8(IDT + 0x81 * 8, GATE(0x1008, F(1), 0xee, 0))
-    code 32
-        int $0x81
-    1:  done
-    end
-    row exc.gp.gate_outer, MODE_P32         /* code segment of ring 3 from ring 0 */
-    poke8(IDT + 0x81 * 8, GATE(0x30, F(1), 0xee, 0))
-    code 32
-        int $0x81
-    1:  done
-    end
+    .endm
+    gate_to null, 0
+    gate_to data, S_DATA
+    gate_to beyond, 0x1008
+    gate_to outer, 0x30                     /* code segment of ring 3 from ring 0 */
     row exc.ts.gate_ss_null, MODE_P32, cpl=3
     poke2(TSS + 8, 0)
     poke1(IDT + 10 * 8 + 5, 0x85)           /* #TS goes through a task gate: the stack of ring 0 is unusable */

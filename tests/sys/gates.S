@@ -2,6 +2,20 @@
  * Interrupt, trap and call gates: stacks, flags, sizes, what is refused.  SDM 3A 5.8, 6.12, 6.14. */
 #include "tests/sys/rows.inc"
 
+/* Words of the stack to where rows peek at them. */
+    .macro keep to, words:vararg
+    .irp word, \words
+        mov \word(%esp), %eax
+        mov %eax, DATA + \to + \word
+    .endr
+    .endm
+    .macro keep64 to, words:vararg
+    .irp word, \words
+        mov \word(%rsp), %rax
+        mov %rax, DATA + \to + \word
+    .endr
+    .endm
+
 /* By kind of gate: what becomes of IF, TF, NT, and the frame's form, from ring 3 and within a ring. */
     .macro int_gate name, access, mode, cpl, bits
     row gate.\name\().cpl\cpl, \mode, cpl=\cpl, fl=FL_IF|FL_NT|FL_AC|FL_DF|FL_IOPL3
@@ -23,16 +37,7 @@
         mov $S_DATA, %eax
         mov %eax, %ds
         pop DATA
-        mov (%esp), %eax
-        mov %eax, DATA + 4
-        mov 4(%esp), %eax
-        mov %eax, DATA + 8
-        mov 8(%esp), %eax
-        mov %eax, DATA + 12
-        mov 12(%esp), %eax
-        mov %eax, DATA + 16
-        mov 16(%esp), %eax
-        mov %eax, DATA + 20
+        keep 4, 0, 4, 8, 12, 16
         mov %esp, DATA + 24
         done
     end
@@ -257,18 +262,7 @@
     3:  done
     1:  mov %cs, DATA + 28
         mov %esp, DATA
-        mov (%esp), %eax
-        mov %eax, DATA + 4
-        mov 4(%esp), %eax
-        mov %eax, DATA + 8
-        mov 8(%esp), %eax
-        mov %eax, DATA + 12
-        mov 12(%esp), %eax
-        mov %eax, DATA + 16
-        mov 16(%esp), %eax
-        mov %eax, DATA + 20
-        mov 20(%esp), %eax
-        mov %eax, DATA + 24
+        keep 4, 0, 4, 8, 12, 16, 20
         xor %eax, %eax
         .if (\access & 15) != 4
         .ifc \how,lcall
@@ -305,10 +299,7 @@
         lcall *DATA + 24
         done
     1:  mov %rsp, DATA
-        mov (%rsp), %rax
-        mov %rax, DATA + 8
-        mov 8(%rsp), %rax
-        mov %rax, DATA + 16
+        keep64 8, 0, 8
         lretq
     end
     row gate.call64.inner, MODE_L64, cpl=3
@@ -324,14 +315,8 @@
         lcall *DATA + 24
         done
     1:  mov %rsp, DATA
-        mov (%rsp), %rax
-        mov %rax, DATA + 8
-        mov 8(%rsp), %rax
-        mov %rax, DATA + 16
-        mov 16(%rsp), %rax
-        mov %rax, DATA + 32
-        mov 24(%rsp), %rax
-        mov %rax, DATA + 40
+        keep64 8, 0, 8
+        keep64 16, 16, 24
         lretq
     end
     row gate.call64.upper, MODE_L64         /* type bits of the upper half must be 0: SDM 3A 5.8.3.1 */

@@ -4,6 +4,7 @@
 #define RHEA_TESTS_FUZZ_GUEST_BYTES_H
 
 #include "target/x86/decode.h"
+#include "tests/fuzz/rng.h"
 
 /* Physical and, but for noise in the page tables, linear addresses. */
 enum {
@@ -20,18 +21,6 @@ enum {                          /* selectors */
     S_CONFORMING = 0x90, S_ABSENT = 0x98, S_TSS2 = 0xa3, S_TSS16 = 0xab, S_TGATE = 0xb3,
     S_RANDOM = 0xb8, GDT_LEN = 0x100,
 };
-
-typedef struct Rng { uint64_t s; } Rng;
-static inline uint64_t rnd64(Rng *r)
-{
-    uint64_t z = r->s += 0x9e3779b97f4a7c15;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-    z = (z ^ z >> 27) * 0x94d049bb133111eb;
-    return z ^ z >> 31;
-}
-static inline unsigned rnd(Rng *r, unsigned n) { return (rnd64(r) >> 32) % n; }
-static inline bool chance(Rng *r, unsigned one_in) { return rnd(r, one_in) == 0; }
-#define PICK(r, a) ((a)[rnd(r, G_N_ELEMENTS(a))])
 
 typedef enum Kind { K_LONG, K_COMPAT32, K_COMPAT16, K_PROT32, K_PROT16, K_REAL, K_VM86, N_KINDS } Kind;
 typedef struct Chunk { uint8_t b[CHUNK_LEN]; unsigned len; int dec; } Chunk;

@@ -8,16 +8,8 @@
 
 static uint64_t interesting(Rng *r)
 {
-    switch (rnd(r, 8)) {
-    case 0: return rnd(r, 256);
-    case 1: return -(uint64_t)rnd(r, 256);
-    case 2: return 1ull << rnd(r, 64);
-    case 3: return (1ull << rnd(r, 64)) - 1;
-    case 4: return (int64_t)(int32_t)rnd64(r);
-    case 5: return (uint32_t)rnd64(r);
-    case 6: return DATA + rnd(r, DATA_LEN);
-    default: return rnd64(r);
-    }
+    unsigned kind = rnd(r, 8);
+    return kind == 6 ? DATA + rnd(r, DATA_LEN) : rnd_kind(r, kind);
 }
 
 static void put(Chunk *k, uint64_t v, unsigned n)

@@ -4,6 +4,7 @@
 #define RHEA_TESTS_FUZZ_INSN_X86_H
 
 #include "target/x86/decode.h"
+#include "tests/fuzz/rng.h"
 
 enum {
     SANDBOX = 0x20000000, SANDBOX_LEN = 4 * PAGE_SIZE, READ_ONLY_LEN = PAGE_SIZE /* behind it */,
@@ -55,17 +56,6 @@ typedef struct Case {
     uint32_t unknown[MAX_INSNS + 1];            /* flags undefined before instruction i */
     State    in;
 } Case;
-
-typedef struct Rng { uint64_t s; } Rng;
-static inline uint64_t rnd64(Rng *r)
-{
-    uint64_t z = r->s += 0x9e3779b97f4a7c15;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-    z = (z ^ z >> 27) * 0x94d049bb133111eb;
-    return z ^ z >> 31;
-}
-static inline unsigned rnd(Rng *r, unsigned n) { return (rnd64(r) >> 32) % n; }
-static inline bool chance(Rng *r, unsigned one_in) { return rnd(r, one_in) == 0; }
 
 /* String instructions that move or compare memory. */
 static inline bool is_string(const X86Dec *d)

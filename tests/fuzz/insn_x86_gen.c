@@ -153,16 +153,8 @@ static FlagUse flag_use(const X86Dec *d, unsigned imm, unsigned size, bool rep)
 
 static uint64_t interesting(Rng *r)
 {
-    switch (rnd(r, 8)) {
-    case 0: return rnd(r, 256);
-    case 1: return -(uint64_t)rnd(r, 256);
-    case 2: return 1ull << rnd(r, 64);
-    case 3: return (1ull << rnd(r, 64)) - 1;
-    case 4: return (int64_t)(int32_t)rnd64(r);
-    case 5: return (uint32_t)rnd64(r);
-    case 6: return rnd64(r) & 0x8080808080808080ull;
-    default: return rnd64(r);
-    }
+    unsigned kind = rnd(r, 8);
+    return kind == 6 ? rnd64(r) & 0x8080808080808080ull : rnd_kind(r, kind);
 }
 
 /* R14 (a small index), R15 (into the sandbox; EBP in 32-bit code) and RSP are left alone, else little memory would be

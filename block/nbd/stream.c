@@ -179,6 +179,9 @@ static int resolve(void *self)
 {
     Resolve *q = self;
     struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = q->flags };
+    const char *port = q->a->port;
+    if (!port[strspn(port, "0123456789")] && g_ascii_strtoull(port, NULL, 10) > UINT16_MAX)
+        return EAI_SERVICE;     /* the C library takes it modulo 65536 */
     return getaddrinfo(q->a->host && *q->a->host ? q->a->host : NULL, q->a->port, &hints, &q->found);
 }
 
@@ -242,7 +245,7 @@ unsigned nbd_listen(const NbdAddress *a, int *fds, unsigned max, GError **err)
     Resolve q = { .a = a, .flags = AI_PASSIVE };
     r = resolve(&q);
     if (r) {
-        fail(err, "cannot find %s port %s: %s", a->host, a->port, gai_strerror(r));
+        fail(err, "cannot listen at %s%sport %s: %s", a->host ? a->host : "", a->host ? " " : "", a->port, gai_strerror(r));
         return 0;
     }
     r = -ENOENT;

@@ -224,6 +224,20 @@ static bool boot_keys(Config *c, Options *o, GError **err)
     return true;
 }
 
+static bool add_device(Config *c, const char *v, GError **err)
+{
+    const char *comma = strchr(v, ',');
+    if (comma && strcmp(comma, ",help") == 0) {
+        g_autofree char *type = g_strndup(v, comma - v);
+        GString *s = g_string_new(NULL);
+        if (pc_device_props_help(type, s))
+            return say(c, s);
+        g_string_free(s, TRUE);     /* making it says that it is unknown */
+    }
+    add_text(c->device, v);
+    return true;
+}
+
 static bool add_drive(Config *c, const char *v, GError **err) { return drives_add_drive(c->drives, v, err); }
 static bool add_object(Config *c, const char *v, GError **err) { return drives_add_object(c->drives, v, err); }
 static bool add_blockdev(Config *c, const char *v, GError **err) { return drives_add_blockdev(c->drives, v, err); }
@@ -293,7 +307,7 @@ static const Option options[] = {
     { "d", "ITEM[,...]", "log items; 'help' lists them", TEXT(log_categories), .values = log_help },
     { "daemonize", NULL, "go to the background when all is set up", FLAG(daemonize) },
     { "debugcon", "DEV", "debug console at port 0xe9, to a back end as of -serial", TEXT(debugcon), .values = chardev_help },
-    { "device", "TYPE[,prop=...]", "add a device; 'help' lists them", LIST(device), .values = pc_device_help },
+    { "device", "TYPE[,prop=...]", "add a device; 'help' and TYPE,help say which and how", CALL(add_device), .values = pc_device_help },
     { "display", "TYPE", "'none' is the only one", CALL(set_display), .values = display_help },
     { "drive", "[file=FILE][,if=none|ide|...][,id=ID][,...]", "open an image for a controller or -device", CALL(add_drive) },
     { "enable-kvm", NULL, "the same as -machine accel=kvm", CALL(enable_kvm) },
@@ -802,6 +816,7 @@ static void config_free(Config *c)
             g_free(*(char **)member);
     }
     g_ptr_array_free(c->mon, TRUE);
+    g_ptr_array_free(c->device, TRUE);
     char *const others[] = { c->uuid, c->name, c->process, c->firmware, c->rtc_base, c->boot_order, c->boot_once,
                              c->machine_accel, c->irqchip, c->pit_policy };
     for (unsigned i = 0; i < ARRAY_LEN(others); i++)

@@ -134,8 +134,8 @@ void vcpu_request(Vcpu *v, uint32_t bits)
         pthread_kill(v->thread, kick_signal());
 }
 
-void vcpu_kick(Vcpu *v) { vcpu_request(v, VCPU_KICK); }
-static void port_kick(CpuPort *port) { vcpu_kick(port->vcpu); }
+/* Any thread.  The vCPU leaves guest code soon, or wakes up, and looks at its port. */
+static void port_kick(CpuPort *port) { vcpu_request(port->vcpu, VCPU_KICK); }
 
 void vcpu_sleep(Vcpu *v)
 {

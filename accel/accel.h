@@ -2,8 +2,7 @@
  * Accelerators: what runs guest CPUs.  The machine side (boards, main) opens one of a list, gives it the machine's
  * memory and clock and its CPUs, and starts, pauses and resets it; it never asks which one runs.
  *
- * Threads: every vCPU has a host thread.  All functions here but vcpu_kick() are for the loop's thread, with no device
- * lock held.  docs/accel.md. */
+ * Threads: every vCPU has a host thread.  All functions here are for the loop's thread, with no device lock held.  docs/accel.md. */
 #ifndef ACCEL_ACCEL_H
 #define ACCEL_ACCEL_H
 
@@ -91,8 +90,6 @@ void   accel_reset(Accel *a);
 /* "info jit" */
 void   accel_stats(Accel *a, GString *out);
 
-/* Any thread.  The vCPU leaves guest code soon, or wakes up, and looks at its port. */
-void   vcpu_kick(Vcpu *v);
 int vcpu_tid(const Vcpu *v);            /* thread id on the host; 0: it has none yet */
 CpuState *vcpu_cpu(Vcpu *v);
 CpuPort *vcpu_port(Vcpu *v);            /* may be NULL */

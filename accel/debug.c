@@ -83,16 +83,6 @@ void accel_debug_clear(Accel *a)
     }
 }
 
-bool accel_debug_active(const Accel *a)
-{
-    for (unsigned i = 0; i < a->vcpus->len; i++) {
-        const Vcpu *v = a->vcpus->pdata[i];
-        if (v->debug.step || v->debug.hold)
-            return true;
-    }
-    return a->debug_points->len;
-}
-
 const DebugPoint *accel_debug_points(const Accel *a, unsigned *n)
 {
     *n = a->debug_points->len;
@@ -192,12 +182,6 @@ static bool phys_access(Accel *a, uint64_t pa, uint8_t *buf, uint64_t len, bool 
         len -= n;
     }
     return true;
-}
-
-bool accel_phys_read(Accel *a, uint64_t pa, void *buf, size_t len) { return phys_access(a, pa, buf, len, false); }
-bool accel_phys_write(Accel *a, uint64_t pa, const void *buf, size_t len)
-{
-    return phys_access(a, pa, (uint8_t *)buf, len, true);       /* only read from */
 }
 
 bool vcpu_debug_translate(Vcpu *v, uint64_t va, uint64_t *pa, uint64_t *len)

@@ -17,7 +17,6 @@
 bool accel_debug_insert(Accel *a, DebugKind kind, uint64_t va, uint64_t len, GError **err);
 bool accel_debug_remove(Accel *a, DebugKind kind, uint64_t va, uint64_t len);   /* false: there is none such */
 void accel_debug_clear(Accel *a);               /* all points, holds, steps and unread stops */
-bool accel_debug_active(const Accel *a);        /* some point is inserted, or vCPU held or stepping */
 
 /* The next resume lets it run one instruction (or one exception's delivery).  Device interrupts wait meanwhile, as
  * people who step expect, unless the CPU is halted. */
@@ -40,9 +39,6 @@ unsigned vcpu_index(const Vcpu *v);
  * accessed, ROM can be written.  What points hide (an int3 in memory) is not seen.  False: not mapped, part may be done. */
 bool vcpu_debug_read(Vcpu *v, uint64_t va, void *buf, size_t len);
 bool vcpu_debug_write(Vcpu *v, uint64_t va, const void *buf, size_t len);
-/* The same by physical addresses.  False: nothing is there. */
-bool accel_phys_read(Accel *a, uint64_t pa, void *buf, size_t len);
-bool accel_phys_write(Accel *a, uint64_t pa, const void *buf, size_t len);
 /* va to pa; *len (may be NULL): bytes from there to the mapping's end. */
 bool vcpu_debug_translate(Vcpu *v, uint64_t va, uint64_t *pa, uint64_t *len);
 

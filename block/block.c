@@ -477,7 +477,7 @@ int block_map_above(Block *b, Block *base, uint64_t at, uint64_t len, Extent *ou
 
 /* --- the rest that drivers may have */
 
-void block_snapshot_free(void *snapshot)
+static void block_snapshot_free(void *snapshot)
 {
     BlockSnapshot *s = snapshot;
     g_free(s->id);
@@ -656,7 +656,6 @@ const char *block_name(const Block *b) { return b->node_name; }
 const char *block_filename(const Block *b) { return b->filename; }
 const char *block_format(const Block *b) { return b->drv->name; }
 uint64_t block_length(const Block *b) { return b->length; }
-uint32_t block_align(const Block *b) { return b->align; }
 bool block_writable(const Block *b) { return b->flags & BLOCK_RDWR; }
 Block *block_backing(const Block *b) { return b->backing; }
 Block *block_file(const Block *b) { return b->file; }

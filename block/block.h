@@ -61,7 +61,6 @@ const char *block_name(const Block *b);         /* the node's name */
 const char *block_filename(const Block *b);     /* as a user would write it; "json:{...}" if need be */
 const char *block_format(const Block *b);       /* the driver's name */
 uint64_t block_length(const Block *b);
-uint32_t block_align(const Block *b);
 bool block_writable(const Block *b);
 Block *block_backing(const Block *b);           /* NULL: none */
 Block *block_file(const Block *b);              /* the node below; NULL: none */
@@ -117,7 +116,6 @@ typedef struct BlockSnapshot {
     uint64_t vm_state_size, disk_size, date_s, vm_clock_ns;
     uint32_t date_ns;
 } BlockSnapshot;
-void block_snapshot_free(void *snapshot);
 bool block_snapshot_list(Block *b, GPtrArray **out, GError **err);      /* BlockSnapshot *; frees them itself */
 bool block_snapshot_create(Block *b, const char *name, GError **err);
 bool block_snapshot_apply(Block *b, const char *name, GError **err);    /* name or id */

@@ -33,7 +33,7 @@ void stream_restore_terminal(void) { terminal_restore(); }
 
 /* Bytes as typed, at once, unechoed.  signals: C-c and C-z keep their meaning.  Output post-processing stays,
  * so that a bare newline from the guest still returns the carriage. */
-void terminal_raw(Stream *s, bool signals)
+static void terminal_raw(Stream *s, bool signals)
 {
     struct termios t;
     if (tty.raw || !isatty(s->in_fd) || tcgetattr(s->in_fd, &t) < 0)

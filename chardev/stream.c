@@ -337,7 +337,6 @@ Stream *stream_mux_add(Stream *s, const char *id, GError **err)
     return c;
 }
 
-bool stream_is_terminal(const Stream *s) { return s->parent || s->terminal || s->socket || s->path || s->sink; }
 const char *stream_name(const Stream *s) { return s->parent ? "mux" : s->name ? s->name : "memory"; }
 bool stream_is_open(const Stream *s) { return !s->socket || s->in_fd >= 0; }
 const char *stream_user(const Stream *s) { return s->user; }

@@ -34,7 +34,6 @@ const char *stream_path(const Stream *s);   /* of a pty: the terminal to connect
 void    stream_set_mux(Stream *s, bool on);
 /* A second user of what is connected to s, which becomes a mux: C-a c changes over.  NULL: it has one already. */
 Stream *stream_mux_add(Stream *s, const char *id, GError **err);
-bool    stream_is_terminal(const Stream *s);    /* people may be at its other end, as far as can be told */
 bool    stream_is_open(const Stream *s);        /* not a socket that nobody is connected to */
 const char *stream_user(const Stream *s);       /* who has claimed it, or NULL */
 void    stream_set_control(Stream *s, const StreamControl *c, void *self);

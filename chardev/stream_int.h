@@ -88,7 +88,6 @@ size_t mux_filter(Stream *s, uint8_t *bytes, size_t len);
 /* Output with timestamps; out_lock held. */
 void mux_output(Stream *s, const uint8_t *bytes, size_t len);
 
-void terminal_raw(Stream *s, bool signals);
 void terminal_restore(void);
 
 #endif

@@ -286,16 +286,6 @@ static void io_store(const Region *r, uint64_t off, unsigned size, uint64_t v)
     domain_leave(r->domain);
 }
 
-uint64_t section_load(const MemSection *sec, unsigned size)
-{
-    return io_load(sec->region, sec->offset, size);
-}
-
-void section_store(const MemSection *sec, unsigned size, uint64_t v)
-{
-    io_store(sec->region, sec->offset, size, v);
-}
-
 /* --- accesses --- */
 
 static const Flat *view(Space *s)

@@ -36,9 +36,6 @@ MemStatus space_write(Space *s, uint64_t pa, const void *buf, uint64_t len);
 /* One access of 1, 2, 4 or 8 bytes, little-endian.  st may be NULL. */
 uint64_t  space_load (Space *s, uint64_t pa, unsigned size, MemStatus *st);
 MemStatus space_store(Space *s, uint64_t pa, unsigned size, uint64_t v);
-/* The same on an I/O section that the caller looked up before and still holds (no quiescent point since). */
-uint64_t  section_load (const MemSection *sec, unsigned size);
-void      section_store(const MemSection *sec, unsigned size, uint64_t v);
 
 /* False: nothing is mapped at pa (then only out->pa and out->len, the length of the hole, are set). */
 bool space_lookup(Space *s, uint64_t pa, MemSection *out);

@@ -206,22 +206,13 @@ static bool load_fields(const Field *fields, void *obj, unsigned version, Source
     return true;
 }
 
-bool describe_load_from(const Field *fields, void *obj, unsigned version,
-                        const uint8_t *bytes, size_t len, size_t *at, GError **err)
-{
-    Source s = { bytes, len, *at };
-    bool ok = load_fields(fields, obj, version, &s, err);
-    *at = s.at;
-    return ok;
-}
-
 bool describe_load(const Field *fields, void *obj, unsigned version, const uint8_t *bytes, size_t len,
                    GError **err)
 {
-    size_t at = 0;
-    if (!describe_load_from(fields, obj, version, bytes, len, &at, err))
+    Source s = { bytes, len, 0 };
+    if (!load_fields(fields, obj, version, &s, err))
         return false;
-    return at == len || fail(err, "%zu bytes too many at the end of saved state", len - at);
+    return s.at == len || fail(err, "%zu bytes too many at the end of saved state", len - s.at);
 }
 
 void describe_reset(const Field *fields, void *obj)

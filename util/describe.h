@@ -75,14 +75,11 @@ typedef struct Field {
 /* Appends the fields as (name, type, size, count, little-endian values), ended by an empty name. */
 void describe_save_to(const Field *fields, const void *obj, GByteArray *out);
 GByteArray *describe_save(const Field *fields, const void *obj);
-/* Reads what describe_save wrote from bytes[*at..len), moving *at past it.  `version` is the table's version
- * when it was saved: fields younger than it may be missing and keep their value.  False, with what the object
- * then holds unspecified but well-formed, on anything that does not fit. */
-bool describe_load_from(const Field *fields, void *obj, unsigned version,
-                        const uint8_t *bytes, size_t len, size_t *at, GError **err);
 /* What a reset does to state: zero, empty, cancelled; `keep` rows stay. */
 void describe_reset(const Field *fields, void *obj);
-/* The whole buffer. */
+/* Reads what describe_save wrote, all of it.  `version` is the table's version when it was saved: fields younger than it may
+ * be missing and keep their value.  False, with what the object then holds unspecified but well-formed, on anything that does
+ * not fit. */
 bool describe_load(const Field *fields, void *obj, unsigned version, const uint8_t *bytes, size_t len,
                    GError **err);
 /* "rx=3 bytes, tx_done=0": for the monitor. */

@@ -30,7 +30,7 @@ Json *json_u64(uint64_t u)
     v->is_unsigned = u > INT64_MAX;
     return v;
 }
-Json *json_real(double d) { Json *v = value_new(JSON_REAL); v->real = d; return v; }
+static Json *json_real(double d) { Json *v = value_new(JSON_REAL); v->real = d; return v; }
 Json *json_string(const char *s) { Json *v = value_new(JSON_STRING); v->string = g_strdup(s); return v; }
 static void free_item(void *v) { json_free(v); }
 Json *json_array(void)

@@ -27,7 +27,6 @@ Json *json_null(void);
 Json *json_bool(bool v);
 Json *json_int(int64_t v);
 Json *json_u64(uint64_t v);
-Json *json_real(double v);
 Json *json_string(const char *s);
 Json *json_array(void);
 Json *json_object(void);

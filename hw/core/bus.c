@@ -12,8 +12,6 @@ void device_map(Device *d, unsigned w, Space *s, uint64_t at, int priority)
     region_map(space_root(s), at, &d->windows[w], priority);
 }
 
-void device_unmap(Device *d, unsigned w) { region_unmap(&d->windows[w]); }
-
 /* "[PIN=]DEVICE[.PIN]:N" */
 static bool wire_one(Machine *m, Device *d, const char *text, GError **err)
 {

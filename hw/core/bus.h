@@ -26,6 +26,5 @@ bool board_build(Machine *m, const BoardSlot *slots, LockDomain *domain, GError 
 bool board_wire(Machine *m, Device *d, const char *wires, GError **err);
 /* Maps window w of a device at `at` of a space. */
 void device_map(Device *d, unsigned w, Space *s, uint64_t at, int priority);
-void device_unmap(Device *d, unsigned w);
 
 #endif

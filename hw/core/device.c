@@ -20,21 +20,13 @@ static const DeviceType *const all_types[] = {
 
 const DeviceType *device_type_find(const Machine *m, const char *name)
 {
-    for (guint i = 0; i < m->types->len; i++)
+    for (guint i = 0; m && i < m->types->len; i++)
         if (!strcmp(((const DeviceType *)m->types->pdata[i])->name, name))
             return m->types->pdata[i];
     for (unsigned i = 0; all_types[i]; i++)
         if (!strcmp(all_types[i]->name, name))
             return all_types[i];
     return NULL;
-}
-
-void device_types_help(const Machine *m, GString *out)
-{
-    for (unsigned i = 0; all_types[i]; i++)
-        if (all_types[i]->user)
-            g_string_append_printf(out, "%-20s %s\n", all_types[i]->name,
-                                   all_types[i]->help ? all_types[i]->help : "");
 }
 
 void device_props_help(const DeviceType *t, GString *out)

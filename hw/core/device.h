@@ -65,10 +65,9 @@ struct Device {
 /* "uart16550,id=u,chardev=c": makes, sets properties, runs init, adds to the machine.  domain NULL: the
  * machine's legacy domain.  NULL on error. */
 Device *device_new(Machine *m, const char *opts, LockDomain *domain, GError **err);
-const DeviceType *device_type_find(const Machine *m, const char *name);
+const DeviceType *device_type_find(const Machine *m, const char *name);      /* m NULL: none but those of devices.def */
 void device_free(Device *d);                        /* out of its machine and freed; vCPUs stopped */
-void device_types_help(const Machine *m, GString *out);
-void device_props_help(const DeviceType *t, GString *out);
+void device_props_help(const DeviceType *t, GString *out);  /* a line a property */
 
 /* State rows to zero, registers to their reset values, then type->reset, then settle; takes the lock. */
 void device_reset(Device *d);

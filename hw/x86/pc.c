@@ -296,6 +296,17 @@ void pc_device_help(GString *out)
         g_string_append_printf(out, "%-16s bus ISA, %s (iobase=0x%x)\n", isa_types[i].type, isa_types[i].help, isa_types[i].iobase);
 }
 
+bool pc_device_props_help(const char *type, GString *out)
+{
+    for (unsigned i = 0; i < ARRAY_LEN(isa_types); i++)
+        if (strcmp(type, isa_types[i].type) == 0) {
+            g_string_append_printf(out, "%s options:\n  iobase=<number>  its first I/O port (default: 0x%x)\n", type, isa_types[i].iobase);
+            device_props_help(device_type_find(NULL, type), out);
+            return true;
+        }
+    return false;
+}
+
 bool pc_add_device(Pc *pc, const char *text, GError **err)
 {
     Options *o = options_parse("-device", text, "driver", err);

@@ -36,7 +36,8 @@ Pc  *pc_new(Machine *m, const PcConfig *config, GError **err);
 bool pc_add_cpus(Pc *pc, Accel *accel, GError **err);
 /* "-device isa-debug-exit,iobase=0xf4": ISA devices with I/O ports. */
 bool pc_add_device(Pc *pc, const char *opts, GError **err);
-void pc_device_help(GString *out);           /* -device help */
+void pc_device_help(GString *out);                                  /* -device help */
+bool pc_device_props_help(const char *type, GString *out);          /* -device TYPE,help; false: there is no such type */
 /* Puts the machine into its initial state with the kernel in memory (device and CPU reset included). */
 bool pc_power_on(Pc *pc, GError **err);
 /* After accel_close() and before machine_free(). */

@@ -41,15 +41,15 @@ static Val host2(X86Trans *t, unsigned row, Val a, Val b)
     return ir_host(t->b, V128T, row, a, b, VAL_NONE, 0);
 }
 
-Val x86_low64(X86Trans *t, Val v)
+static Val low64(X86Trans *t, Val v)
 {
     return ir_host(t->b, I64, HOP_MOVDG, v, VAL_NONE, VAL_NONE, 0);
 }
 
-Val x86_high64(X86Trans *t, Val v)
+static Val high64(X86Trans *t, Val v)
 {
     Val h = host2(t, HOP_UNPCKHPD, v, v);
-    return x86_low64(t, h);
+    return low64(t, h);
 }
 
 static Val vector_of(X86Trans *t, Val g)
@@ -74,9 +74,9 @@ static Val by_helper(X86Trans *t, IrType type, unsigned row, Val a, Val b, Val c
         if (!v[i])
             continue;
         bool general = is_general(r, i);
-        args[1 + 2 * i] = general ? ir_resize(t->b, I64, v[i], false) : x86_low64(t, v[i]);
+        args[1 + 2 * i] = general ? ir_resize(t->b, I64, v[i], false) : low64(t, v[i]);
         if (!general)
-            args[2 + 2 * i] = x86_high64(t, v[i]);
+            args[2 + 2 * i] = high64(t, v[i]);
     }
     if (c)
         ir_put(t->b, X_XMM_TMP, c);
@@ -209,8 +209,8 @@ static Val di_address(X86Trans *t, unsigned len)
 
 bool x86_tr_maskmov(X86Trans *t, X86Args *a)
 {
-    Val at = di_address(t, 16), lo = x86_low64(t, a->dst), hi = x86_high64(t, a->dst), mlo = x86_low64(t, a->src),
-        mhi = x86_high64(t, a->src);
+    Val at = di_address(t, 16), lo = low64(t, a->dst), hi = high64(t, a->dst), mlo = low64(t, a->src),
+        mhi = high64(t, a->src);
     x86_check_aligned(t, at, 8);        /* whatever the mask: AMD's hardware */
     ir_call(t->b, &h_maskmov, at, lo, hi, mlo, mhi);
     return true;
@@ -221,11 +221,11 @@ bool x86_tr_maskmov(X86Trans *t, X86Args *a)
 static bool tr_field(X86Trans *t, X86Args *a)
 {
     bool insert = a->row->arg;
-    Val lo = x86_low64(t, a->dst), with = insert ? x86_low64(t, a->src) : ir_imm(t->b, I64, 0), word;
+    Val lo = low64(t, a->dst), with = insert ? low64(t, a->src) : ir_imm(t->b, I64, 0), word;
     if (a->opcode == 0x78)
         word = ir_imm(t->b, I64, (a->imm & 63) | (a->imm8 & 63) << 8);
     else
-        word = insert ? x86_high64(t, a->src) : x86_low64(t, a->src);
+        word = insert ? high64(t, a->src) : low64(t, a->src);
     Val r = ir_call(t->b, insert ? &h_insertq : &h_extrq, lo, with, word);
     a->dst = vector_of(t, r);
     return true;
@@ -274,7 +274,7 @@ static Val mm_get(X86Trans *t, unsigned n)
 
 static void mm_put(X86Trans *t, unsigned n, Val v)
 {
-    Val i = ir_imm(t->b, I32, n & 7), g = x86_low64(t, v);
+    Val i = ir_imm(t->b, I32, n & 7), g = low64(t, v);
     ir_call(t->b, &h_mmput, i, g);
 }
 
@@ -334,7 +334,7 @@ static bool tr_mmx_load(X86Trans *t, X86Args *a)
 static bool tr_mmx_store(X86Trans *t, X86Args *a)
 {
     ir_call(t->b, &h_check);
-    Val v = x86_low64(t, mm_get(t, a->reg));
+    Val v = low64(t, mm_get(t, a->reg));
     if (a->row->arg == 8 && !a->is_mem) {               /* movq mm, mm */
         mm_put(t, a->rm, vector_of(t, v));
         return true;
@@ -385,8 +385,8 @@ static bool tr_movdq2q(X86Trans *t, X86Args *a)
 static bool tr_maskmovq(X86Trans *t, X86Args *a)
 {
     ir_call(t->b, &h_check);
-    Val at = di_address(t, 8), zero = ir_imm(t->b, I64, 0), v = x86_low64(t, mm_get(t, a->reg)),
-        mask = x86_low64(t, mm_get(t, a->rm));
+    Val at = di_address(t, 8), zero = ir_imm(t->b, I64, 0), v = low64(t, mm_get(t, a->reg)),
+        mask = low64(t, mm_get(t, a->rm));
     x86_check_aligned(t, at, 8);
     ir_call(t->b, &h_maskmov, at, v, zero, mask, zero);
     ir_call(t->b, &h_mmenter);

@@ -5,8 +5,6 @@
 
 #include "target/x86/translate.h"
 
-Val x86_low64(X86Trans *t, Val v);
-Val x86_high64(X86Trans *t, Val v);
 /* arg of x86_tr_host: HOP_*. */
 X86Fn x86_tr_host, x86_tr_cmp, x86_tr_insertps, x86_tr_vmov, x86_tr_vhigh, x86_tr_maskmov, x86_tr_pcmpstr, x86_tr_stmxcsr,
       x86_tr_ldmxcsr, x86_tr_mmx, x86_tr_mmx_shift;

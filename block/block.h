@@ -113,7 +113,7 @@ int block_map_above(Block *b, Block *base, uint64_t at, uint64_t len, Extent *ou
 /* --- what images have besides data */
 typedef struct BlockSnapshot {
     char    *id, *name;
-    uint64_t vm_state_size, disk_size, date_s, vm_clock_ns;
+    uint64_t vm_state_size, disk_size, date_s, vm_clock_ns, icount;     /* icount: UINT64_MAX: not said */
     uint32_t date_ns;
 } BlockSnapshot;
 bool block_snapshot_list(Block *b, GPtrArray **out, GError **err);      /* BlockSnapshot *; frees them itself */
@@ -163,6 +163,7 @@ const char *block_driver_name(const BlockDriver *d);
 bool block_driver_is_format(const BlockDriver *d);
 /* Options of images that the format can make, ends with a NULL name; NULL: it cannot make any. */
 const BlockOption *block_driver_options(const BlockDriver *d);
+const BlockOption *block_driver_amend_options(const BlockDriver *d);    /* NULL: nothing of an image can be changed */
 /* options: "size" and what block_driver_options() lists. */
 bool block_create(BlockGraph *g, const BlockDriver *d, const char *filename, Json *options, GError **err);
 /* Bytes a new image would take: with nothing but `data` bytes in it, and with all of it. */

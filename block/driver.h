@@ -16,7 +16,7 @@ typedef struct BlockSnapshots {
 } BlockSnapshots;
 
 typedef struct BlockMaker {
-    const BlockOption *options;
+    const BlockOption *options, *amend_options;
     bool (*co_create)(BlockGraph *g, const char *filename, Json *options, GError **err);
     int  (*co_check)(Block *b, unsigned fix, BlockCheck *out, GError **err);
     bool (*co_set_backing)(Block *b, const char *name, const char *format, GError **err);

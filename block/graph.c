@@ -47,6 +47,8 @@ const BlockOption *block_driver_options(const BlockDriver *d)
     return d->maker && d->maker->co_create ? d->maker->options : NULL;
 }
 
+const BlockOption *block_driver_amend_options(const BlockDriver *d) { return d->maker ? d->maker->amend_options : NULL; }
+
 bool block_create(BlockGraph *g, const BlockDriver *d, const char *filename, Json *options, GError **err)
 {
     if (!d->maker || !d->maker->co_create)

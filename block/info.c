@@ -28,9 +28,10 @@ void block_snapshots_text(const GPtrArray *list, GString *out)
         strftime(date, sizeof date, "%Y-%m-%d %H:%M:%S", &tm);
         g_autofree char *size = size_text(s->vm_state_size);
         uint64_t sec = s->vm_clock_ns / 1000000000;
-        g_string_append_printf(out, "%-9s %-16s %8s %20s %02u:%02u:%02u.%03u          \n", s->id, s->name, size, date,
+        g_autofree char *icount = s->icount == UINT64_MAX ? g_strdup("") : g_strdup_printf("%" PRIu64, s->icount);
+        g_string_append_printf(out, "%-9s %-16s %8s%20s %02u:%02u:%02u.%03u%11s\n", s->id, s->name, size, date,
                                (unsigned)(sec / 3600), (unsigned)(sec / 60 % 60), (unsigned)(sec % 60),
-                               (unsigned)(s->vm_clock_ns / 1000000 % 1000));
+                               (unsigned)(s->vm_clock_ns / 1000000 % 1000), icount);
     }
 }
 

@@ -40,6 +40,10 @@ typedef struct JobOptions {
 Job *job_commit(Block *top, Block *base, const char *backing_name, const JobOptions *o, GError **err);
 /* What top reads from images above base becomes its own; base (NULL: none) is its backing file then, by that name. */
 Job *job_stream(Block *top, Block *base, const char *backing_name, const JobOptions *o, GError **err);
+/* The same down to and with bottom; the base is whatever lies below that when the job ends. */
+Job *job_stream_to(Block *top, Block *bottom, const char *backing_name, const JobOptions *o, GError **err);
+/* What top reads from its backing file and `now` (NULL: zeros) would show otherwise becomes its own, so that it may lie over now. */
+Job *job_rebase(Block *top, Block *now, const JobOptions *o, GError **err);
 
 typedef enum JobSync { JOB_SYNC_FULL, JOB_SYNC_TOP, JOB_SYNC_NONE, JOB_SYNC_BITMAP } JobSync;
 typedef struct MirrorOptions {
@@ -47,6 +51,7 @@ typedef struct MirrorOptions {
     uint64_t granularity, buf_size;     /* 0: the target's clusters, 16 MiB */
     bool     write_blocking;            /* writes of guests reach both before they end */
     bool     no_unmap;                  /* zeros do not become holes of the target */
+    Block   *replaces;                  /* whose place the target takes: the source (NULL), or what lies below it if that is a filter */
 } MirrorOptions;
 /* Makes target what source is, gets ready, and keeps it so; completing puts target in source's place. */
 Job *job_mirror(Block *source, Block *target, const MirrorOptions *m, const JobOptions *o, GError **err);

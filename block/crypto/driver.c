@@ -118,8 +118,10 @@ static bool luks_image_measure(Json *options, uint64_t size, uint64_t data, uint
 static const BlockOption luks_options[] = {
     LUKS_MAKE_OPTIONS(""), { "preallocation", "str", "off, falloc or full" }, { NULL }
 };
+static const BlockOption amend_options[] = { LUKS_AMEND_OPTIONS(""), { NULL } };
 static const BlockMaker luks_maker = {
-    .options = luks_options, .co_create = luks_image_create, .co_amend = luks_image_amend, .measure = luks_image_measure,
+    .options = luks_options, .co_create = luks_image_create, .co_amend = luks_image_amend,
+    .amend_options = amend_options, .measure = luks_image_measure,
 };
 
 const BlockDriver block_luks_driver = {

@@ -60,4 +60,11 @@ bool luks_amend(Luks *l, BlockGraph *g, Json *o, const char *prefix, GError **er
     { prefix "ivgen-hash-alg", "str", "of essiv: sha256 (default)" },                               \
     { prefix "key-secret", "str", "id of the secret with the password" }
 
+#define LUKS_AMEND_OPTIONS(prefix)                                                                  \
+    { prefix "iter-time", "num", "milliseconds that trying the new password takes, default 2000" }, \
+    { prefix "keyslot", "num", "the slot, 0 to 7" },                                                \
+    { prefix "new-secret", "str", "id of the secret with the new password" },                       \
+    { prefix "old-secret", "str", "state=inactive: all slots that this password opens" },           \
+    { prefix "state", "str", "active or inactive" }
+
 #endif

@@ -228,7 +228,8 @@ static bool qcow2_measure(Json *options, uint64_t size, uint64_t data, uint64_t 
         blocks = (plain + blocks + table + counted - 1) / counted;
         table = (blocks * 8 + m.cluster_size - 1) >> bits;
     }
-    uint64_t data_bytes = m.data_file ? 0 : align_up(size, m.cluster_size);
+    /* A data file counts: it is as large as the disk. */
+    uint64_t data_bytes = align_up(size, m.cluster_size);
     *full = ((plain - clusters + blocks + table) << bits) + data_bytes;
     uint64_t needed = m.how == PREALLOC_FULL || m.how == PREALLOC_FALLOC ? data_bytes : MIN(align_up(data, m.cluster_size), data_bytes);
     *required = *full - data_bytes + needed;
@@ -363,48 +364,84 @@ static bool to_version_2(Block *b, GError **err)
     return !r || fail_errno(err, -r, "cannot write the header");
 }
 
-static bool qcow2_amend(Block *b, Json *o, GError **err)
+/* Only the name changes: what it means is found at the next opening. */
+static bool amend_data_file(Block *b, Json *o, GError **err)
 {
     Qcow2 *q = b->state;
-    const char *compat = NULL, *name = b->backing_name, *format = b->backing_format;
-    bool lazy = q->compat & Q2_COMPAT_LAZY;
-    uint64_t size = b->length, bits = 1u << q->refcount_order;
-    if (!q2_crypt_amend(b, o, err) || !block_opt_u64(o, "refcount_bits", 64, &bits, err) ||
-        !block_opt_string(o, "compat", &compat, err) || !block_opt_bool(o, "lazy_refcounts", &lazy, err) ||
-        !block_opt_size(o, "size", &size, err) || !block_opt_string(o, "backing_file", &name, err) ||
-        !block_opt_string(o, "backing_fmt", &format, err) || !block_opt_done(o, "amend", err))
+    const char *name = NULL;
+    bool raw = q->autoclear & Q2_AUTOCLEAR_DATA_RAW, was_raw = raw;
+    if (!block_opt_string(o, "data_file", &name, err) || !block_opt_bool(o, "data_file_raw", &raw, err))
         return false;
-    if (bits != 1u << q->refcount_order)
-        return fail(err, "the refcounts have %u bits, and keep them; convert -o refcount_bits=%u makes others", 1u << q->refcount_order,
-                    (unsigned)bits);
-    if (compat) {
-        bool v3 = !strcmp(compat, "1.1") || !strcmp(compat, "v3");
-        if (!v3 && strcmp(compat, "0.10") && strcmp(compat, "v2"))
-            return fail(err, "compat '%s' is neither 0.10 nor 1.1", compat);
-        if (!v3 && lazy && json_get(o, "lazy_refcounts"))
-            return fail(err, "lazy refcounts need compat=1.1");
-        lazy &= v3;
-        if (!v3 && q->version >= 3 && !to_version_2(b, err))
-            return false;
-        if (v3 && q->version < 3) {
-            q->version = 3;
-            q->header_length = 104;
-            int r = q2_header_write(b);
-            if (r)
-                return fail_errno(err, -r, "cannot write the header");
-        }
+    if (name && !(q->incompat & Q2_INCOMPAT_DATA_FILE))
+        return fail(err, "data-file can only be set for images that use an external data file");
+    if (raw && !was_raw)
+        return fail(err, "data-file-raw cannot be set on existing images");
+    if (!raw)
+        q->autoclear &= ~(uint64_t)Q2_AUTOCLEAR_DATA_RAW;
+    if (name) {
+        g_free(q->data_file_name);
+        q->data_file_name = *name ? g_strdup(name) : NULL;
     }
-    if (lazy && q->version < 3)
-        return fail(err, "lazy refcounts need compat=1.1");
+    if (!name && raw == was_raw)
+        return true;
+    int r = q2_header_write(b);
+    return !r || (r == -ENOSPC ? fail(err, "the data file's name does not fit in the header") : fail_errno(err, -r, "cannot write the header"));
+}
+
+static bool amend_refcounts(Block *b, uint64_t bits, GError **err)
+{
+    Qcow2 *q = b->state;
+    if (bits == 1u << q->refcount_order)
+        return true;
+    if (q->version < 3)
+        return fail(err, "Refcount widths other than 16 bits require compatibility level 1.1 or above (use compat=1.1 or greater)");
+    return q2_recount(b, bits_ctz(bits), err);
+}
+
+static bool amend_lazy(Block *b, bool lazy, GError **err)
+{
+    Qcow2 *q = b->state;
     co_mutex_lock(&q->lock);
     int r = q2_commit(b, true);
     if (!r && !lazy)
         r = q2_unmark(b, Q2_INCOMPAT_DIRTY);
     q->compat = lazy ? q->compat | Q2_COMPAT_LAZY : q->compat & ~(uint64_t)Q2_COMPAT_LAZY;
     co_mutex_unlock(&q->lock);
-    if (r)
-        return fail_errno(err, -r, "cannot write %s", b->filename);
-    if (!set_backing(b, name && *name ? name : NULL, format, err))
+    return !r || fail_errno(err, -r, "cannot write %s", b->filename);
+}
+
+static bool qcow2_amend(Block *b, Json *o, GError **err)
+{
+    Qcow2 *q = b->state;
+    const char *compat = NULL, *name = b->backing_name, *format = b->backing_format;
+    bool lazy = q->compat & Q2_COMPAT_LAZY, force;      /* --force: means something to key slots only */
+    uint64_t size = b->length, bits = 1u << q->refcount_order;
+    if (!q2_crypt_amend(b, o, err) || !block_opt_u64(o, "refcount_bits", UINT32_MAX, &bits, err) ||
+        !block_opt_string(o, "compat", &compat, err) || !block_opt_bool(o, "lazy_refcounts", &lazy, err) ||
+        !block_opt_size(o, "size", &size, err) || !block_opt_string(o, "backing_file", &name, err) ||
+        !block_opt_string(o, "backing_fmt", &format, err) || !block_opt_bool(o, "force", &force, err) || !amend_data_file(b, o, err) || !block_opt_done(o, "amend", err))
+        return false;
+    if (!is_pow2(bits) || bits > 64)
+        return fail(err, "Refcount width must be a power of two and may not exceed 64 bits");
+    bool v3 = compat ? !strcmp(compat, "1.1") || !strcmp(compat, "v3") : q->version >= 3;
+    if (compat && !v3 && strcmp(compat, "0.10") && strcmp(compat, "v2"))
+        return fail(err, "compat '%s' is neither 0.10 nor 1.1", compat);
+    if (!v3 && bits != 16)
+        return json_get(o, "refcount_bits")
+               ? fail(err, "Refcount widths other than 16 bits require compatibility level 1.1 or above (use compat=1.1 or greater)")
+               : fail(err, "compat=0.10 requires refcount_bits=16 (version 2 has no others)");
+    if (!v3 && lazy && json_get(o, "lazy_refcounts"))
+        return fail(err, "lazy refcounts need compat=1.1");
+    lazy &= v3;
+    if (v3 && q->version < 3) {
+        q->version = 3;
+        q->header_length = 104;
+        int r = q2_header_write(b);
+        if (r)
+            return fail_errno(err, -r, "cannot write the header");
+    }
+    if (!amend_refcounts(b, bits, err) || (!v3 && q->version >= 3 && !to_version_2(b, err)) || !amend_lazy(b, lazy, err) ||
+        !set_backing(b, name && *name ? name : NULL, format, err))
         return false;
     return size == b->length || !q2_resize(b, size, PREALLOC_OFF, err);
 }
@@ -425,7 +462,19 @@ static const BlockOption qcow2_options[] = {
     { "refcount_bits", "num", "1 to 64, default 16" },
     { NULL }
 };
+static const BlockOption amend_options[] = {
+    { "backing_file", "str", "image that is read where this one has nothing; \"\": none" },
+    { "backing_fmt", "str", "its format" },
+    { "compat", "str", "0.10 (version 2) or 1.1 (version 3)" },
+    { "data_file", "str", "name of the file that holds the data, if the image has one" },
+    { "data_file_raw", "bool", "off: it need not be a raw image any more" },
+    LUKS_AMEND_OPTIONS("encrypt."),
+    { "lazy_refcounts", "bool", "refcounts are written late and repaired after a crash" },
+    { "refcount_bits", "num", "1 to 64" },
+    { "size", "size", "Virtual disk size" },
+    { NULL }
+};
 const BlockMaker q2_maker = {
     .options = qcow2_options, .co_create = qcow2_create, .co_check = q2_check, .co_set_backing = set_backing,
-    .co_amend = qcow2_amend, .measure = qcow2_measure,
+    .co_amend = qcow2_amend, .amend_options = amend_options, .measure = qcow2_measure,
 };

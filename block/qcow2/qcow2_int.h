@@ -197,6 +197,9 @@ void q2_bitmaps_free(Block *b);
 int q2_bitmaps_in_use(Block *b);            /* before the first write */
 int q2_bitmaps_store(Block *b);             /* after the last */
 
+/* recount.c: refcounts of 2^order bits.  No request is under way. */
+bool q2_recount(Block *b, unsigned order, GError **err);
+
 /* check.c, make.c, header.c */
 int q2_check(Block *b, unsigned fix, BlockCheck *out, GError **err);
 extern const BlockMaker q2_maker;

@@ -89,7 +89,8 @@ static int list_snapshots(Block *b, GPtrArray *out)
         BlockSnapshot *o = g_new0(BlockSnapshot, 1);
         *o = (BlockSnapshot){ .id = g_strdup(s->id), .name = g_strdup(s->name), .vm_state_size = s->vm_state_size,
                               .disk_size = s->disk_size, .date_s = s->date_s, .date_ns = s->date_ns,
-                              .vm_clock_ns = s->vm_clock_ns };
+                              .vm_clock_ns = s->vm_clock_ns,
+                              .icount = s->extra_size >= 24 ? load_be64(s->extra + 16) : UINT64_MAX };
         g_ptr_array_add(out, o);
     }
     return 0;

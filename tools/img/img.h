@@ -36,6 +36,8 @@ Block *img_open(Img *m, const char *filename, const char *format, const char *ca
 int img_close(Block *b, int result);
 /* "size=1G,cluster_size=4k" added to o. */
 bool img_add_options(Json *o, const char *text, GError **err);
+bool img_wants_help(const char *text);          /* -o help */
+int img_list_options(const char *format);       /* of new images */
 /* Options with which the image that was made with options o is opened: its passwords. */
 void img_keys(Img *m, Json *o);
 void img_progress(Img *m, uint64_t done, uint64_t total);

@@ -7,15 +7,22 @@
 
 #include "tools/img/img.h"
 
-static int list_options(const char *format)
+static void print_options(const BlockOption *o)
+{
+    for (; o->name; o++)
+        printf("  %s=<%s>%*s - %s\n", o->name, o->type, (int)MAX(0, 22 - (int)strlen(o->name) - (int)strlen(o->type)), "", o->help);
+}
+
+bool img_wants_help(const char *text) { return !strcmp(text, "help") || !strcmp(text, "?"); }
+
+int img_list_options(const char *format)
 {
     const BlockDriver *d = block_driver(format);
     const BlockOption *o = d ? block_driver_options(d) : NULL;
     if (!o)
         return img_error("format '%s' is unknown or cannot be created", format);
-    printf("Supported options:\n");
-    for (; o->name; o++)
-        printf("  %s=<%s>%*s - %s\n", o->name, o->type, (int)MAX(0, 22 - (int)strlen(o->name) - (int)strlen(o->type)), "", o->help);
+    printf("Supported %s options:\n", format);
+    print_options(o);
     printf("  size=<size>%*s - Virtual disk size\n", 14, "");
     return 0;
 }
@@ -26,7 +33,7 @@ static bool backing_size(Img *m, const char *filename, Json *o, bool unchecked, 
     const char *name = NULL, *format = NULL;
     if (!block_opt_string(o, "backing_file", &name, err) || !block_opt_string(o, "backing_fmt", &format, err))
         return false;
-    if (!name || !*name || (unchecked && json_get(o, "size")))
+    if (!name || !*name || unchecked)
         return true;
     if (!format)
         return fail(err, "the backing file's format is not given (-F): a probed one could be chosen by a guest");
@@ -67,7 +74,7 @@ int img_create(Img *m)
         case 'b': json_set(o, "backing_file", json_string(optarg)); break;
         case 'F': json_set(o, "backing_fmt", json_string(optarg)); break;
         case 'o':
-            if (!strcmp(optarg, "help") || !strcmp(optarg, "?"))
+            if (img_wants_help(optarg))
                 help = optarg;
             else if (!img_add_options(o, optarg, &err))
                 return img_fail(err);
@@ -79,7 +86,7 @@ int img_create(Img *m)
     }
     const char *format = m->format ? m->format : "raw", *filename = m->argv[optind], *size = NULL;
     if (help)
-        return list_options(format);
+        return img_list_options(format);
     if (!filename)
         return img_error("create: which file?");
     if (optind + 1 < m->argc)
@@ -101,7 +108,7 @@ int img_create(Img *m)
     if (!block_opt_size(o, "size", &bytes, &err))
         return img_fail(err);
     if (bytes == UINT64_MAX)
-        return img_error("create: how large? (a size as the last argument)");
+        return img_error("%s: Image creation needs a size parameter (as the last argument)", filename);
     if (!m->quiet)
         print_formatting(filename, format, o);
     bool ok = block_create(m->graph, d, filename, o, &err);
@@ -121,6 +128,8 @@ static Json *snapshot_json(const BlockSnapshot *s)
     json_set(o, "date-nsec", json_int(s->date_ns));
     json_set(o, "vm-clock-sec", json_u64(s->vm_clock_ns / 1000000000));
     json_set(o, "vm-clock-nsec", json_u64(s->vm_clock_ns % 1000000000));
+    if (s->icount != UINT64_MAX)
+        json_set(o, "icount", json_u64(s->icount));
     return o;
 }
 
@@ -338,6 +347,8 @@ int img_resize(Img *m)
     if (sign < 0 && n > now)
         return img_close(b, img_error("the image has only %" PRIu64 " bytes", now));
     n = sign > 0 ? now + n : sign < 0 ? now - n : n;
+    if (n < now && how != PREALLOC_OFF)
+        return img_close(b, img_error("Preallocation can only be used for growing images"));
     if (n < now && !shrink)
         return img_close(b, img_error("shrinking an image deletes the data past its new end; --shrink says that this is meant"));
     if (!block_resize(b, n, how, &err))
@@ -376,8 +387,8 @@ int img_snapshot(Img *m)
     case 'c': ok = block_snapshot_create(b, name, &err); break;
     case 'd': ok = block_snapshot_delete(b, name, &err); break;
     default:
-        ok = block_snapshot_list(b, &list, &err);
-        if (ok) {
+        ok = true;              /* a format without snapshots has none */
+        if (block_snapshot_list(b, &list, NULL)) {
             g_autoptr(GString) text = g_string_new(NULL);
             if (list->len)
                 block_snapshots_text(list, text);
@@ -388,18 +399,54 @@ int img_snapshot(Img *m)
     return img_close(b, ok ? 0 : img_fail(err));
 }
 
+static int list_amend_options(const char *format)
+{
+    const BlockDriver *d = block_driver(format);
+    const BlockOption *o = d ? block_driver_amend_options(d) : NULL;
+    if (!o)
+        return img_error("Format driver '%s' does not support option amendment", format);
+    printf("Amend options for '%s':\n", format);
+    print_options(o);
+    return 0;
+}
+
+static bool has_option(const BlockOption *o, const char *name)
+{
+    while (o && o->name && strcmp(o->name, name))
+        o++;
+    return o && o->name;
+}
+
+/* Whether the format can change all that is asked for. */
+static bool can_amend(Block *b, Json *o, GError **err)
+{
+    const BlockDriver *d = block_driver(block_format(b));
+    if (!block_driver_amend_options(d))
+        return fail(err, "Format driver '%s' does not support option amendment", block_format(b));
+    for (unsigned i = 0; i < json_count(o); i++) {
+        const char *name = o->keys->pdata[i];
+        if (strcmp(name, "force") && !has_option(block_driver_amend_options(d), name))
+            return fail(err, "Invalid parameter '%s'%s", name,
+                        has_option(block_driver_options(d), name) ? "\nThis option is only supported for image creation" : "");
+    }
+    return true;
+}
+
 int img_amend(Img *m)
 {
     GError *err = NULL;
     Json *o = json_object();
     const char *cache = NULL;
+    bool force = false, help = false;
     enum { FORCE = 2000 };
     static const struct option more[] = { { "force", no_argument, NULL, FORCE }, { NULL } };
     for (int c; (c = img_option(m, "o:t:", more)) != -1;) {
         if (c == FORCE) {
-            json_set(o, "force", json_bool(true));
+            force = true;
         } else if (c == 'o') {
-            if (!img_add_options(o, optarg, &err))
+            if (img_wants_help(optarg))
+                help = true;
+            else if (!img_add_options(o, optarg, &err))
                 return img_fail(err);
         } else if (c == 't') {
             cache = optarg;
@@ -407,12 +454,23 @@ int img_amend(Img *m)
             return 1;
         }
     }
-    if (optind != m->argc - 1 || !json_count(o))
-        return img_error("amend: -o OPTIONS and an image, please");
-    Block *b = img_open(m, m->argv[optind], m->format, cache, BLOCK_RDWR | BLOCK_NO_BACKING, &err);
+    if (help && m->format)
+        return list_amend_options(m->format);
+    if (optind != m->argc - 1)
+        return img_error(help ? "amend: -f FORMAT or an image, please" : "amend: which image?");
+    if (!json_count(o) && !help)
+        return img_error("Must specify options (-o)");
+    Block *b = img_open(m, m->argv[optind], m->format, cache, BLOCK_NO_BACKING | (help ? BLOCK_NO_IO : BLOCK_RDWR), &err);
     if (!b)
         return img_fail(err);
-    bool ok = block_amend(b, o, &err);
+    if (help)
+        return img_close(b, list_amend_options(block_format(b)));
+    if (force)
+        json_set(o, "force", json_bool(true));
+    img_progress(m, 0, 1);
+    bool ok = can_amend(b, o, &err) && block_amend(b, o, &err);
     json_free(o);
+    if (ok)
+        img_progress(m, 1, 1);
     return img_close(b, ok ? 0 : img_fail(err));
 }

@@ -17,6 +17,7 @@ enum { DEFAULT_BUF = 16 << 20, MAX_WORKERS = 16, MIN_GRANULE = 4096, MAX_GRANULE
 typedef struct Mirror {
     Job         *job;
     Block       *guest, *below; /* the filter's place during the job, the source's */
+    Block       *replaces;      /* the place that the target takes in the end; NULL: guest */
     Block       *target, *base; /* base: below it nothing is copied; NULL: all is */
     BlockBitmap *dirty;         /* of the source */
     RangeLock    ranges;        /* a piece under way, a guest's write to both */
@@ -215,12 +216,19 @@ static int mirror_finish(Job *j, int r, GError **err)
     block_replace(guest, filter);
     block_drain_end(filter);
     bool pivot = !r && j->completing;
+    Block *place = m->replaces ? m->replaces : guest;
     if (pivot) {
         block_drain_begin(m->target);
-        block_replace(guest, m->target);
+        if (place != guest)
+            block_drain_begin(place);
+        block_replace(place, m->target);
+        if (place != guest)
+            block_drain_end(place);
         block_drain_end(m->target);
     }
     block_drain_end(guest);
+    if (m->replaces)
+        block_close(m->replaces);
     int closed = block_close(filter);
     if (m->commit && !m->base_was_writable && !pivot && !block_set_writable(m->target, false, r ? NULL : err) && !r)
         r = -EIO;
@@ -285,7 +293,18 @@ static Job *start(const JobType *t, Block *source, Block *target, Block *base, c
     m->below = f;
     block_ref(source);
     block_ref(target);
+    m->replaces = o->replaces;
+    if (m->replaces)
+        block_ref(m->replaces);
     return j;
+}
+
+/* Whether b is source, or source and all between are filters that show what b has. */
+static bool may_replace(const Block *source, const Block *b)
+{
+    while (source != b && source->drv->kind == BLOCK_KIND_FILTER && source->file)
+        source = source->file;
+    return source == b;
 }
 
 Job *job_mirror(Block *source, Block *target, const MirrorOptions *o, const JobOptions *jo, GError **err)
@@ -299,6 +318,11 @@ Job *job_mirror(Block *source, Block *target, const MirrorOptions *o, const JobO
         ok = fail(err, "%s is read-only", block_filename(target));
     else if (target->length != source->length)
         ok = fail(err, "the target has %" PRIu64 " bytes, the source %" PRIu64, target->length, source->length);
+    else if (o->replaces && o->replaces->length != source->length)
+        ok = fail(err, "cannot replace image with a mirror image of different size");
+    else if (o->replaces && !may_replace(source, o->replaces))
+        ok = fail(err, "Cannot replace '%s' by a node mirrored from '%s', because it cannot be guaranteed that doing so would not "
+                  "lead to an abrupt change of visible data (only filters may lie between)", block_name(o->replaces), block_name(source));
     if (!ok)
         return NULL;
     Block *base = o->sync == JOB_SYNC_TOP ? source->backing : NULL;

@@ -12,6 +12,7 @@ typedef struct Stream {
     Job      *job;
     Block    *guest, *below;    /* the filter's place during the job, the image's */
     Block    *base;             /* NULL: none */
+    Block    *bottom;           /* its backing file is the base, whichever that is; NULL: base it is */
     char     *backing_name;
     RangeLock ranges;           /* writes share, copies do not */
     uint64_t  cursor;
@@ -68,6 +69,8 @@ static const BlockDriver stream_filter = {
 
 /* --- the job */
 
+static Block *base_of(const Stream *k) { return k->bottom ? k->bottom->backing : k->base; }
+
 /* Whether the image has nothing of its own at `at`, and one between it and the base has. */
 static int wanted(Stream *k, uint64_t at, uint64_t len, Extent *e, bool *yes)
 {
@@ -75,7 +78,7 @@ static int wanted(Stream *k, uint64_t at, uint64_t len, Extent *e, bool *yes)
     int r = block_map(k->below, at, len, e);
     if (r || (e->flags & EXTENT_ALLOCATED))
         return r;
-    r = block_map_above(k->below, k->base, at, e->len, e);
+    r = block_map_above(k->below, base_of(k), at, e->len, e);
     *yes = !r && (e->flags & EXTENT_ALLOCATED);
     return r;
 }
@@ -139,12 +142,14 @@ static int stream_finish(Job *j, int r, GError **err)
     block_drain_end(filter);
     block_drain_end(k->guest);
     block_close(filter);
-    if (!r && !block_change_backing(image, k->base, k->backing_name, err))
+    if (!r && !block_change_backing(image, base_of(k), k->backing_name, err))
         r = -EIO;
     if (!k->was_writable && !block_set_writable(image, false, r ? NULL : err) && !r)
         r = -EIO;
     if (k->base)
         block_close(k->base);
+    if (k->bottom)
+        block_close(k->bottom);
     g_free(k->backing_name);
     block_close(image);
     return r;
@@ -152,11 +157,13 @@ static int stream_finish(Job *j, int r, GError **err)
 
 static const JobType stream_type = { .name = "stream", .size = sizeof(Stream), .co_run = stream_run, .co_finish = stream_finish };
 
-Job *job_stream(Block *top, Block *base, const char *backing_name, const JobOptions *o, GError **err)
+static Job *start(Block *top, Block *base, Block *bottom, const char *backing_name, const JobOptions *o, GError **err)
 {
     bool ok = true, was_writable = top->flags & BLOCK_RDWR;
     if (base && (base == top || !block_above(top, base)))
         ok = fail(err, "Can't find '%s' in the backing chain", block_name(base));
+    else if (bottom && (bottom == top || !block_above(top, bottom)))
+        ok = fail(err, "Node '%s' is not in the backing chain of '%s'", block_name(bottom), block_name(top));
     else if (!top->backing)
         ok = fail(err, "%s has no backing file", block_filename(top));
     ok = ok && (was_writable || block_set_writable(top, true, err));
@@ -164,7 +171,7 @@ Job *job_stream(Block *top, Block *base, const char *backing_name, const JobOpti
     if (!j)
         return NULL;
     Stream *k = j->state;
-    *k = (Stream){ .job = j, .guest = top, .base = base, .backing_name = g_strdup(backing_name), .was_writable = was_writable };
+    *k = (Stream){ .job = j, .guest = top, .base = base, .bottom = bottom, .backing_name = g_strdup(backing_name), .was_writable = was_writable };
     Json *file = json_object();
     json_set(file, "file", json_string(block_name(top)));
     Block *f = block_open_driver(top->graph, &stream_filter, file, top->flags & (BLOCK_RDWR | BLOCK_UNMAP), err);
@@ -183,5 +190,17 @@ Job *job_stream(Block *top, Block *base, const char *backing_name, const JobOpti
     block_ref(top);
     if (base)
         block_ref(base);
+    if (bottom)
+        block_ref(bottom);
     return j;
+}
+
+Job *job_stream(Block *top, Block *base, const char *backing_name, const JobOptions *o, GError **err)
+{
+    return start(top, base, NULL, backing_name, o, err);
+}
+
+Job *job_stream_to(Block *top, Block *bottom, const char *backing_name, const JobOptions *o, GError **err)
+{
+    return start(top, NULL, bottom, backing_name, o, err);
 }

@@ -7,9 +7,7 @@
 #include "block/job.h"
 #include "tools/img/img.h"
 
-enum { CHUNK = 2 << 20 };
-
-/* --- commit */
+/* --- jobs, seen to their end */
 
 typedef struct Watch { Img *m; Job *job; bool over, left; CoQueue ended; } Watch;
 
@@ -24,25 +22,23 @@ static void watch(void *self)
             img_progress(w->m, offset, len);
         if (*w->m->interrupted)
             job_cancel(w->job, true, NULL);
-        co_sleep_ns(w->m->aio, 5000000);        /* commit waits for the last of these */
+        co_sleep_ns(w->m->aio, 5000000);        /* run_job() waits for the last of these */
     }
     w->left = true;
     co_queue_wake_all(&w->ended);
 }
 
-/* The images of top's chain above base into base; top stays what it is. */
-static bool commit_into(Img *m, Block *top, Block *base, uint64_t rate, GError **err)
+/* ready: the job gets ready, and then ends well by being cancelled: nobody changes places. */
+static bool run_job(Img *m, Job *j, bool ready, const char *interrupted, GError **err)
 {
-    const JobOptions o = { .id = "commit", .speed = rate };
-    Job *j = job_commit(top, base, NULL, &o, err);
     if (!j || !job_start(j, err))
         return false;
     Watch w = { .m = m, .job = j };
     co_start(watch, &w);
-    int r = job_wait(j, true, err);
+    int r = job_wait(j, ready, err);
     w.over = true;
-    if (!r) {
-        job_cancel(j, false, NULL);     /* once it is ready: ends well, and nobody changes places */
+    if (!r && ready) {
+        job_cancel(j, false, NULL);
         r = job_wait(j, false, err);
     }
     while (!w.left)
@@ -51,9 +47,18 @@ static bool commit_into(Img *m, Block *top, Block *base, uint64_t rate, GError *
         img_progress(m, 1, 1);
     else if (*m->interrupted) {
         g_clear_error(err);
-        fail(err, "interrupted; the image still has everything");
+        fail(err, "%s", interrupted);
     }
     return !r;
+}
+
+/* --- commit */
+
+/* The images of top's chain above base into base; top stays what it is. */
+static bool commit_into(Img *m, Block *top, Block *base, uint64_t rate, GError **err)
+{
+    const JobOptions o = { .id = "commit", .speed = rate };
+    return run_job(m, job_commit(top, base, NULL, &o, err), true, "interrupted; the image still has everything", err);
 }
 
 int img_commit(Img *m)
@@ -107,49 +112,6 @@ int img_commit(Img *m)
 
 /* --- rebase */
 
-static int read_or_zero(Block *b, uint64_t at, uint8_t *buf, uint64_t n)
-{
-    uint64_t there = b && at < block_length(b) ? MIN(n, block_length(b) - at) : 0;
-    memset(buf + there, 0, n - there);
-    return there ? block_read(b, at, buf, there) : 0;
-}
-
-/* What the old backing file shows and the new one does not becomes the image's own. */
-static int keep_differences(Img *m, Block *b, Block *now)
-{
-    enum { UNIT = 64 << 10 };
-    uint8_t *old_data = block_memory(CHUNK), *new_data = block_memory(CHUNK);
-    int r = old_data && new_data ? 0 : -ENOMEM;
-    uint64_t len = block_length(b);
-    for (uint64_t at = 0, n; at < len && !r; at += n) {
-        Extent e;
-        if (*m->interrupted)
-            r = -EINTR;
-        else
-            r = block_map(b, at, len - at, &e);
-        if (r)
-            break;
-        n = e.len;
-        img_progress(m, at, len);
-        if (e.flags & EXTENT_ALLOCATED)
-            continue;
-        n = MIN(n, CHUNK);
-        r = read_or_zero(block_backing(b), at, old_data, n);
-        if (!r)
-            r = read_or_zero(now, at, new_data, n);
-        for (uint64_t i = 0, k; i < n && !r; i += k) {
-            k = MIN(n - i, UNIT);
-            if (!memcmp(old_data + i, new_data + i, k))
-                continue;
-            r = buf_is_zero(old_data + i, k) ? block_zero(b, at + i, k, 0) : block_write(b, at + i, old_data + i, k, 0);
-        }
-    }
-    free(old_data);
-    free(new_data);
-    img_progress(m, len, len);
-    return r ? r : block_flush(b);
-}
-
 int img_rebase(Img *m)
 {
     const char *cache = NULL, *source_cache = NULL, *base = NULL, *format = NULL;
@@ -165,11 +127,16 @@ int img_rebase(Img *m)
         default: return 1;
         }
     }
+    if (unsafe && !base)
+        base = "";
     if (optind != m->argc - 1 || !base)
         return img_error("rebase: -b BACKING (\"\" for none) and an image, please");
     if (*base && !format)
         return img_error("the backing file's format is not given (-F): a probed one could be chosen by a guest");
+    bool share = m->share;
+    m->share = false;           /* -U means the new backing file: the image is written */
     Block *b = img_open(m, m->argv[optind], m->format, cache, BLOCK_RDWR | (unsafe ? BLOCK_NO_BACKING : 0), &err);
+    m->share = share;
     if (!b)
         return img_fail(err);
     Block *now = NULL;
@@ -183,10 +150,8 @@ int img_rebase(Img *m)
             m->image_opts = opts;
             ok = now;
         }
-        int r = ok ? keep_differences(m, b, now) : 0;
-        if (r)
-            ok = r == -EINTR ? fail(&err, "interrupted; the image still has its old backing file")
-                             : fail_errno(&err, -r, "cannot rebase %s", block_filename(b));
+        const JobOptions o = { .id = "rebase" };
+        ok = ok && run_job(m, job_rebase(b, now, &o, &err), false, "interrupted; the image still has its old backing file", &err);
     }
     ok = ok && block_set_backing(b, *base ? base : NULL, format, &err);
     int result = ok ? 0 : img_fail(err);

@@ -260,6 +260,20 @@ static char *fault(Lab *l, const char *on, bool *any)
                 : g_strdup("");
 }
 
+/* A filter over it, and what lies below that. */
+static Block *under_filter(Block *image, Block **below)
+{
+    GError *err = NULL;
+    Json *o = json_object();
+    json_set(o, "driver", json_string("fault"));
+    json_set(o, "file", json_string(block_name(image)));
+    Block *over = block_open(image->graph, NULL, o, BLOCK_RDWR, &err);
+    g_assert_no_error(err);
+    *below = block_file(over);
+    block_close(image);
+    return over;
+}
+
 static void mirror(Lab *l)
 {
     static const char *const names[] = { "base.raw", "mid.qcow2", "top.qcow2" };
@@ -275,6 +289,8 @@ static void mirror(Lab *l)
         chain(l, names, 3, target_options(l));
         make(l, target, top ? "mid.qcow2" : NULL, raw ? "" : target_options(l));
         Block *guest = open_image(l, "top.qcow2", "", BLOCK_RDWR), *t = open_image(l, target, faults, BLOCK_RDWR | (top ? BLOCK_NO_BACKING : 0));
+        if (!top && pick(l, 2))         /* the target takes the place below a filter */
+            guest = under_filter(guest, &m.replaces);
         guest_start(l, guest);
         o.on_target_error = faulty && pick(l, 2) ? JOB_ON_ERROR_IGNORE : JOB_ON_ERROR_REPORT;
         Job *j = job_mirror(guest, t, &m, &o, &err);
@@ -308,6 +324,8 @@ static void mirror(Lab *l)
             g_assert_false(ok && !faulty && l->events[JOB_EVENT_CANCELLED]);
         same(l, guest, l->model, "mirror: the guest's disk");
         bool pivoted = ok && ready && how < 2;
+        if (m.replaces)
+            g_assert_true(g_str_has_suffix(block_filename(block_file(guest)), pivoted ? target : "top.qcow2"));
         g_assert_cmpint(block_close(guest), ==, 0);
         same_file(l, pivoted ? target : "top.qcow2", l->model, "mirror: afterwards");
         if (!pivoted)
@@ -527,7 +545,8 @@ static void stream(Lab *l)
             guest_start(l, guest);
             m = NULL;
         }
-        Job *j = job_stream(node[top], base < 0 ? NULL : node[base], NULL, &o, &err);
+        Job *j = base + 1 < (int)top && pick(l, 2) ? job_stream_to(node[top], node[base + 1], NULL, &o, &err)
+                                                  : job_stream(node[top], base < 0 ? NULL : node[base], NULL, &o, &err);
         start(j, err);
         disturb(l, j);
         if (cancel)
@@ -547,6 +566,44 @@ static void stream(Lab *l)
                 unlink(path);
             }
         same_file(l, "d.qcow2", l->model, "stream: afterwards");
+    }
+}
+
+/* Over a chain of other contents, shorter or longer, or over nothing. */
+static void rebase(Lab *l)
+{
+    static const char *const names[] = { "a.raw", "b.qcow2", "c.qcow2" }, *const others[] = { "n.raw", "m.qcow2" };
+    for (unsigned round = 0; round < 6; round++) {
+        JobHooks hooks;
+        GError *err = NULL;
+        bool faulty, none = !pick(l, 3), cancel = !pick(l, 4);
+        g_autofree char *faults = fault(l, "any", &faulty);
+        chain(l, others, 2, target_options(l));         /* the model is then that of the chain to be rebased */
+        chain(l, names, 3, target_options(l));
+        JobOptions o = options_for(l, &hooks);
+        Block *top = open_image(l, "c.qcow2", faults, BLOCK_RDWR), *now = none ? NULL : open_image(l, "m.qcow2", "", 0);
+        Job *j = job_rebase(top, now, &o, &err);
+        start(j, err);
+        disturb(l, j);
+        if (cancel)
+            job_cancel(j, true, NULL);
+        bool ok = finish(l, j);
+        g_assert_true(ok || cancel || faulty);
+        if (ok && !block_set_backing(top, none ? NULL : "m.qcow2", none ? NULL : "qcow2", &err)) {
+            g_assert_true(faulty);
+            g_clear_error(&err);
+            ok = false;
+        }
+        block_close(top);
+        if (now)
+            block_close(now);
+        if (ok)
+            for (unsigned i = 0; i < 2; i++) {
+                g_autofree char *path = path_of(l, names[i]);
+                unlink(path);
+            }
+        same_file(l, "c.qcow2", l->model, "rebase: afterwards");
+        check_image(l, "c.qcow2");
     }
 }
 
@@ -779,7 +836,7 @@ int main(int argc, char **argv)
     static const struct { const char *name; void (*fn)(Lab *l); } tests[] = {
         { "verbs", verbs }, { "mirror", mirror }, { "quiet-copy", quiet_copy }, { "backup", backup }, { "incremental", incremental },
         { "flush-fails", flush_fails },
-        { "commit", commit }, { "stream", stream }, { "crash", crash }, { "before-write", before_write },
+        { "commit", commit }, { "stream", stream }, { "rebase", rebase }, { "crash", crash }, { "before-write", before_write },
     };
     g_test_init(&argc, &argv, NULL);
     for (unsigned i = 0; i < G_N_ELEMENTS(tests); i++) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * qcow, the first version: two levels of tables, clusters, compressed clusters, backing files.  Encrypted ones are read. */
+ * qcow, the first version: two levels of tables, clusters, compressed clusters, backing files.  Encrypted ones are read and
+ * written, but not made. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -109,6 +110,8 @@ static int qcow_write_compressed(Block *b, uint64_t at, const struct iovec *v, i
 {
     Qcow *q = b->state;
     uint64_t len = iov_size(v, nv), size = q->s.cluster;
+    if (q->s.encrypted)
+        return -ENOTSUP;
     if (at % size || (len % size && at + len != b->length))
         return -EINVAL;
     g_autofree uint8_t *buf = g_malloc(size);
@@ -122,7 +125,7 @@ static int qcow_write_compressed(Block *b, uint64_t at, const struct iovec *v, i
     return r;
 }
 
-/* Method 1, as in qcow2: such images are read, so that what they hold can be saved. */
+/* Method 1, as in qcow2. */
 static bool open_crypt(Block *b, uint32_t method, GError **err)
 {
     Qcow *q = b->state;
@@ -137,8 +140,6 @@ static bool open_crypt(Block *b, uint32_t method, GError **err)
         return true;
     if (method != 1 || strcmp(format, "aes"))
         return fail(err, "the image is encrypted by method %u ('aes' is 1), encrypt.format says '%s'", method, format);
-    if (b->flags & BLOCK_RDWR)
-        return fail(err, "encrypted qcow images are read-only here; convert to qcow2 with encrypt.format=luks");
     if (b->length % CRYPT_SECTOR)
         return fail(err, "an encrypted disk of %" PRIu64 " bytes is not whole sectors", b->length);
     b->align = CRYPT_SECTOR;
@@ -184,12 +185,6 @@ static bool qcow_open(Block *b, GError **err)
     return open_crypt(b, load_be32(h + QCOW_CRYPT), err) || fail_prefix(err, "%s: ", b->filename);
 }
 
-static bool qcow_reopen(Block *b, GError **err)
-{
-    Qcow *q = b->state;
-    return !(b->flags & BLOCK_RDWR) || !q->s.encrypted || fail(err, "%s: encrypted qcow images are read-only here", b->filename);
-}
-
 static int qcow_empty(Block *b)
 {
     Qcow *q = b->state;
@@ -211,7 +206,7 @@ static bool qcow_create(BlockGraph *g, const char *filename, Json *options, GErr
         !block_opt_bool(options, "encryption", &encrypt, err) || !sparse_make_size(options, UINT64_C(1) << 50, &size, err))
         return false;
     if (encrypt)
-        return fail(err, "encrypted qcow images are not supported");
+        return fail(err, "new qcow images are not encrypted, since that is broken by design; take qcow2 with encrypt.format=luks");
     size_t len = backing ? strlen(backing) : 0;
     if (len > 1023)
         return fail(err, "the backing file's name is longer than 1023 bytes");
@@ -243,6 +238,6 @@ static const BlockMaker qcow_maker = { .options = qcow_options, .co_create = qco
 const BlockDriver block_qcow_driver = {
     .name = "qcow", .kind = BLOCK_KIND_FORMAT, .size = sizeof(Qcow), .probe = qcow_probe, .co_open = qcow_open, .co_close = sparse_close,
     .co_read = sparse_read, .co_write = sparse_write, .co_write_compressed = qcow_write_compressed, .co_flush = sparse_flush,
-    .co_zero = sparse_zero, .co_discard = sparse_discard, .co_map = sparse_map, .co_info = sparse_info, .co_empty = qcow_empty, .co_reopen = qcow_reopen,
+    .co_zero = sparse_zero, .co_discard = sparse_discard, .co_map = sparse_map, .co_info = sparse_info, .co_empty = qcow_empty,
     .maker = &qcow_maker,
 };

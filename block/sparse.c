@@ -176,14 +176,23 @@ int sparse_read(Block *b, uint64_t at, const struct iovec *v, int nv)
 
 /* --- writing */
 
+/* host: where in the file; guest: what it is to the disk. */
+static int data_writev(Block *b, uint64_t host, uint64_t guest, const struct iovec *v, int nv)
+{
+    Sparse *s = b->state;
+    if (!s->encrypted)
+        return block_writev(b->file, host, v, nv, 0);
+    return s->crypt ? crypt_writev(s->crypt, b->file, host, guest / CRYPT_SECTOR, v, nv) : -EACCES;
+}
+
 /* A new cluster's data: bytes [in, in + len) are the caller's, the rest is what was there before. */
 static int fill_cluster(Block *b, uint64_t n, const Place *old, uint64_t to, uint64_t in, const struct iovec *v, int nv,
                         uint64_t len)
 {
     Sparse *s = b->state;
     bool zeros = old->kind == PLACE_ZERO || (old->kind == PLACE_NONE && (!b->backing || n * s->cluster >= b->backing->length));
-    if (len >= s->cluster || (zeros && to >= s->fresh))
-        return block_writev(b->file, to + in, v, nv, 0);
+    if (len >= s->cluster || (zeros && to >= s->fresh && !s->encrypted))
+        return data_writev(b, to + in, n * s->cluster + in, v, nv);
     uint8_t *buf = block_buffer(s->cluster);
     if (!buf)
         return -ENOMEM;
@@ -202,7 +211,7 @@ static int fill_cluster(Block *b, uint64_t n, const Place *old, uint64_t to, uin
     }
     iov_to_buf(v, nv, 0, buf + in, len);
     if (!r)
-        r = block_write(b->file, to, buf, s->cluster, 0);
+        r = data_writev(b, to, n * s->cluster, &(struct iovec){ buf, s->cluster }, 1);
     free(buf);
     return r;
 }
@@ -297,7 +306,7 @@ int sparse_write(Block *b, uint64_t at, const struct iovec *v, int nv)
         }
         if (p.kind == PLACE_DATA) {
             co_mutex_unlock(&s->lock);
-            r = block_writev(b->file, p.at + in, part, iov_slice(v, nv, done, len, part), 0);
+            r = data_writev(b, p.at + in, at + done, part, iov_slice(v, nv, done, len, part));
             continue;
         }
         unsigned whole = !in && !s->ops->co_alloc ? (unsigned)(len / s->cluster) : 0;
@@ -336,7 +345,7 @@ int sparse_zero(Block *b, uint64_t at, uint64_t len, unsigned flags)
             continue;
         }
         bool zeros = p.kind == PLACE_ZERO || (p.kind == PLACE_NONE && !b->backing);
-        if (zeros || p.kind == PLACE_DATA) {
+        if (zeros || (p.kind == PLACE_DATA && !s->encrypted)) {
             co_mutex_unlock(&s->lock);
             if (!zeros)
                 r = block_zero(b->file, p.at + in, n, flags & (BLOCK_MAY_UNMAP | BLOCK_NO_FALLBACK));
@@ -357,6 +366,8 @@ int sparse_discard(Block *b, uint64_t at, uint64_t len)
 {
     Sparse *s = b->state;
     int r = 0;
+    if (s->encrypted)
+        return 0;       /* a hole would read as noise */
     for (uint64_t done = 0, n; done < len && !r; done += n) {
         Place p;
         uint64_t in = (at + done) % s->cluster;

@@ -53,7 +53,7 @@ typedef struct Sparse {
     SparseFill *filling;        /* clusters that are being allocated */
     uint64_t    unpacked_at;    /* the packed cluster in `unpacked`; UINT64_MAX: none */
     uint8_t    *unpacked;
-    bool        encrypted;      /* the data of PLACE_DATA; read-only */
+    bool        encrypted;      /* the data of PLACE_DATA */
     Crypt      *crypt;          /* NULL: no key was needed so far */
 } Sparse;
 

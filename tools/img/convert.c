@@ -16,7 +16,9 @@
 #include "util/bits.h"
 
 /* A device wants much at a time, memory what stays in a processor's cache. */
-enum { PIECE = 1 << 20, PIECE_IN_MEMORY = 256 << 10, LARGE_PAGE = 2 << 20, MAX_WORKERS = 64, MAGIC_BYTES = 4 };
+enum {
+    PIECE = 1 << 20, PIECE_IN_MEMORY = 256 << 10, LARGE_PAGE = 2 << 20, MAX_WORKERS = 64, MAX_SPARSE = 16 << 20, MAGIC_BYTES = 4
+};
 
 typedef struct Convert {
     Img      *m;
@@ -78,6 +80,8 @@ static int next_piece(Convert *c, Piece *p)
                 }
             }
         }
+        if (!c->sparse && (e.flags & EXTENT_ZERO))
+            e.flags = EXTENT_DATA | EXTENT_ALLOCATED;       /* -S 0: nothing is left out */
         p->flags = e.flags;
         p->len = MIN(e.len, left);
         if (e.flags & EXTENT_DATA)
@@ -127,7 +131,7 @@ static int write_sparse(Convert *c, uint64_t at, const uint8_t *buf, uint64_t le
     for (uint64_t from = 0, to; from < len && !r; from = to) {
         bool zero = false;
         for (to = from; to < len;) {
-            uint64_t n = MIN(len - to, c->sparse ? c->sparse - ((at + to) & (c->sparse - 1)) : len);
+            uint64_t n = MIN(len - to, c->sparse ? c->sparse - (at + to) % c->sparse : len);
             bool z = c->sparse && buf_is_zero(buf + to, n);
             if (to > from && z != zero)
                 break;
@@ -207,7 +211,7 @@ static void worker(void *self)
 typedef struct Args {
     const char *output_format, *backing, *backing_format, *snapshot, *target_cache, *source_cache;
     Json       *options;
-    bool        no_create, target_zero, target_opts, bitmaps, skip_broken;
+    bool        no_create, target_zero, target_opts, bitmaps, skip_broken, sparse_said, offload, help;
     uint64_t    workers, sparse;
 } Args;
 
@@ -223,7 +227,8 @@ static bool parse(Img *m, Convert *c, Args *a, GError **err)
         switch (k) {
         case 'O': a->output_format = optarg; break;
         case 'o':
-            if (!img_add_options(a->options, optarg, err))
+            a->help |= img_wants_help(optarg);
+            if (!a->help && !img_add_options(a->options, optarg, err))
                 return false;
             break;
         case 'B': a->backing = optarg; break;
@@ -243,22 +248,31 @@ static bool parse(Img *m, Convert *c, Args *a, GError **err)
         case 'S':
             if (!img_parse_size(optarg, &a->sparse, err))
                 return false;
-            if (a->sparse && (!is_pow2(a->sparse) || a->sparse < 512))
-                return fail(err, "-S must be 0 or a power of two from 512 on");
+            if (a->sparse % 512 || a->sparse > MAX_SPARSE)
+                return fail(err, "-S must be a multiple of 512 up to %d, or 0: nothing is left out, and the output is fully allocated", MAX_SPARSE);
+            a->sparse_said = true;
             break;
         case 't': a->target_cache = optarg; break;
         case 'T': a->source_cache = optarg; break;
-        case 'W': case 'C': break;      /* writes are out of order as it is; offloading is the file's affair */
+        case 'W': break;                /* writes are out of order as it is */
+        case 'C': a->offload = true; break;
         case SALVAGE: c->salvage = true; break;
         case TARGET_ZERO: a->target_zero = true; break;
         case BITMAPS: a->bitmaps = true; break;
         case SKIP_BROKEN: a->skip_broken = true; break;
-        case TARGET_OPTS: a->target_opts = a->no_create = true; break;
+        case TARGET_OPTS: a->target_opts = true; break;
         default: return fail(err, "convert: see above");
         }
     }
+    if (a->help)
+        return true;
     if (m->argc - optind < 2)
         return fail(err, "convert: a source and an output, please");
+    if (a->target_opts && (a->output_format || !a->no_create))
+        return fail(err, a->output_format ? "--target-image-opts and -O are mutually exclusive" : "--target-image-opts requires use of -n flag");
+    /* What it asks for is a way of copying that any image may decline. */
+    if (a->offload && (c->compress || a->sparse_said))
+        return fail(err, "Cannot enable copy offloading when %s is used", c->compress ? "-c" : "-S");
     if (a->skip_broken && !a->bitmaps)
         return fail(err, "Use of --skip-broken-bitmaps requires --bitmaps");
     if (a->bitmaps && m->argc - optind > 2)
@@ -358,9 +372,13 @@ static void remove_output(const char *name)
 
 static int convert(Img *m, Convert *c, Args *a, GError **err)
 {
-    if (!parse(m, c, a, err) || !open_sources(m, c, a, err))
+    if (!parse(m, c, a, err))
         return 1;
     const char *name = m->argv[m->argc - 1], *format = a->output_format ? a->output_format : "raw";
+    if (a->help)
+        return img_list_options(format);
+    if (!open_sources(m, c, a, err))
+        return 1;
     if (a->bitmaps && !img_check_bitmaps(c->source[0], a->skip_broken, err))
         return 1;
     if (a->bitmaps && !a->no_create && strcmp(format, "qcow2")) {

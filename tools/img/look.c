@@ -12,9 +12,12 @@ enum { CHUNK = 2 << 20 };
 
 /* --- compare */
 
-/* 0: alike; 1: not, at *at; < 0: error. */
-static int compare_data(Img *m, Block *a, Block *b, uint64_t common, uint64_t *at)
+enum { DIFFERENT_DATA = 1, DIFFERENT_STATUS };
+
+/* 0: alike; DIFFERENT_...: not, at *at; < 0: error.  strict: what is allocated, and how, must be the same as well. */
+static int compare_data(Img *m, Block *a, Block *b, uint64_t common, bool strict, uint64_t *at)
 {
+    const unsigned status = EXTENT_DATA | EXTENT_ZERO | EXTENT_ALLOCATED;
     uint8_t *x = block_memory(CHUNK), *y = block_memory(CHUNK);
     int r = x && y ? 0 : -ENOMEM;
     for (uint64_t pos = 0, n; pos < common && !r; pos += n) {
@@ -25,6 +28,11 @@ static int compare_data(Img *m, Block *a, Block *b, uint64_t common, uint64_t *a
         if (r)
             break;
         n = MIN(ea.len, eb.len);
+        if (strict && ((ea.flags ^ eb.flags) & status)) {
+            *at = pos;
+            r = DIFFERENT_STATUS;
+            break;
+        }
         if (!(ea.flags & EXTENT_ZERO) || !(eb.flags & EXTENT_ZERO)) {
             n = MIN(n, CHUNK);
             r = block_read(a, pos, x, n);
@@ -35,7 +43,7 @@ static int compare_data(Img *m, Block *a, Block *b, uint64_t common, uint64_t *a
                 while (x[i] == y[i])
                     i++;
                 *at = pos + i;
-                r = 1;
+                r = DIFFERENT_DATA;
             }
         }
         img_progress(m, pos + n, common);
@@ -60,7 +68,7 @@ static int rest_is_zero(Block *b, uint64_t from, uint64_t *at)
         r = block_read(b, from, x, n);
         if (!r && !buf_is_zero(x, n)) {
             *at = from;
-            r = 1;
+            r = DIFFERENT_DATA;
         }
     }
     free(x);
@@ -82,7 +90,7 @@ int img_compare(Img *m)
         }
     }
     if (optind != m->argc - 2)
-        return img_error("compare: two images, please"), 2;
+        return img_error("compare: two images, please");
     Block *a = img_open(m, m->argv[optind], m->format, cache, 0, &err);
     Block *b = a ? img_open(m, m->argv[optind + 1], second, cache, 0, &err) : NULL;
     if (!b) {
@@ -96,16 +104,17 @@ int img_compare(Img *m)
             printf("Strict mode: Image size mismatch!\n");
         result = 1;
     } else {
-        r = compare_data(m, a, b, MIN(la, lb), &at);
+        r = compare_data(m, a, b, MIN(la, lb), strict, &at);
         if (!r && la != lb)
             r = rest_is_zero(la > lb ? a : b, MIN(la, lb), &at);
         if (r < 0)
             img_error("error while comparing: %s", g_strerror(-r));
         else if (r && !m->quiet)
-            printf("Content mismatch at offset %" PRIu64 "!\n", at);
+            printf(r == DIFFERENT_STATUS ? "Strict mode: Offset %" PRIu64 " block status mismatch!\n"
+                                         : "Content mismatch at offset %" PRIu64 "!\n", at);
         else if (!r && !m->quiet)
             printf("%sImages are identical.\n", la != lb ? "Warning: Image size mismatch!\n" : "");
-        result = r < 0 ? 3 : r;
+        result = r < 0 ? 3 : r != 0;
     }
     result = img_close(b, result);
     return img_close(a, result);
@@ -118,7 +127,7 @@ static void print_extent(Img *m, uint64_t at, const Extent *e, bool *first)
     bool offset = e->flags & EXTENT_OFFSET, zero = e->flags & EXTENT_ZERO, data = e->flags & EXTENT_DATA;
     if (!m->json) {
         if (data && !zero && offset)
-            printf("0x%-14" PRIx64 "0x%-14" PRIx64 "0x%-14" PRIx64 "%s\n", at, e->len, e->offset, block_filename(e->file));
+            printf("%#-16" PRIx64 "%#-16" PRIx64 "%#-16" PRIx64 "%s\n", at, e->len, e->offset, block_filename(e->file));
         return;
     }
     printf("%s{ \"start\": %" PRIu64 ", \"length\": %" PRIu64 ", \"depth\": %u, \"present\": %s, \"zero\": %s, \"data\": %s",
@@ -165,7 +174,7 @@ int img_map(Img *m)
         if (r)
             break;
         if ((e.flags & EXTENT_COMPRESSED) && !m->json) {
-            img_error("the image has compressed clusters, which have no place of their own; see --output=json");
+            img_error("File contains external, encrypted or compressed clusters, which have no place of their own; see --output=json");
             return img_close(b, 1);
         }
         held = e;
@@ -292,6 +301,8 @@ int img_dd(Img *m)
     Block *b = img_open(m, in, m->format, NULL, 0, &err);
     if (!b)
         return img_fail(err);
+    if (skip > block_length(b) / bs)
+        img_error("%s: cannot skip to specified offset", in);
     uint64_t from = skip > block_length(b) / bs ? block_length(b) : skip * bs;
     uint64_t len = MIN(block_length(b) - from, count > INT64_MAX / bs ? UINT64_MAX : count * bs);
     Json *o = json_object();

@@ -261,13 +261,13 @@ static char *fault(Lab *l, const char *on, bool *any)
 }
 
 /* A filter over it, and what lies below that. */
-static Block *under_filter(Block *image, Block **below)
+static Block *under_filter(Lab *l, Block *image, Block **below)
 {
     GError *err = NULL;
     Json *o = json_object();
     json_set(o, "driver", json_string("fault"));
     json_set(o, "file", json_string(block_name(image)));
-    Block *over = block_open(image->graph, NULL, o, BLOCK_RDWR, &err);
+    Block *over = block_open(l->graph, NULL, o, BLOCK_RDWR, &err);
     g_assert_no_error(err);
     *below = block_file(over);
     block_close(image);
@@ -290,7 +290,7 @@ static void mirror(Lab *l)
         make(l, target, top ? "mid.qcow2" : NULL, raw ? "" : target_options(l));
         Block *guest = open_image(l, "top.qcow2", "", BLOCK_RDWR), *t = open_image(l, target, faults, BLOCK_RDWR | (top ? BLOCK_NO_BACKING : 0));
         if (!top && pick(l, 2))         /* the target takes the place below a filter */
-            guest = under_filter(guest, &m.replaces);
+            guest = under_filter(l, guest, &m.replaces);
         guest_start(l, guest);
         o.on_target_error = faulty && pick(l, 2) ? JOB_ON_ERROR_IGNORE : JOB_ON_ERROR_REPORT;
         Job *j = job_mirror(guest, t, &m, &o, &err);

@@ -435,8 +435,15 @@ static void recounting(Run *r, const Case *c)
         /* Up again, for the next round's requests. */
         g_assert_true(recount(r, 16, &err));
         g_assert_cmpint(block_close(r->b), ==, 0);
-        if (!crash)
-            check_image(r, false, "back at 16 bits");
+        BlockCheck k;
+        r->b = open_image(r, BLOCK_RDWR | BLOCK_CHECK, NULL, &err);
+        g_assert_no_error(err);
+        g_assert_cmpint(block_check(r->b, CHECK_FIX_LEAKS, &k, &err), ==, 0);
+        g_assert_cmpuint(k.corruptions, ==, 0);
+        g_assert_true(crash || !k.leaks);
+        block_check_clear(&k);
+        block_close(r->b);
+        check_image(r, false, "back at 16 bits");
     }
 }
 

@@ -589,6 +589,22 @@ static void exit_to_pc_slot(Ir *ir, IrExitKind kind)
 }
 
 void ir_exit_indirect(Ir *ir) { exit_to_pc_slot(ir, EXIT_INDIRECT); }
+void ir_exit_is_call(Ir *ir, int32_t return_off)
+{
+    IrExit *x = &ir->exits[ir->n_exits - 1];
+    if (x->kind != EXIT_DIRECT && x->kind != EXIT_INDIRECT)
+        return;
+    x->use = EXIT_CALL;
+    x->return_off = return_off;
+}
+
+void ir_exit_is_return(Ir *ir)
+{
+    IrExit *x = &ir->exits[ir->n_exits - 1];
+    if (x->kind == EXIT_INDIRECT)
+        x->use = EXIT_RETURN;
+}
+
 void ir_exit_mode(Ir *ir) { exit_to_pc_slot(ir, EXIT_MODE); }
 
 void ir_exit_run(Ir *ir, unsigned reason, int32_t pc_off)

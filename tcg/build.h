@@ -62,6 +62,8 @@ Val  ir_callv(Ir *ir, const IrHelper *h, unsigned n, const Val *args);
 void ir_exit_direct(Ir *ir, int32_t target_off);
 void ir_exit_direct_if(Ir *ir, Val p, int32_t target_off);
 void ir_exit_indirect(Ir *ir);                          /* pc slot has been put */
+void ir_exit_is_call(Ir *ir, int32_t return_off);       /* the exit made last */
+void ir_exit_is_return(Ir *ir);
 void ir_exit_mode(Ir *ir);                              /* pc slot has been put, by ir_put or by a helper */
 void ir_exit_run(Ir *ir, unsigned reason, int32_t pc_off);
 void ir_raise(Ir *ir, unsigned vector, uint32_t error);         /* ends the block; pc at the instruction's start */

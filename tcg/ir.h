@@ -142,10 +142,14 @@ typedef enum IrExitKind {
     EXIT_RAISE,                 /* to the run loop: raise exception vector aux, error code aux2 (pc: of the insn) */
 } IrExitKind;
 
+/* DIRECT and INDIRECT exits that are calls and returns, for back ends with a return stack; a hint to these only. */
+typedef enum IrExitUse { EXIT_JUMP, EXIT_CALL, EXIT_RETURN } IrExitUse;
+
 typedef struct IrExit {
-    uint8_t  kind;
+    uint8_t  kind, use;
     uint32_t snap;              /* dirty slots here are stored.  DIRECT, RAISE, RUN: pc := entry + its pc_off as well */
     int32_t  target_off;        /* DIRECT */
+    int32_t  return_off;        /* CALL: it will return to entry + this */
     uint32_t aux, aux2;
 } IrExit;
 

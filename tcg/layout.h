@@ -84,12 +84,14 @@ typedef struct CpuState {
     int32_t     countdown;      /* decremented by the block's instruction count at block heads; negative: leave */
     uint32_t    fp_control;     /* host MXCSR that generated code runs under: guest rounding, all masked */
     uint32_t    fp_host;        /* host MXCSR of C code */
-    uint32_t    pad;
+    uint32_t    returns_stale;  /* the return stack is to be emptied after this helper: mappings have changed */
     uint64_t    mode_tag;       /* (uint64_t)mode_key << 48, see jump_tag() */
     TlbContext *ctx;            /* current one; the pinned register is reloaded from here after mode changes */
     uint64_t    insns;          /* guest instructions retired up to the last refill of countdown */
     uint64_t    helper_ret;     /* value of a helper that also returns a status */
     uint64_t    scratch[4];     /* for the emitter's thunks */
+    uint64_t    host_sp;        /* of what has entered generated code */
+    uint64_t    returns;        /* the host's stack pointer when the return stack is empty */
     void       *vcpu;           /* the accelerator's; NULL until the CPU has been given to it */
 
     uint64_t    dump_gpr[16];   /* registers at a faulting operation, by host register number, for snapshots */

@@ -191,6 +191,11 @@ static bool exit_(Parser *p, uint32_t *out)
         return false;
     if (kind == EXIT_RAISE && !number32(p, &e.aux2))
         return false;
+    e.use = accept(p, "call ") ? EXIT_CALL : accept(p, "return") ? EXIT_RETURN : EXIT_JUMP;
+    off = 0;
+    if (e.use == EXIT_CALL && !number32(p, &off))
+        return false;
+    e.return_off = (int32_t)off;
     if (!snapshot(p, &e.snap))
         return false;
     IR_PUSH(p->ir, exits) = e;

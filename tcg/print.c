@@ -73,6 +73,10 @@ static void put_exit(Printer *p, uint32_t exit)
         g_string_append_printf(p->out, " %u", e->aux);
     if (e->kind == EXIT_RAISE)
         g_string_append_printf(p->out, " 0x%x", e->aux2);
+    if (e->use == EXIT_CALL)
+        g_string_append_printf(p->out, " call %+d", e->return_off);
+    if (e->use == EXIT_RETURN)
+        g_string_append(p->out, " return");
     put_snap(p, e->snap);
 }
 

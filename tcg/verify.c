@@ -177,7 +177,10 @@ static bool check_exit(Verifier *v, uint32_t exit)
         return fail(v, "no such exit");
     if (in->op == IR_HEAD && v->ir->exits[exit].kind != EXIT_RUN)
         return fail(v, "a head leaves to the run loop");
-    return check_snap(v, v->ir->exits[exit].snap);
+    const IrExit *x = &v->ir->exits[exit];
+    if (x->use && (in->op != IR_EXIT || (x->kind != EXIT_INDIRECT && (x->kind != EXIT_DIRECT || x->use != EXIT_CALL))))
+        return fail(v, "not an exit that calls or returns");
+    return check_snap(v, x->snap);
 }
 
 static bool check_edge(Verifier *v, uint32_t edge)

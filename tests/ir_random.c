@@ -449,6 +449,10 @@ static void finish(Gen *g, uint32_t pc_off)
         ir_put(ir, TS_PC, v);
         ir_insn_end(ir);
         ir_exit_indirect(ir);
+        if (ir->n_insns % 3 == 1)
+            ir_exit_is_call(ir, (int32_t)pc_off + 4);
+        else if (ir->n_insns % 3)
+            ir_exit_is_return(ir);
         break;
     case 1:
         v = ir_pc(ir, rnd(g, 100));
@@ -470,6 +474,8 @@ static void finish(Gen *g, uint32_t pc_off)
         ir_put(ir, TS_R7, v);
         ir_insn_end(ir);
         ir_exit_direct(ir, direct_target(g));
+        if (ir->n_insns % 2)
+            ir_exit_is_call(ir, (int32_t)pc_off + 4);
     }
 }
 

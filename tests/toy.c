@@ -24,8 +24,8 @@ static const CpuHooks *hooks_of(CpuState *s) { return accel_hooks(((Vcpu *)s->vc
 /* --- instructions: opcode, then operands */
 
 enum { OP_HALT, OP_LI, OP_ADD, OP_ADDI, OP_LD, OP_ST, OP_STB, OP_RMW, OP_ATOMIC, OP_LDQ, OP_STQ, OP_LDV, OP_JNZ, OP_JMP,
-       OP_JR, OP_SYS, N_OPS };
-static const uint8_t op_len[N_OPS] = { 1, 6, 3, 3, 3, 3, 3, 3, 3, 2, 2, 3, 6, 5, 2, 2 };
+       OP_JR, OP_SYS, OP_CALL, OP_RET, N_OPS };
+static const uint8_t op_len[N_OPS] = { 1, 6, 3, 3, 3, 3, 3, 3, 3, 2, 2, 3, 6, 5, 2, 2, 5, 2 };
 
 static void put(Toy *t, uint8_t b) { t->bytes[t->at++] = b; }
 static void put32(Toy *t, uint32_t v)
@@ -50,6 +50,8 @@ void a_ldv(Toy *t, unsigned d, unsigned a) { op2(t, OP_LDV, d, a); }
 void a_jnz(Toy *t, unsigned r, uint64_t to) { uint64_t from = t->at; op1(t, OP_JNZ, r); put32(t, to - from); }
 void a_jmp(Toy *t, uint64_t to) { uint64_t from = t->at; put(t, OP_JMP); put32(t, to - from); }
 void a_jr(Toy *t, unsigned r) { op1(t, OP_JR, r); }
+void a_call(Toy *t, uint64_t to) { uint64_t from = t->at; put(t, OP_CALL); put32(t, to - from); }
+void a_ret(Toy *t, unsigned r) { op1(t, OP_RET, r); }
 void a_sys(Toy *t, unsigned code) { op1(t, OP_SYS, code); }
 void a_bad(Toy *t) { put(t, 0xee); }
 
@@ -167,7 +169,11 @@ static void one(Ir *ir, const uint8_t *p, uint32_t off, bool *ends)
         x = reg(ir, d);
         ir_store(ir, MO_128 | MO_ALIGN, x, ir_get(ir, TOY_Q0));
         break;
-    case OP_JR:
+    case OP_CALL:
+        ir_put(ir, 5, ir_pc(ir, off + 5));
+        *ends = true;
+        break;
+    case OP_JR: case OP_RET:
         ir_put(ir, TOY_PC, reg(ir, d));
         *ends = true;
         break;
@@ -194,11 +200,15 @@ static void exits(Ir *ir, const uint8_t *p, uint32_t off)
         ir_exit_direct_if(ir, ir_cmpi(ir, C_NE, reg(ir, p[1]), 0), off + (p[2] | p[3] << 8 | p[4] << 16 | (uint32_t)p[5] << 24));
         ir_exit_direct(ir, next);
         break;
-    case OP_JMP:
+    case OP_JMP: case OP_CALL:
         ir_exit_direct(ir, off + (p[1] | p[2] << 8 | p[3] << 16 | (uint32_t)p[4] << 24));
+        if (p[0] == OP_CALL)
+            ir_exit_is_call(ir, next);
         break;
-    case OP_JR:
+    case OP_JR: case OP_RET:
         ir_exit_indirect(ir);
+        if (p[0] == OP_RET)
+            ir_exit_is_return(ir);
         break;
     case OP_SYS:
         ir_exit_mode(ir);

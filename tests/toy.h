@@ -86,6 +86,8 @@ void  a_ldv(Toy *t, unsigned d, unsigned a);            /* 64 bits by view 1 */
 void  a_jnz(Toy *t, unsigned r, uint64_t to);
 void  a_jmp(Toy *t, uint64_t to);
 void  a_jr(Toy *t, unsigned r);
+void  a_call(Toy *t, uint64_t to);                      /* r5: the address of what follows */
+void  a_ret(Toy *t, unsigned r);                        /* a jump to it that is said to be a return */
 void  a_sys(Toy *t, unsigned code);
 void  a_bad(Toy *t);
 

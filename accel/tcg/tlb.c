@@ -167,6 +167,8 @@ void tlb_hook_select(CpuState *cpu, uint32_t asid, unsigned view)
         c = from->by_view[view] = context_get(v, asid, view);
     cpu->ctx = &c->hw;
     uint64_t base = v->target->code_va(cpu, 0);
+    if (from->asid != asid || from->code_base != base)
+        cpu->returns_stale = 1;
     if (G_UNLIKELY(base != c->code_base)) {
         jump_flush(c, true);
         c->code_base = base;
@@ -180,6 +182,7 @@ void tlb_hook_flush(CpuState *cpu, int32_t asid, bool globals)
     TcgVcpu *v = tcg_vcpu(cpu);
     if (!v)
         return;
+    cpu->returns_stale = 1;
     v->st.flush_all += asid < 0;
     v->st.flush_asid += asid >= 0;
     v->st.flush_global += globals;
@@ -257,6 +260,7 @@ void tlb_hook_flush_page(CpuState *cpu, int32_t asid, uint64_t va)
     TcgVcpu *v = tcg_vcpu(cpu);
     if (!v)
         return;
+    cpu->returns_stale = 1;
     v->st.flush_page++;
     trace(LOG_MMU, "tlb: flush page %016" G_GINT64_MODIFIER "x asid %d\n", va, asid);
     bool global = bit_test(v->globals, frame_hash(va, PAGE_BITS)) || bit_test(v->globals, frame_hash(va, 21)) ||

@@ -343,6 +343,20 @@ void x86_exit_to(X86Trans *t, int64_t off)
     t->done = true;
 }
 
+/* The return stack is for programs: the kernel's short paths have few call sites each, which look-ups serve faster. */
+void x86_exit_call(X86Trans *t)
+{
+    if (t->cpl == 3 && t->done && !(t->mode & MODE_TF) && is_direct(t, t->next))
+        ir_exit_is_call(t->b, t->next);
+}
+
+void x86_exit_return(X86Trans *t)
+{
+    x86_exit_indirect(t);
+    if (t->cpl == 3)
+        ir_exit_is_return(t->b);
+}
+
 /* If p the pc goes to off, else on; yes, no: X86Step. */
 static void exit_select(X86Trans *t, Val p, int64_t off, unsigned yes, unsigned no)
 {

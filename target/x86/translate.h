@@ -145,7 +145,9 @@ void x86_translate(Ir *ir, TransReq *req);
 void x86_exit_to(X86Trans *t, int64_t off);                             /* same mode, to entry + off; masks EIP, IP */
 void x86_exit_to_if(X86Trans *t, Val p, int64_t off);                   /* the same if p, else the next instruction */
 void x86_exit_again_if(X86Trans *t, Val p);     /* p: this instruction has not come to its end and runs again */
+void x86_exit_call(X86Trans *t);                                        /* after the exit of a CALL */
 void x86_exit_indirect(X86Trans *t);                                    /* pc slot has been put, same mode */
+void x86_exit_return(X86Trans *t);                                      /* x86_exit_indirect() of a near RET */
 void x86_exit_mode(X86Trans *t);                                        /* pc slot has been put, by a helper maybe */
 void x86_exit_run(X86Trans *t, unsigned reason);                        /* to the run loop, at the next instruction */
 Val  x86_next_pc(X86Trans *t);                                          /* I64, of the next instruction, masked */

@@ -44,6 +44,7 @@ static bool tr_call(X86Trans *t, X86Args *a)
     x86_check_jump(t, VAL_NONE, (int64_t)t->next + a->imm);
     push_next(t);
     x86_exit_to(t, (int64_t)t->next + a->imm);
+    x86_exit_call(t);
     return true;
 }
 
@@ -54,6 +55,7 @@ static bool tr_call_ind(X86Trans *t, X86Args *a)
     push_next(t);
     x86_put_pc(t, pc);
     x86_exit_indirect(t);
+    x86_exit_call(t);
     return true;
 }
 
@@ -65,7 +67,7 @@ static bool tr_ret(X86Trans *t, X86Args *a)
     if (a->n_ops)
         x86_add_sp(t, a->imm);
     x86_put_pc(t, pc);
-    x86_exit_indirect(t);
+    x86_exit_return(t);
     return true;
 }
 

@@ -199,8 +199,8 @@ static void set_pc(Gen *g, int32_t off)
     host_add_pc(g, off - g->pc_mem_off);
 }
 
-/* Jumps to what the look-up cache has for the pc in r11. */
-void x64_look_up(Gen *g)
+/* Jumps to (or calls) what the look-up cache has for the pc in r11. */
+static void look_up(Gen *g, bool calls)
 {
     _Static_assert(sizeof(JumpEntry) == 16, "the shift below scales by it");
     enum { AT = offsetof(TlbContext, jump) };
@@ -218,8 +218,10 @@ void x64_look_up(Gen *g)
     x64_cpu(g, 0x33 | O_W, RTMP2, cpu_disp(offsetof(CpuState, mode_tag)));
     x64_rx(g, 0x3b | O_W, RTMP2, RCTX, RTMP, 0, AT + offsetof(JumpEntry, tag));
     x64_to_thunk(g, 0x0f80 | CC_NE, g->be->thunk.lookup);
-    x64_rx(g, 0xff, 4, RCTX, RTMP, 0, AT + offsetof(JumpEntry, code));
+    x64_rx(g, 0xff, calls ? 2 : 4, RCTX, RTMP, 0, AT + offsetof(JumpEntry, code));
 }
+
+void x64_look_up(Gen *g) { look_up(g, false); }
 
 static void nops(Gen *g, unsigned n)
 {
@@ -237,11 +239,11 @@ static void link_stub(Gen *g)
     x64_to_thunk(g, 0xe9, g->be->thunk.look_up);
 }
 
-/* A jump that can be aimed at another block, or at this one. */
-static void link_jump(Gen *g, int32_t target_off, uint32_t loop_at)
+/* A jump (or call) that can be aimed at another block, or at this one. */
+static void link_jump(Gen *g, bool calls, int32_t target_off, uint32_t loop_at)
 {
     nops(g, (3 - ((uintptr_t)g->p & 3)) & 3);   /* so that the displacement is aligned: both buffers are */
-    x64_1(g, 0xe9);
+    x64_1(g, calls ? 0xe8 : 0xe9);
     CodeLink *link = &GEN_PUSH(g, links);
     *link = (CodeLink){ .target_off = target_off, .loop_at = loop_at };
     link->patch_at = (uint32_t)(g->p - (g->in_cold ? g->cold : g->hot_start));
@@ -336,11 +338,102 @@ static void loop_moves(Gen *g)
     }
 }
 
+static bool same_page(const Gen *g, int32_t off)
+{
+    int64_t at = (int64_t)g->ir->entry_page_off + off;
+    return at >= 0 && at < PAGE_SIZE;
+}
+
+/* --- the return stack is the host's own.  A call pushes the pc that it is to return to, with the mode, and calls; a return
+ * compares its pc with that and returns, to return_site().  The stack is empty whenever generated code is entered and
+ * after an EXIT_MODE that comes behind a change of mappings (cpu->returns_stale): so what is on it is as good as a link of
+ * a block that is still running. */
+
+/* Before anything is stored: the pc's memory is still known. */
+static bool push_return(Gen *g, const IrExit *x)
+{
+    if (x->use != EXIT_CALL || !g->pc_mem_known || !pc_is_64(g))
+        return false;
+    x64_rr(g, 0xf7, 0, RSP);                    /* test: is it full? */
+    x64_4(g, RETURNS_LEN - RETURN_FRAME);
+    x64_1(g, 0x0f);
+    x64_1(g, 0x80 | CC_E);
+    x64_fix(g, FIX_COLD, cold_at(g));
+    uint32_t back = hot_at(g);
+    cold_begin(g);
+    x64_cpu(g, 0x8b | O_W, RSP, cpu_disp(offsetof(CpuState, returns)));
+    x64_1(g, 0xe9);
+    x64_fix(g, FIX_HOT, back);
+    cold_end(g);
+    x64_cpu(g, 0x8b | O_W, RTMP2, slot_disp(g, g->ir->slots->pc));
+    x64_rm(g, 0x8d | O_W, RTMP2, RTMP2, x->return_off - g->pc_mem_off);
+    x64_cpu(g, 0x33 | O_W, RTMP2, cpu_disp(offsetof(CpuState, mode_tag)));
+    x64_prefixes(g, 0x50 | (RTMP2 & 7), 0, 0, RTMP2);
+    return true;
+}
+
+/* Behind the host's call: the pc slot holds what was pushed. */
+static void return_site(Gen *g, const IrExit *x)
+{
+    x64_rm(g, 0x8d | O_W, RSP, RSP, 8);
+    if (same_page(g, x->return_off))
+        link_jump(g, false, x->return_off, 0);
+    else
+        x64_to_thunk(g, 0xe9, g->be->thunk.look_up);
+}
+
+/* To the pc in r11.  Another one than the stack says (longjmp, a retpoline, a switch of threads): one call is forgotten, by
+ * a host's return, so that the host's prediction keeps step; then it is looked up. */
+static void pop_return(Gen *g)
+{
+    enum { STORE_AND_RET = 5 };
+    x64_mov(g, RTMP, RTMP2);
+    x64_cpu(g, 0x33 | O_W, RTMP, cpu_disp(offsetof(CpuState, mode_tag)));
+    x64_rm(g, 0x39 | O_W, RTMP, RSP, 8);        /* cmp */
+    x64_1(g, 0x0f);
+    x64_1(g, 0x80 | CC_NE);
+    x64_fix(g, FIX_COLD, cold_at(g));
+    x64_1(g, 0xc3);
+    cold_begin(g);
+    x64_cpu(g, 0x3b | O_W, RSP, cpu_disp(offsetof(CpuState, returns)));
+    x64_1(g, 0x70 | CC_E);                      /* nothing to forget */
+    uint8_t *skip = g->p;
+    x64_1(g, 0);
+    x64_prefixes(g, 0x8d | O_W, RTMP, 0, 0);    /* lea r10, [rip + 5]: behind the RET */
+    x64_1(g, (RTMP & 7) << 3 | 5);
+    x64_4(g, STORE_AND_RET);
+    x64_rm(g, 0x89 | O_W, RTMP, RSP, 0);
+    x64_1(g, 0xc3);
+    x64_rm(g, 0x8d | O_W, RSP, RSP, 8);
+    *skip = (uint8_t)(g->p - skip - 1);
+    look_up(g, false);
+    cold_end(g);
+}
+
+/* After helpers that may have changed mappings. */
+static void forget_returns(Gen *g)
+{
+    int32_t stale = cpu_disp(offsetof(CpuState, returns_stale));
+    x64_cpu(g, 0x83, ALU_CMP, stale);
+    x64_1(g, 0);
+    x64_1(g, 0x0f);
+    x64_1(g, 0x80 | CC_NE);
+    x64_fix(g, FIX_COLD, cold_at(g));
+    uint32_t back = hot_at(g);
+    cold_begin(g);
+    x64_cpu(g, 0x8b | O_W, RSP, cpu_disp(offsetof(CpuState, returns)));
+    x64_cpu(g, 0xc7, 0, stale);
+    x64_4(g, 0);
+    x64_1(g, 0xe9);
+    x64_fix(g, FIX_HOT, back);
+    cold_end(g);
+}
+
 static void direct(Gen *g, const IrExit *x)
 {
+    bool calls = push_return(g, x);
     store_dirty(g, true);
-    int64_t target = (int64_t)g->ir->entry_page_off + x->target_off;
-    if (target < 0 || target >= PAGE_SIZE) {    /* another page, whose mapping may change: never linked */
+    if (!same_page(g, x->target_off)) {    /* another page, whose mapping may change: never linked */
         bool w = pc_is_64(g);
         int32_t delta = x->target_off - g->pc_mem_off, at = slot_disp(g, g->ir->slots->pc);
         g_assert(g->pc_mem_known);
@@ -349,13 +442,17 @@ static void direct(Gen *g, const IrExit *x)
             x64_alu_ri(g, w, ALU_ADD, RTMP2, delta);
             x64_cpu(g, 0x89 | wide(w), RTMP2, at);
         }
-        x64_look_up(g);
+        look_up(g, calls);
+        if (calls)
+            return_site(g, x);
         return;
     }
     set_pc(g, x->target_off);
     if (is_loop(x))
         loop_moves(g);
-    link_jump(g, x->target_off, is_loop(x) ? g->loop_at : 0);
+    link_jump(g, calls, x->target_off, is_loop(x) ? g->loop_at : 0);
+    if (calls)
+        return_site(g, x);
 }
 
 static void raise_exception(Gen *g, const IrExit *x)
@@ -380,9 +477,12 @@ static void leave(Gen *g, const IrExit *x, uint32_t counted)
         direct(g, x);
         break;
     case EXIT_INDIRECT: case EXIT_MODE: {
+        bool calls = push_return(g, x);
         store_dirty(g, false);
-        if (x->kind == EXIT_MODE)
+        if (x->kind == EXIT_MODE) {
             x64_cpu(g, 0x8b | O_W, RCTX, cpu_disp(offsetof(CpuState, ctx)));
+            forget_returns(g);
+        }
         unsigned pc = g->ir->slots->pc, r = NO_REG;
         if (slotset_has(&g->dirty, pc))
             r = g->ent[gen_ent(g, g->dirty_val[pc])].reg;
@@ -390,7 +490,13 @@ static void leave(Gen *g, const IrExit *x, uint32_t counted)
             x64_mov(g, RTMP2, r);
         else
             x64_cpu(g, 0x8b | wide(pc_is_64(g)), RTMP2, pc_at);
-        x64_look_up(g);
+        if (x->use == EXIT_RETURN && pc_is_64(g)) {
+            pop_return(g);
+        } else {
+            look_up(g, calls);
+            if (calls)
+                return_site(g, x);
+        }
         break;
     }
     case EXIT_RUN:

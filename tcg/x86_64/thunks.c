@@ -90,15 +90,6 @@ size_t x64_make_thunks(Backend *be, Gen *g)
 {
     Thunks *t = &be->thunk;
 
-    t->enter = at(g);
-    for (unsigned k = 0; k < ARRAY_LEN(saved_by_us); k++)
-        x64_prefixes(g, 0x50 | (saved_by_us[k] & 7), 0, 0, saved_by_us[k]);
-    x64_alu_ri(g, true, ALU_SUB, RSP, 8);
-    x64_rm(g, 0x8d | O_W, RBP, RDI, CPU_BIAS);
-    x64_cpu(g, 0xae | O_0F, 2, FP_CONTROL);
-    x64_cpu(g, 0x8b | O_W, RCTX, cpu_disp(offsetof(CpuState, ctx)));
-    x64_rr(g, 0xff, 4, RSI);
-
     t->lookup = at(g);
     x64_mov_i(g, RAX, EXITR_LOOKUP);
     t->exit = hot_at(g);
@@ -106,14 +97,33 @@ size_t x64_make_thunks(Backend *be, Gen *g)
         x64_zero_upper(g);
     x64_cpu(g, 0xae | O_0F, 3, FP_CONTROL);
     x64_cpu(g, 0xae | O_0F, 2, FP_HOST);
-    x64_alu_ri(g, true, ALU_ADD, RSP, 8);
+    x64_cpu(g, 0x8b | O_W, RSP, cpu_disp(offsetof(CpuState, host_sp)));
     for (unsigned k = ARRAY_LEN(saved_by_us); k-- > 0;)
         x64_prefixes(g, 0x58 | (saved_by_us[k] & 7), 0, 0, saved_by_us[k]);
     x64_1(g, 0xc3);
 
-    t->look_up = at(g);
+    t->empty = at(g);
+    x64_cpu(g, 0x8b | O_W, RSP, cpu_disp(offsetof(CpuState, returns)));
+    t->look_up = hot_at(g);
     x64_cpu(g, 0x8b | O_W, RTMP2, cpu_disp(PC_OFFSET));
     x64_look_up(g);
+
+    t->enter = at(g);
+    for (unsigned k = 0; k < ARRAY_LEN(saved_by_us); k++)
+        x64_prefixes(g, 0x50 | (saved_by_us[k] & 7), 0, 0, saved_by_us[k]);
+    x64_rm(g, 0x8d | O_W, RBP, RDI, CPU_BIAS);
+    x64_cpu(g, 0x89 | O_W, RSP, cpu_disp(offsetof(CpuState, host_sp)));
+    x64_alu_ri(g, true, ALU_AND, RSP, -RETURNS_LEN);
+    x64_1(g, 0x6a);                     /* push 0 */
+    x64_1(g, 0);
+    x64_prefixes(g, 0x8d | O_W, RAX, 0, 0);
+    x64_1(g, 5);                        /* lea rax, [rip + ...] */
+    x64_fix(g, FIX_MEM, t->empty);
+    x64_1(g, 0x50 | RAX);
+    x64_cpu(g, 0x89 | O_W, RSP, cpu_disp(offsetof(CpuState, returns)));
+    x64_cpu(g, 0xae | O_0F, 2, FP_CONTROL);
+    x64_cpu(g, 0x8b | O_W, RCTX, cpu_disp(offsetof(CpuState, ctx)));
+    x64_rr(g, 0xff, 4, RSI);
 
     t->link = at(g);
     x64_1(g, 0x58 | RDX);

@@ -174,11 +174,16 @@ static inline void x64_mov_i(Gen *g, unsigned to, uint64_t v)   /* leaves the fl
 
 /* --- the back end */
 
+/* The return stack: this much of the host's, below what it is aligned to on entry.  A frame is a guest pc and the host
+ * address that the host's CALL has pushed. */
+enum { RETURNS_LEN = 16384, RETURN_FRAME = 16 };
+
 typedef struct Thunks {         /* offsets in the code memory */
     uint32_t enter, exit;       /* exit: rax, rdx set */
     uint32_t load, store, atomic, fault, raise, link;
     uint32_t look_up;           /* jumps by the jump cache to the pc slot's value */
     uint32_t lookup;            /* leaves with EXITR_LOOKUP */
+    uint32_t empty;             /* what the frame at the bottom of the return stack leads to: empties it, looks up */
 } Thunks;
 
 struct Backend {

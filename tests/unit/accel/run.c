@@ -394,6 +394,132 @@ static void evicts(const char *spec)
     toy_free(t);
 }
 
+/* Calls nested deeper than any return stack, twice, with a return that skips ten of them in between. */
+static void deep_returns(const char *spec)
+{
+    enum { DEPTH = 5000, SKIP = 10, STACK = 0x200000 };
+    Toy *t = toy_new(spec);
+    a_li(t, 3, 2);
+    uint64_t again = t->at;
+    a_li(t, 4, STACK);
+    a_li(t, 1, DEPTH);
+    a_call(t, 0x2000);
+    a_addi(t, 3, -1);
+    a_jnz(t, 3, again);
+    a_done(t);
+    t->at = 0x2000;                     /* r1 levels, r4 the stack, r2 counts what is run on the way back */
+    a_addi(t, 4, 8);
+    a_st(t, 4, 5);
+    a_addi(t, 1, -1);
+    a_jnz(t, 1, 0x2100);
+    a_addi(t, 4, -8 * SKIP);
+    a_ld(t, 5, 4);
+    a_addi(t, 4, -8);
+    a_ret(t, 5);
+    t->at = 0x2100;
+    a_call(t, 0x2000);
+    a_addi(t, 2, 1);
+    a_ld(t, 5, 4);
+    a_addi(t, 4, -8);
+    a_ret(t, 5);
+    toy_run(t);
+    g_assert_cmpuint(toy_reg(t, 2), ==, 2 * (DEPTH - 1 - SKIP));
+    toy_free(t);
+}
+
+/* While a function runs, the page that has called it is mapped elsewhere, then nowhere. */
+static void caller_is_remapped(const char *spec)
+{
+    enum { TABLE = 0x100000, HANDLER = 0x9000 };
+    Toy *t = toy_new(spec);
+    toy_map(t, TABLE, 4096, PTE_V | PTE_W | PTE_X | PTE_U);
+    a_li(t, 0, HANDLER);
+    a_sys(t, SYS_VECTOR);
+    a_li(t, 0, TABLE);
+    a_li(t, 1, 4096);
+    a_sys(t, SYS_PTBASE);
+    a_li(t, 3, 100);
+    a_jmp(t, 0x3000);
+    t->at = 0x3000;                     /* warm: a hundred times */
+    a_call(t, 0x5000);
+    a_addi(t, 2, 1);
+    a_addi(t, 3, -1);
+    a_jnz(t, 3, 0x3000);
+    a_call(t, 0x6000);
+    uint64_t back = t->at;
+    a_bad(t);
+    t->at = 0x4000 | (back & 0xfff);    /* what 0x6000 returns to: runs at 0x3000, so that calls go a page lower */
+    a_addi(t, 2, 1);
+    a_call(t, 0x8000);
+    a_bad(t);                           /* not mapped any more */
+    t->at = 0x5000;
+    a_ret(t, 5);
+    t->at = 0x6000;
+    a_li(t, 0, TABLE + 3 * 8);
+    a_li(t, 1, 0x4000 | PTE_V | PTE_X | PTE_U);
+    a_st(t, 0, 1);
+    a_li(t, 0, 0x3000);
+    a_li(t, 1, 0);
+    a_sys(t, SYS_FLUSH_PAGE);
+    a_ret(t, 5);
+    t->at = 0x7000;
+    a_li(t, 0, TABLE + 3 * 8);
+    a_li(t, 1, 0);
+    a_st(t, 0, 1);
+    a_sys(t, SYS_FLUSH_ALL);
+    a_ret(t, 5);
+    t->at = HANDLER;
+    a_done(t);
+    toy_run(t);
+    g_assert_cmpuint(toy_reg(t, 2), ==, 101);
+    g_assert_cmphex(toy_reg(t, 6) & 0xff, ==, TOY_EXC_FAULT);
+    toy_free(t);
+}
+
+/* A function writes to where it will return to, each time something else; and one that runs until its caller's code has
+ * been evicted from a small code memory. */
+static void caller_is_changed(const char *spec)
+{
+    enum { PAGES = 1000 };
+    Toy *t = toy_new(spec);
+    a_li(t, 3, 200);
+    a_li(t, 4, 0);
+    a_jmp(t, 0x3000);
+    t->at = 0x3000;
+    a_call(t, 0x5000);
+    uint64_t patched = t->at + 2;
+    a_addi(t, 2, 0);                    /* r2 += r4's low byte */
+    a_addi(t, 3, -1);
+    a_jnz(t, 3, 0x3000);
+    a_call(t, 0x800000);
+    a_addi(t, 1, 1);
+    a_done(t);
+    t->at = 0x5000;
+    a_addi(t, 4, 1);
+    a_li(t, 0, patched);
+    a_stb(t, 0, 4);
+    a_ret(t, 5);
+    for (unsigned i = 0; i < PAGES; i++) {
+        t->at = 0x800000 + i * 0x1000;
+        for (unsigned k = 0; k < 4; k++) {
+            a_addi(t, 1, 1);
+            a_jmp(t, t->at + 16);
+            t->at += 11;
+        }
+        if (i + 1 < PAGES)
+            a_jmp(t, 0x800000 + (i + 1) * 0x1000);
+        else
+            a_ret(t, 5);
+    }
+    toy_run(t);
+    int64_t sum = 0;
+    for (unsigned k = 1; k <= 200; k++)
+        sum += (int8_t)k;
+    g_assert_cmpint((int64_t)toy_reg(t, 2), ==, sum);
+    g_assert_cmpuint(toy_reg(t, 1), ==, 4 * PAGES + 1);
+    toy_free(t);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -411,5 +537,8 @@ int main(int argc, char **argv)
     toy_test("halts-and-wakes", halts_and_wakes);
     toy_test("busy-loops-are-left", busy_loops_are_left);
     toy_test("evicts", evicts);
+    toy_test("deep-returns", deep_returns);
+    toy_test("caller-is-remapped", caller_is_remapped);
+    toy_test("caller-is-changed", caller_is_changed);
     return g_test_run();
 }

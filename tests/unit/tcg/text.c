@@ -54,6 +54,7 @@ static const char *const broken[] = {
     "block 0\n %1 = v128 host.frobps.0 0:1v128",
     "block 0\n exit nowhere @+0 #0",
     "block 0\n exit direct +4",
+    "block 0\n exit indirect call @+0 #0",
     "block 0\n jump 0(",
     "block 0\n r0 :=",
     "block 0\n r0 := 1i64 2",

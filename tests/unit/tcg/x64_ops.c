@@ -346,6 +346,78 @@ static void links(void)
     rig_close(r);
 }
 
+/* A call, the function that returns, and what it returns to. */
+static void return_region(Ir *ir, unsigned slot, bool returns, int32_t page_off)
+{
+    ir_reset(ir);
+    ir->entry_page_off = page_off;
+    ir_block(ir);
+    ir_insn_start(ir, 0);
+    Val v = ir_get(ir, slot), pc = ir_get(ir, TS_R5);
+    v = ir_addi(ir, v, 1);
+    ir_put(ir, slot, v);
+    if (returns)
+        ir_put(ir, TS_PC, pc);
+    ir_insn_end(ir);
+    if (returns) {
+        ir_exit_indirect(ir);
+        ir_exit_is_return(ir);
+    } else {
+        ir_exit_direct(ir, 0x40);
+        ir_exit_is_call(ir, 8);
+    }
+    ir_finish(ir, 4);
+    ir_pass_dead(ir);
+}
+
+/* With nothing in the jump cache: the return stack leads back, if the pc is the one that was pushed. */
+static void returns(void)
+{
+    Rig rig = { 0 }, *r = &rig;
+    CodeBlock caller, function, next;
+    rig_open(r, &(BackendOptions){ 0 });
+    rig_fill_tlb(r, false);
+    return_region(r->opt, TS_R0, false, 0);
+    g_assert_true(backend_compile(r->be, r->opt, r->used, 16384, &caller));
+    return_region(r->opt, TS_R1, true, 0x40);
+    g_assert_true(backend_compile(r->be, r->opt, r->used + 16384, 16384, &function));
+    simple_region(r->opt, TS_R2, 16);
+    r->opt->entry_page_off = 8;
+    g_assert_true(backend_compile(r->be, r->opt, r->used + 32768, 16384, &next));
+    CpuState *cpu = &r->b->s;
+    cpu->ctx = r->ctx;
+    cpu->countdown = 100;
+    cpu->fp_control = cpu->fp_host = 0x1f80;
+    g_assert_cmpuint(caller.n_links, ==, 2);
+    backend_link(r->be, &caller.links[0], &function);
+    for (unsigned linked = 0; linked < 2; linked++) {
+        if (linked)
+            backend_link(r->be, &caller.links[1], &next);
+        cpu->hot[PC_OFFSET / 8] = 0x1000;
+        cpu->hot[5] = 0x1008;
+        CpuExit e = backend_enter(r->be, cpu, caller.code);
+        g_assert_cmpuint(e.reason, ==, EXITR_LINK);
+        g_assert_true((CodeLink *)e.arg == (linked ? &next.links[0] : &caller.links[1]));
+        g_assert_cmphex(cpu->hot[PC_OFFSET / 8], ==, linked ? 0x1018 : 0x1008);
+        g_assert_cmpuint(cpu->hot[2], ==, linked);
+    }
+    cpu->hot[PC_OFFSET / 8] = 0x1000;
+    cpu->hot[5] = 0x100c;               /* to somewhere else */
+    CpuExit e = backend_enter(r->be, cpu, caller.code);
+    g_assert_cmpuint(e.reason, ==, EXITR_LOOKUP);
+    g_assert_cmphex(cpu->hot[PC_OFFSET / 8], ==, 0x100c);
+    cpu->hot[5] = 0;                    /* and when nobody has called, the place that the empty stack may hold included */
+    for (unsigned k = 0; k < 2; k++) {
+        e = backend_enter(r->be, cpu, function.code);
+        g_assert_cmpuint(e.reason, ==, EXITR_LOOKUP);
+        g_assert_cmphex(cpu->hot[PC_OFFSET / 8], ==, cpu->hot[5]);
+        cpu->hot[5] = 0x1008;
+    }
+    g_assert_cmpuint(cpu->hot[0], ==, 3);
+    g_assert_cmpuint(cpu->hot[1], ==, 5);
+    rig_close(r);
+}
+
 /* What the head has counted and an exit in the middle leaves out is given back, by compiled code and the interpreter alike. */
 static void counting(void)
 {
@@ -523,6 +595,7 @@ int main(int argc, char **argv)
     g_test_add_func("/tcg/x64/conversions", conversions);
     g_test_add_func("/tcg/x64/last-rows", last_rows);
     g_test_add_func("/tcg/x64/links", links);
+    g_test_add_func("/tcg/x64/returns", returns);
     g_test_add_func("/tcg/x64/counting", counting);
     g_test_add_func("/tcg/x64/counted-calls", counted_calls);
     g_test_add_func("/tcg/x64/encodings", encodings);

@@ -81,7 +81,8 @@ typedef struct CpuHooks {
      * taken; try load/store).  For bulk string operations, FXSAVE and the like. Stores through it to pages with
      * code are not allowed: NULL is returned for them. */
     void *(*host)(CpuState *cpu, uint64_t va, unsigned len, MmuAccess acc, int view);
-    /* Makes sure an access of len bytes (may straddle) would succeed. False: exception recorded. */
+    /* Makes sure an access of len bytes (may straddle) would succeed. False: exception recorded, or the store is refused as
+     * `store` would (the instruction runs again by itself): so what cannot be undone comes after it. */
     bool (*probe)(CpuState *cpu, uint64_t va, unsigned len, MmuAccess acc, int view);
     /* Leave at the next block head (an interrupt may be taken now). */
     void (*attention)(CpuState *cpu);

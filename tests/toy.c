@@ -97,6 +97,11 @@ static uint64_t toy_sys(CpuState *s, uint64_t code)
     case SYS_RANDOM:     r[0] = h->random64(s); break;
     case SYS_PROBE:      return !h->probe(s, r[0], 100, ACC_WRITE, -1);
     case SYS_PUT:        return !h->store(s, r[0], 8, -1, r[1]);
+    case SYS_INPUT:
+        if (!h->probe(s, r[0], 8, ACC_WRITE, -1))
+            return 1;
+        c->n_inputs++;
+        return !h->store(s, r[0], 8, -1, r[1]);
     case SYS_GET: {
         uint64_t v;
         if (!h->load(s, r[0], 8, -1, &v))

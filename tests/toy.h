@@ -29,7 +29,7 @@ typedef struct ToyCpu {
     uint64_t vector;                    /* where exceptions go; 0: triple fault */
     bool     irq_on, halted, exc;
     uint64_t exc_word;
-    uint64_t n_exc, n_irq, n_walks, printed[64];
+    uint64_t n_exc, n_irq, n_walks, n_inputs, printed[64];
     unsigned n_printed;
     CpuPort  port;
 } ToyCpu;
@@ -38,7 +38,7 @@ typedef struct ToyCpu {
 enum { SYS_DONE, SYS_FLUSH_ALL, SYS_FLUSH_ASID /* r0; keeps globals */, SYS_FLUSH_PAGE /* r0, r1: asid */,
        SYS_ASID /* r0 */, SYS_VIEW /* r0 */, SYS_PTBASE /* r0, r1 pages */, SYS_VECTOR /* r0 */, SYS_PRINT /* r0 */,
        SYS_IRQ_ON, SYS_IRQ_OFF, SYS_WAIT /* halts with interrupts on */, SYS_TIME /* to r0 */, SYS_RANDOM /* to r0 */, SYS_PROBE /* r0: 100 bytes for writing */,
-       SYS_PUT /* r1 to r0, through the hook */, SYS_GET /* from r0 to r1 */ };
+       SYS_PUT /* r1 to r0, through the hook */, SYS_INPUT /* the same, counted: as what cannot be undone */, SYS_GET /* from r0 to r1 */ };
 
 typedef struct Toy {
     Accel    *accel;

@@ -261,15 +261,20 @@ static inline bool store_piece(TcgVcpu *v, Context *c, TlbEntry *e, uint64_t va,
 
 /* --- data breakpoints: an access to a page with some */
 
-/* False: hit, and in the middle of a block: the access is to be failed, its instruction will be run by itself. */
-static __attribute__((noinline)) bool watch_access(TcgVcpu *v, uint64_t va, unsigned n, bool write)
+static bool watch_hits(const TcgVcpu *v, uint64_t va, unsigned n, bool write)
 {
     bool hit = false;
     for (unsigned i = 0; i < v->n_watches && !hit; i++) {
         const Watch *w = &g_array_index(v->watches, Watch, i);
         hit = (write ? w->write : w->read) && (va - w->va < w->len || w->va - va < n);
     }
-    if (!hit)
+    return hit;
+}
+
+/* False: hit, and in the middle of a block: the access is to be failed, its instruction will be run by itself. */
+static __attribute__((noinline)) bool watch_access(TcgVcpu *v, uint64_t va, unsigned n, bool write)
+{
+    if (!watch_hits(v, va, n, write))
         return true;
     if (v->in_code && !v->single) {
         v->retry = true;
@@ -694,19 +699,25 @@ void *mem_host(CpuState *cpu, uint64_t va, unsigned len, MmuAccess acc, int view
     return (void *)(va + e->addend);
 }
 
+/* A store that is probed for is not refused afterwards either: INS must not read its port twice. */
+static bool store_refused(TcgVcpu *v, Context *c, TlbEntry *e, uint64_t va, unsigned n)
+{
+    if (!store_allowed(v, c, e, va, n))
+        return true;
+    return (e->pa & TLBE_WATCH) && v->in_code && !v->single && watch_hits(v, va, n, true) && (v->retry = true);
+}
+
 bool mem_probe(CpuState *cpu, uint64_t va, unsigned len, MmuAccess acc, int view)
 {
     TcgVcpu *v = tcg_vcpu(cpu);
     Context *c = context_for(cpu, view);
-    if (!len)
-        return true;
-    uint64_t last = (va + len - 1) & PAGE_MASK;
-    for (uint64_t at = va;; at = (at & PAGE_MASK) + PAGE_SIZE) {
-        if (!tlb_get(v, c, at, acc))
+    for (unsigned n; len; va += n, len -= n) {
+        n = MIN(len, PAGE_SIZE - (unsigned)(va & ~PAGE_MASK));
+        TlbEntry *e = tlb_get(v, c, va, acc);
+        if (!e || (acc == ACC_WRITE && store_refused(v, c, e, va, n)))
             return false;
-        if ((at & PAGE_MASK) == last)
-            return true;
     }
+    return true;
 }
 
 bool mem_phys_load(CpuState *cpu, uint64_t pa, unsigned size, uint64_t *out)

@@ -112,6 +112,32 @@ static void another_page(const char *spec)
     toy_free(t);
 }
 
+/* What cannot be undone comes once, though the store behind it hits code: an input that is stored (INS). */
+static void input_into_code(const char *spec)
+{
+    enum { TIMES = 50 };
+    Toy *t = toy_new(spec);
+    a_li(t, 3, TIMES);
+    a_li(t, 0, 0x5000);
+    a_li(t, 5, 0x3000);
+    a_ld(t, 1, 5);
+    uint64_t loop = t->at;
+    a_li(t, 7, (int)t->at + 6 + 5);
+    a_jmp(t, 0x5000);
+    a_sys(t, SYS_INPUT);
+    a_addi(t, 3, -1);
+    a_jnz(t, 3, loop);
+    a_done(t);
+    t->at = 0x5000;
+    a_li(t, 4, 9);
+    a_jr(t, 7);
+    memcpy(t->bytes + 0x3000, t->bytes + 0x5000, 8);
+    toy_run(t);
+    g_assert_cmpuint(t->cpu->n_inputs, ==, TIMES);
+    g_assert_cmpuint(toy_reg(t, 4), ==, 9);
+    toy_free(t);
+}
+
 /* The page is mapped at a second address and written there. */
 static void through_an_alias(const char *spec)
 {
@@ -268,6 +294,7 @@ int main(int argc, char **argv)
     toy_test("next-instruction-is-changed", next_instruction_is_changed);
     toy_test("all-kinds-of-stores", all_kinds_of_stores);
     toy_test("another-page", another_page);
+    toy_test("input-into-code", input_into_code);
     toy_test("through-an-alias", through_an_alias);
     toy_test("data-beside-code", data_beside_code);
     toy_test("page-is-reused", page_is_reused);

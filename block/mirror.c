@@ -322,7 +322,8 @@ Job *job_mirror(Block *source, Block *target, const MirrorOptions *o, const JobO
         ok = fail(err, "cannot replace image with a mirror image of different size");
     else if (o->replaces && !may_replace(source, o->replaces))
         ok = fail(err, "Cannot replace '%s' by a node mirrored from '%s', because it cannot be guaranteed that doing so would not "
-                  "lead to an abrupt change of visible data (only filters may lie between)", block_name(o->replaces), block_name(source));
+                  "lead to an abrupt change of visible data (only filters may lie between)", block_name(o->replaces),
+                  block_name(source));
     if (!ok)
         return NULL;
     Block *base = o->sync == JOB_SYNC_TOP ? source->backing : NULL;

@@ -171,7 +171,8 @@ static Job *start(Block *top, Block *base, Block *bottom, const char *backing_na
     if (!j)
         return NULL;
     Stream *k = j->state;
-    *k = (Stream){ .job = j, .guest = top, .base = base, .bottom = bottom, .backing_name = g_strdup(backing_name), .was_writable = was_writable };
+    *k = (Stream){ .job = j, .guest = top, .base = base, .bottom = bottom, .backing_name = g_strdup(backing_name),
+                    .was_writable = was_writable };
     Json *file = json_object();
     json_set(file, "file", json_string(block_name(top)));
     Block *f = block_open_driver(top->graph, &stream_filter, file, top->flags & (BLOCK_RDWR | BLOCK_UNMAP), err);

@@ -22,7 +22,13 @@ enum {
 #define VDI_ZERO    0xfffffffeu
 static const char vdi_text[] = "<<< Oracle VM VirtualBox Disk Image >>>\n";
 
-typedef struct Vdi { Sparse s; uint64_t map_at; uint32_t allocated, written; bool touched; uint8_t uuid[16], modified[16], parent[16], parent_modified[16]; } Vdi;
+typedef struct Vdi {
+    Sparse   s;
+    uint64_t map_at;
+    uint32_t allocated, written;
+    bool     touched;           /* the modification id is another one than that which was found */
+    uint8_t  uuid[16], modified[16], parent[16], parent_modified[16];
+} Vdi;
 
 static int vdi_probe(const uint8_t *h, size_t n)
 {

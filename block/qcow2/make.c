@@ -385,7 +385,9 @@ static bool amend_data_file(Block *b, Json *o, GError **err)
     if (!name && raw == was_raw)
         return true;
     int r = q2_header_write(b);
-    return !r || (r == -ENOSPC ? fail(err, "the data file's name does not fit in the header") : fail_errno(err, -r, "cannot write the header"));
+    if (r == -ENOSPC)
+        return fail(err, "the data file's name does not fit in the header");
+    return !r || fail_errno(err, -r, "cannot write the header");
 }
 
 static bool amend_refcounts(Block *b, uint64_t bits, GError **err)
@@ -419,7 +421,8 @@ static bool qcow2_amend(Block *b, Json *o, GError **err)
     if (!q2_crypt_amend(b, o, err) || !block_opt_u64(o, "refcount_bits", UINT32_MAX, &bits, err) ||
         !block_opt_string(o, "compat", &compat, err) || !block_opt_bool(o, "lazy_refcounts", &lazy, err) ||
         !block_opt_size(o, "size", &size, err) || !block_opt_string(o, "backing_file", &name, err) ||
-        !block_opt_string(o, "backing_fmt", &format, err) || !block_opt_bool(o, "force", &force, err) || !amend_data_file(b, o, err) || !block_opt_done(o, "amend", err))
+        !block_opt_string(o, "backing_fmt", &format, err) || !block_opt_bool(o, "force", &force, err) ||
+        !amend_data_file(b, o, err) || !block_opt_done(o, "amend", err))
         return false;
     if (!is_pow2(bits) || bits > 64)
         return fail(err, "Refcount width must be a power of two and may not exceed 64 bits");

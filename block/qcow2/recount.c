@@ -29,7 +29,10 @@ static int count(Recount *n, uint64_t cluster, uint64_t *out)
     int r = q2_ref_get(n->b, cluster, out);
     if (r || !g_hash_table_contains(n->old, key(cluster)))
         return r;
-    return (*out)-- ? 0 : q2_damaged(n->b, "the refcounts at %#" PRIx64 " have refcount 0", cluster << ((Qcow2 *)n->b->state)->cluster_bits);
+    if ((*out)--)
+        return 0;
+    Qcow2 *q = n->b->state;
+    return q2_damaged(n->b, "the refcounts at %#" PRIx64 " have refcount 0", cluster << q->cluster_bits);
 }
 
 static int find_old(Recount *n)
@@ -63,10 +66,11 @@ static bool survey(Recount *n, GError **err)
             if (!v)
                 continue;
             if (v > q2_ref_max(&n->shape))
-                return fail(err, "Cannot decrease refcount entry width to %u bits: Cluster at offset %#" PRIx64 " has a refcount of %" PRIu64,
-                            1u << n->shape.refcount_order, c << q->cluster_bits, v);
+                return fail(err, "Cannot decrease refcount entry width to %u bits: Cluster at offset %#" PRIx64
+                            " has a refcount of %" PRIu64, 1u << n->shape.refcount_order, c << q->cluster_bits, v);
             if (c >> n->rb_bits >= MAX_BLOCKS)
-                return fail(err, "refcounts of %u bits for an image file of this size need too large a table", 1u << n->shape.refcount_order);
+                return fail(err, "refcounts of %u bits for an image file of this size need too large a table",
+                            1u << n->shape.refcount_order);
             n->needed[c >> n->rb_bits] = 1;
         }
         if (r)

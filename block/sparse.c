@@ -176,6 +176,21 @@ int sparse_read(Block *b, uint64_t at, const struct iovec *v, int nv)
 
 /* --- writing */
 
+static int touch(Block *b)
+{
+    Sparse *s = b->state;
+    int r = 0;
+    if (s->touched || !s->ops->co_touch)
+        return 0;
+    co_mutex_lock(&s->lock);
+    if (!s->touched) {
+        r = s->ops->co_touch(b);
+        s->touched = !r;
+    }
+    co_mutex_unlock(&s->lock);
+    return r;
+}
+
 /* host: where in the file; guest: what it is to the disk. */
 static int data_writev(Block *b, uint64_t host, uint64_t guest, const struct iovec *v, int nv)
 {
@@ -291,7 +306,7 @@ int sparse_write(Block *b, uint64_t at, const struct iovec *v, int nv)
     Sparse *s = b->state;
     uint64_t total = iov_size(v, nv);
     g_autofree struct iovec *part = g_new(struct iovec, nv);
-    int r = s->ops->co_set ? 0 : -EROFS;
+    int r = s->ops->co_set ? touch(b) : -EROFS;
     for (uint64_t done = 0, len; done < total && !r; done += len) {
         Place p;
         uint64_t n = (at + done) / s->cluster, in = (at + done) % s->cluster;
@@ -331,7 +346,7 @@ static int write_zeros(Block *b, uint64_t at, uint64_t len)
 int sparse_zero(Block *b, uint64_t at, uint64_t len, unsigned flags)
 {
     Sparse *s = b->state;
-    int r = s->ops->co_set ? 0 : -EROFS;
+    int r = s->ops->co_set ? touch(b) : -EROFS;
     for (uint64_t done = 0, n; done < len && !r; done += n) {
         Place p;
         uint64_t in = (at + done) % s->cluster;
@@ -365,9 +380,9 @@ int sparse_zero(Block *b, uint64_t at, uint64_t len, unsigned flags)
 int sparse_discard(Block *b, uint64_t at, uint64_t len)
 {
     Sparse *s = b->state;
-    int r = 0;
     if (s->encrypted)
         return 0;       /* a hole would read as noise */
+    int r = touch(b);
     for (uint64_t done = 0, n; done < len && !r; done += n) {
         Place p;
         uint64_t in = (at + done) % s->cluster;

@@ -33,6 +33,8 @@ typedef struct SparseOps {
     int (*co_own)(Block *b, uint64_t n, const Place *p, uint64_t in, bool *own, uint64_t *len);
     int (*co_complete)(Block *b, uint64_t n, const Place *p);      /* all of it is its own now */
     int (*co_before_commit)(Block *b);          /* headers that follow from the tables; may be NULL */
+    /* Before the first change since the image was opened, until it succeeds: ids that children compare.  May be NULL. */
+    int (*co_touch)(Block *b);
     bool marks_zero;                            /* co_set takes PLACE_ZERO */
     bool counts_leaks;                          /* all of the file behind data_at is clusters */
 } SparseOps;
@@ -53,6 +55,7 @@ typedef struct Sparse {
     SparseFill *filling;        /* clusters that are being allocated */
     uint64_t    unpacked_at;    /* the packed cluster in `unpacked`; UINT64_MAX: none */
     uint8_t    *unpacked;
+    bool        touched;        /* co_touch has been called */
     bool        encrypted;      /* the data of PLACE_DATA */
     Crypt      *crypt;          /* NULL: no key was needed so far */
 } Sparse;

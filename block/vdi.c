@@ -26,7 +26,6 @@ typedef struct Vdi {
     Sparse   s;
     uint64_t map_at;
     uint32_t allocated, written;
-    bool     touched;           /* the modification id is another one than that which was found */
     uint8_t  uuid[16], modified[16], parent[16], parent_modified[16];
 } Vdi;
 
@@ -68,38 +67,16 @@ static int vdi_before_commit(Block *b)
     return meta_write(&v->s.meta, VDI_ALLOCATED, word, 4, 0);
 }
 
-/* --- changes, which children must see: the first one makes the modification id another */
-
-static int touch(Block *b)
+/* Children know the disk's state by its modification id: a change makes it another one. */
+static int vdi_touch(Block *b)
 {
     Vdi *v = b->state;
-    if (v->touched)
-        return 0;
-    v->touched = true;
     block_make_uuid(v->modified);
     return meta_write(&v->s.meta, VDI_UUID_SNAPSHOT, v->modified, sizeof v->modified, 0);
 }
 
-static int vdi_write(Block *b, uint64_t at, const struct iovec *v, int nv)
-{
-    int r = touch(b);
-    return r ? r : sparse_write(b, at, v, nv);
-}
-
-static int vdi_zero(Block *b, uint64_t at, uint64_t len, unsigned flags)
-{
-    int r = touch(b);
-    return r ? r : sparse_zero(b, at, len, flags);
-}
-
-static int vdi_discard(Block *b, uint64_t at, uint64_t len)
-{
-    int r = touch(b);
-    return r ? r : sparse_discard(b, at, len);
-}
-
 static const SparseOps vdi_ops = { .co_find = vdi_find, .co_set = vdi_set, .co_before_commit = vdi_before_commit,
-                                   .marks_zero = true, .counts_leaks = true };
+                                   .co_touch = vdi_touch, .marks_zero = true, .counts_leaks = true };
 
 /* A VDI names its parent by its id alone; VirtualBox knows the file.  It keeps snapshots in a folder below the disk's. */
 static char *find_parent(Block *b)
@@ -237,6 +214,6 @@ static const BlockMaker vdi_maker = { .options = vdi_options, .co_create = vdi_c
 
 const BlockDriver block_vdi_driver = {
     .name = "vdi", .kind = BLOCK_KIND_FORMAT, .size = sizeof(Vdi), .probe = vdi_probe, .co_open = vdi_open, .co_parent = vdi_parent, .co_close = sparse_close,
-    .co_read = sparse_read, .co_write = vdi_write, .co_flush = sparse_flush, .co_zero = vdi_zero, .co_discard = vdi_discard,
+    .co_read = sparse_read, .co_write = sparse_write, .co_flush = sparse_flush, .co_zero = sparse_zero, .co_discard = sparse_discard,
     .co_map = sparse_map, .co_info = sparse_info, .maker = &vdi_maker,
 };

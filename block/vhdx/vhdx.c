@@ -64,7 +64,7 @@ int vhdx_header_update(Block *b, bool log)
     store_le32(v->header + H_CRC, vhdx_crc(v->header, VHDX_HEADER, H_CRC));
     v->header_second = !v->header_second;
     v->writing = log;
-    v->touched |= log;
+    v->s.touched |= log;
     int r = block_write(b->file, v->header_second ? VHDX_HEADER_2 : VHDX_HEADER_1, v->header, VHDX_HEADER, 0);
     return r ? r : block_flush(b->file);
 }
@@ -296,8 +296,17 @@ static int vhdx_own(Block *b, uint64_t n, const Place *p, uint64_t in, bool *own
 
 static int vhdx_complete(Block *b, uint64_t n, const Place *p) { return vhdx_set(b, n, &(Place){ PLACE_DATA, p->at }); }
 
+/* Before data change for the first time in a session, so does the GUID that disks made over this one know (2.2.2). */
+static int vhdx_touch(Block *b)
+{
+    Vhdx *v = b->state;
+    block_make_uuid(v->header + H_FILE_GUID);
+    block_make_uuid(v->header + H_DATA_GUID);
+    return vhdx_header_update(b, false);
+}
+
 static const SparseOps vhdx_ops = { .co_find = vhdx_find, .co_set = vhdx_set, .marks_zero = true, .co_own = vhdx_own,
-                                    .co_complete = vhdx_complete };
+                                    .co_complete = vhdx_complete, .co_touch = vhdx_touch };
 
 static bool vhdx_open(Block *b, GError **err)
 {
@@ -329,42 +338,6 @@ static bool vhdx_open(Block *b, GError **err)
     v->s.meta.co_log = vhdx_log;
     v->s.meta.log_self = b;
     return true;
-}
-
-/* Before data change for the first time in a session, so does the GUID that disks made over this one know (2.2.2). */
-static int touch(Block *b)
-{
-    Vhdx *v = b->state;
-    int r = 0;
-    if (v->touched)
-        return 0;
-    co_mutex_lock(&v->s.lock);
-    if (!v->touched) {
-        block_make_uuid(v->header + H_FILE_GUID);
-        block_make_uuid(v->header + H_DATA_GUID);
-        r = vhdx_header_update(b, false);
-        v->touched = !r;
-    }
-    co_mutex_unlock(&v->s.lock);
-    return r;
-}
-
-static int vhdx_write(Block *b, uint64_t at, const struct iovec *v, int nv)
-{
-    int r = touch(b);
-    return r ? r : sparse_write(b, at, v, nv);
-}
-
-static int vhdx_zero(Block *b, uint64_t at, uint64_t len, unsigned flags)
-{
-    int r = touch(b);
-    return r ? r : sparse_zero(b, at, len, flags);
-}
-
-static int vhdx_discard(Block *b, uint64_t at, uint64_t len)
-{
-    int r = touch(b);
-    return r ? r : sparse_discard(b, at, len);
 }
 
 static int vhdx_close(Block *b)
@@ -566,6 +539,6 @@ static const BlockMaker vhdx_maker = { .options = vhdx_options, .co_create = vhd
 
 const BlockDriver block_vhdx_driver = {
     .name = "vhdx", .kind = BLOCK_KIND_FORMAT, .size = sizeof(Vhdx), .probe = vhdx_probe, .co_open = vhdx_open, .co_parent = vhdx_parent, .co_close = vhdx_close,
-    .co_read = sparse_read, .co_write = vhdx_write, .co_flush = sparse_flush, .co_zero = vhdx_zero, .co_discard = vhdx_discard,
+    .co_read = sparse_read, .co_write = sparse_write, .co_flush = sparse_flush, .co_zero = sparse_zero, .co_discard = sparse_discard,
     .co_map = sparse_map, .co_info = vhdx_info, .maker = &vhdx_maker,
 };

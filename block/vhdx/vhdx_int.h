@@ -18,7 +18,6 @@ typedef struct Vhdx {
     uint8_t  header[VHDX_HEADER];       /* the current one */
     bool     header_second;             /* it is the one at 128 KiB */
     bool     writing;                   /* header tells of this session */
-    bool     touched;                   /* it has a new data-write GUID */
     uint64_t log_at, log_sequence;
     uint32_t log_length, log_head;      /* the next entry goes to log_at + log_head */
     uint64_t bat_at, bat_entries, chunk_ratio;

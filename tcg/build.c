@@ -589,6 +589,7 @@ static void exit_to_pc_slot(Ir *ir, IrExitKind kind)
 }
 
 void ir_exit_indirect(Ir *ir) { exit_to_pc_slot(ir, EXIT_INDIRECT); }
+
 void ir_exit_is_call(Ir *ir, int32_t return_off)
 {
     IrExit *x = &ir->exits[ir->n_exits - 1];

@@ -356,14 +356,11 @@ static bool push_return(Gen *g, const IrExit *x)
         return false;
     x64_rr(g, 0xf7, 0, RSP);                    /* test: is it full? */
     x64_4(g, RETURNS_LEN - RETURN_FRAME);
-    x64_1(g, 0x0f);
-    x64_1(g, 0x80 | CC_E);
-    x64_fix(g, FIX_COLD, cold_at(g));
+    x64_jump_cold(g, CC_E);
     uint32_t back = hot_at(g);
     cold_begin(g);
     x64_cpu(g, 0x8b | O_W, RSP, cpu_disp(offsetof(CpuState, returns)));
-    x64_1(g, 0xe9);
-    x64_fix(g, FIX_HOT, back);
+    x64_jump_back(g, back);
     cold_end(g);
     x64_cpu(g, 0x8b | O_W, RTMP2, slot_disp(g, g->ir->slots->pc));
     x64_rm(g, 0x8d | O_W, RTMP2, RTMP2, x->return_off - g->pc_mem_off);
@@ -390,9 +387,7 @@ static void pop_return(Gen *g)
     x64_mov(g, RTMP, RTMP2);
     x64_cpu(g, 0x33 | O_W, RTMP, cpu_disp(offsetof(CpuState, mode_tag)));
     x64_rm(g, 0x39 | O_W, RTMP, RSP, 8);        /* cmp */
-    x64_1(g, 0x0f);
-    x64_1(g, 0x80 | CC_NE);
-    x64_fix(g, FIX_COLD, cold_at(g));
+    x64_jump_cold(g, CC_NE);
     x64_1(g, 0xc3);
     cold_begin(g);
     x64_cpu(g, 0x3b | O_W, RSP, cpu_disp(offsetof(CpuState, returns)));
@@ -416,16 +411,13 @@ static void forget_returns(Gen *g)
     int32_t stale = cpu_disp(offsetof(CpuState, returns_stale));
     x64_cpu(g, 0x83, ALU_CMP, stale);
     x64_1(g, 0);
-    x64_1(g, 0x0f);
-    x64_1(g, 0x80 | CC_NE);
-    x64_fix(g, FIX_COLD, cold_at(g));
+    x64_jump_cold(g, CC_NE);
     uint32_t back = hot_at(g);
     cold_begin(g);
     x64_cpu(g, 0x8b | O_W, RSP, cpu_disp(offsetof(CpuState, returns)));
     x64_cpu(g, 0xc7, 0, stale);
     x64_4(g, 0);
-    x64_1(g, 0xe9);
-    x64_fix(g, FIX_HOT, back);
+    x64_jump_back(g, back);
     cold_end(g);
 }
 
@@ -581,9 +573,7 @@ void x64_branch(Gen *g, uint32_t i)
         other = e;
         cc ^= 1;
     }
-    x64_1(g, 0x0f);
-    x64_1(g, 0x80 | cc);
-    x64_fix(g, FIX_COLD, cold_at(g));
+    x64_jump_cold(g, cc);
     uint32_t jcc = g->n_fixups - 1;
     cold_begin(g);
     const uint8_t *start = g->p;
@@ -706,9 +696,7 @@ static void guarded_call(Gen *g, const IrHelper *h)
         x64_1(g, gu->mask);
     else
         x64_4(g, gu->mask);
-    x64_1(g, 0x0f);
-    x64_1(g, 0x80 | (gu->set ? CC_E : CC_NE));
-    x64_fix(g, FIX_COLD, cold_at(g));
+    x64_jump_cold(g, gu->set ? CC_E : CC_NE);
     if (h->ret)
         host_load(g, RAX, cpu_disp(gu->value), 1);
     uint32_t back = hot_at(g);
@@ -722,8 +710,7 @@ static void guarded_call(Gen *g, const IrHelper *h)
         x64_fix(g, FIX_HOT, back);
     }
     call(g, h);
-    x64_1(g, 0xe9);
-    x64_fix(g, FIX_HOT, back);
+    x64_jump_back(g, back);
     cold_end(g);
 }
 
@@ -771,9 +758,7 @@ void x64_call(Gen *g, uint32_t i)
     g->free |= g->regs->all & ~g->regs->saved;
     if (faults) {
         x64_rr(g, 0x85, RAX, RAX);
-        x64_1(g, 0x0f);
-        x64_1(g, 0x80 | CC_NE);
-        x64_fix(g, FIX_COLD, cold_at(g));
+        x64_jump_cold(g, CC_NE);
         uint32_t rec = snap_record(g, in->flags);
         cold_begin(g);
         x64_to_thunk(g, 0xe8, g->be->thunk.fault);

@@ -64,22 +64,6 @@ static void access_share(Gen *g, Access *a, uint32_t i)
     a->check_write |= gr->store;
 }
 
-static void jump_cold(Gen *g, int cc)
-{
-    if (cc < 0) {
-        x64_1(g, 0xe9);
-    } else {
-        x64_1(g, 0x0f);
-        x64_1(g, 0x80 | cc);
-    }
-    x64_fix(g, FIX_COLD, cold_at(g));
-}
-static void jump_back(Gen *g, uint32_t hot)
-{
-    x64_1(g, 0xe9);
-    x64_fix(g, FIX_HOT, hot);
-}
-
 static void address(Gen *g, unsigned to, unsigned base, int32_t disp)
 {
     if (disp)
@@ -260,7 +244,7 @@ static void alone(Gen *g, const Access *a, uint32_t back)
     x64_1(g, 0);
     get_addend(g);
     do_access(g, a, (Place){ a->base, RTMP, a->disp });
-    jump_back(g, back);
+    x64_jump_back(g, back);
     *jump = (uint8_t)(g->p - jump - 1);
 }
 
@@ -268,14 +252,14 @@ static void access(Gen *g, const Access *a)
 {
     bool follows = a->host != NO_REG && !a->leads, own = follows;
     if (!a->fast) {
-        jump_cold(g, -1);
+        x64_jump_cold(g, -1);
     } else if (follows) {
         x64_rr(g, 0x85 | O_W, a->host, a->host);
-        jump_cold(g, CC_E);
+        x64_jump_cold(g, CC_E);
         do_access(g, a, (Place){ a->host, NO_REG, a->disp });
     } else {
         look(g, a, a->lo, a->hi, a->check_write);
-        jump_cold(g, CC_NE);
+        x64_jump_cold(g, CC_NE);
         get_addend(g);
         if (a->leads) {
             x64_rx(g, 0x8d | O_W, a->host, a->base, RTMP, 0, 0);
@@ -294,7 +278,7 @@ static void access(Gen *g, const Access *a)
     if (own)
         alone(g, a, back);
     slow(g, a);
-    jump_back(g, back);
+    x64_jump_back(g, back);
     cold_end(g);
 }
 
@@ -410,10 +394,10 @@ void x64_atomic(Gen *g, uint32_t i)
     a.rec = snap_record(g, in->aux);
     a.thunk = g->be->thunk.atomic;
     if (!a.fast) {
-        jump_cold(g, -1);
+        x64_jump_cold(g, -1);
     } else {
         look(g, &a, a.lo, a.hi, true);
-        jump_cold(g, CC_NE);
+        x64_jump_cold(g, CC_NE);
         get_addend(g);
         x64_rx(g, 0x8d | O_W, RTMP, a.base, RTMP, 0, a.disp);
         if (op == AT_CAS) {
@@ -442,7 +426,7 @@ void x64_atomic(Gen *g, uint32_t i)
     slow_call(g, &a);
     if (d != NO_REG)
         x64_cpu(g, 0x8b | O_W, d, cpu_disp(offsetof(CpuState, helper_ret)));
-    jump_back(g, back);
+    x64_jump_back(g, back);
     cold_end(g);
     if (d != NO_REG)
         ra_set(g, i, d);

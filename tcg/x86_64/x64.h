@@ -226,6 +226,22 @@ static inline void x64_fix(Gen *g, uint8_t kind, uint32_t target)
     uint32_t at = (uint32_t)(g->in_cold ? g->p - g->cold : g->p - g->hot_start);
     GEN_PUSH(g, fixups) = (Fixup){ at, target, kind | (g->in_cold ? FIX_AT_COLD : 0) };
 }
+/* To where the next cold code begins, if cc (CC_*; -1: always); back from there to hot_at(). */
+static inline void x64_jump_cold(Gen *g, int cc)
+{
+    if (cc < 0) {
+        x64_1(g, 0xe9);
+    } else {
+        x64_1(g, 0x0f);
+        x64_1(g, 0x80 | cc);
+    }
+    x64_fix(g, FIX_COLD, cold_at(g));
+}
+static inline void x64_jump_back(Gen *g, uint32_t hot)
+{
+    x64_1(g, 0xe9);
+    x64_fix(g, FIX_HOT, hot);
+}
 /* call or jmp to a thunk */
 void x64_to_thunk(Gen *g, unsigned opcode, uint32_t thunk);
 

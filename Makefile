@@ -18,8 +18,8 @@ include $(BUILD)/config.mk
 endif
 
 CFLAGS ?= $(OPT) -g
-ALL_CFLAGS = -std=gnu11 -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers $(WERROR) -fno-strict-aliasing \
-             -fno-common -pthread -I. -I$(BUILD) $(LIB_CFLAGS) $(SANITIZE) $(CFLAGS)
+ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers $(WERROR) -fno-strict-aliasing \
+             -fno-common -pthread -I. -I$(BUILD) $(LIB_CFLAGS) -include util/minmax.h $(SANITIZE) $(CFLAGS)
 
 all:
 core-y :=

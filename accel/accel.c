@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * The list of accelerators, and the life of vCPU threads: start, pause, resume, kick, sleep, end. */
-#define _GNU_SOURCE
 #include "accel/accel.h"
 
 #include <errno.h>

@@ -10,7 +10,6 @@
  *
  * Linux AIO (io_submit(2)) is there for who asks for it by "aio=native".  Its requests are handed over together as well, and
  * the loop's own eventfd tells that one has ended. */
-#define _GNU_SOURCE     /* pwritev2, fallocate */
 #include "block/aio.h"
 
 #include <assert.h>
@@ -471,7 +470,7 @@ bool aio_poll(Aio *a, bool wait)
     if (any || !wait || !co_queue_empty(&a->paused))
         timeout = 0;
     else if (a->sleepers)
-        timeout = MAX(a->sleepers->at_ns - now_ns(), 0);
+        timeout = MAX(a->sleepers->at_ns - now_ns(), 0);      /* below 0 would be for ever */
     any |= a->uring ? round_uring(a, timeout) : round_threads(a, timeout);
     any |= take_handed_over(a);
     any |= native_reap(&a->native);

@@ -5,7 +5,6 @@
  * that the two keep out of each other's images.  Byte 100 + n: I use n; 200 + n: nobody else may use n.  n is 0 to
  * read, 1 to write, 3 to resize.  All are read locks; whether somebody holds one is asked with F_OFD_GETLK.  Gives way
  * to no lease and leaves network filesystems to say what they can do. */
-#define _GNU_SOURCE     /* OFD locks, fallocate, SEEK_HOLE, O_DIRECT */
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -11,7 +11,7 @@
 #include "util/error.h"
 #include "util/options.h"
 
-enum { IS_WRITE = 1, N_LIMITS = 6 };
+enum { N_LIMITS = 6 };
 #define SECOND_NS 1000000000.0
 
 typedef struct Limit {
@@ -19,9 +19,9 @@ typedef struct Limit {
     double   clock_ns;
 } Limit;
 
-static const struct { const char *name; bool bytes; int direction; /* -1: both */ } kinds[N_LIMITS] = {
-    { "bps-total", true, -1 }, { "bps-read", true, 0 }, { "bps-write", true, IS_WRITE },
-    { "iops-total", false, -1 }, { "iops-read", false, 0 }, { "iops-write", false, IS_WRITE },
+static const struct { const char *name; bool bytes; int direction; /* 1: writes, -1: both */ } kinds[N_LIMITS] = {
+    { "bps-total", true, -1 }, { "bps-read", true, 0 }, { "bps-write", true, 1 },
+    { "iops-total", false, -1 }, { "iops-read", false, 0 }, { "iops-write", false, 1 },
 };
 
 struct ThrottleGroup {
@@ -117,18 +117,24 @@ static double book(Limit *l, double now, double cost)
     return wait;
 }
 
-static void take_turn(Block *b, int direction, uint64_t len)
+int64_t throttle_book(ThrottleGroup *g, bool write, uint64_t len, uint64_t now_ns)
+{
+    uint64_t requests = g->iops_size && len > g->iops_size ? (len + g->iops_size - 1) / g->iops_size : 1;
+    double wait = 0;
+    for (unsigned i = 0; i < N_LIMITS; i++)
+        if (g->limit[i].avg && (kinds[i].direction < 0 || kinds[i].direction == write))
+            wait = MAX(wait, book(&g->limit[i], (double)now_ns, kinds[i].bytes ? (double)len : (double)requests));
+    return (int64_t)wait;
+}
+
+static void take_turn(Block *b, bool write, uint64_t len)
 {
     ThrottleGroup *g = *(ThrottleGroup **)b->state;
-    uint64_t requests = g->iops_size && len > g->iops_size ? (len + g->iops_size - 1) / g->iops_size : 1;
-    co_mutex_lock(&g->turn[direction]);
-    double now = (double)block_now_ns(), wait = 0;
-    for (unsigned i = 0; i < N_LIMITS; i++)
-        if (g->limit[i].avg && (kinds[i].direction < 0 || kinds[i].direction == direction))
-            wait = MAX(wait, book(&g->limit[i], now, kinds[i].bytes ? (double)len : (double)requests));
-    if (wait > 0)
-        co_sleep_ns(b->aio, (int64_t)wait);
-    co_mutex_unlock(&g->turn[direction]);
+    co_mutex_lock(&g->turn[write]);
+    int64_t wait = throttle_book(g, write, len, block_now_ns());
+    if (wait)
+        co_sleep_ns(b->aio, wait);
+    co_mutex_unlock(&g->turn[write]);
 }
 
 static bool throttle_open(Block *b, GError **err)
@@ -147,13 +153,13 @@ static bool throttle_open(Block *b, GError **err)
 
 static int throttle_read(Block *b, uint64_t at, const struct iovec *v, int nv)
 {
-    take_turn(b, 0, iov_size(v, nv));
+    take_turn(b, false, iov_size(v, nv));
     return block_readv(b->file, at, v, nv);
 }
 
 static int throttle_write(Block *b, uint64_t at, const struct iovec *v, int nv)
 {
-    take_turn(b, IS_WRITE, iov_size(v, nv));
+    take_turn(b, true, iov_size(v, nv));
     int r = block_writev(b->file, at, v, nv, 0);
     b->length = b->file->length;
     return r;
@@ -161,7 +167,7 @@ static int throttle_write(Block *b, uint64_t at, const struct iovec *v, int nv)
 
 static int throttle_zero(Block *b, uint64_t at, uint64_t len, unsigned flags)
 {
-    take_turn(b, IS_WRITE, len);
+    take_turn(b, true, len);
     int r = block_zero(b->file, at, len, flags & (BLOCK_MAY_UNMAP | BLOCK_NO_FALLBACK));
     b->length = b->file->length;
     return r;
@@ -169,7 +175,7 @@ static int throttle_zero(Block *b, uint64_t at, uint64_t len, unsigned flags)
 
 static int throttle_discard(Block *b, uint64_t at, uint64_t len)
 {
-    take_turn(b, IS_WRITE, len);
+    take_turn(b, true, len);
     return block_discard(b->file, at, len);
 }
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * Sockets as byte streams: one connection at a time, to us (server) or from us.  What is written while nobody is
  * connected is dropped; when the other end goes, a server waits for the next. */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * Host memory behind RAM and ROM.  Anonymous private memory: its first touch costs a quarter of shared
  * memory's, and huge pages keep the host's own TLB misses down.  Aligned to 2 MiB so that huge pages fit. */
-#define _GNU_SOURCE
 #include "memory/ram.h"
 
 #include <errno.h>

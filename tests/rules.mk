@@ -30,7 +30,7 @@ test-y += $(if $(filter x86_64,$(HOST)),tests/unit/accel/kvm.o tests/unit/accel/
 test-y += tests/unit/accel/accel.o tests/unit/accel/run.o tests/unit/accel/smc.o tests/unit/accel/tlb.o
 
 # --- block, net
-test-y += tests/unit/block/model.o tests/unit/block/hostile.o tests/unit/block/jobs.o
+test-y += tests/unit/block/aio.o tests/unit/block/model.o tests/unit/block/hostile.o tests/unit/block/jobs.o
 test-y += tests/unit/block/drive.o tests/unit/block/vvfat.o tests/unit/block/deflate.o
 support-y += tests/fuzz/block.o
 test-y += tests/fuzz/block_corpus.o

@@ -20,7 +20,6 @@
  *   end STATUS ... until the command exits, with one of these
  *   cpu TEXT       says TEXT and the CPU time that the ended command took, in milliseconds
  * Blank lines and lines that begin with # are skipped.  What the command left running is killed at the end. */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>

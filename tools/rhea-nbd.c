@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * rhea-nbd: serves an image over NBD, or lists what a server has.  Options are qemu-nbd's. */
-#define _GNU_SOURCE     /* pipe2 */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>

@@ -4,7 +4,6 @@
  *
  * What a thread runs and its spare stacks are kept per thread: they are of the thread as its own stack is, so
  * they do not hang off a Machine. */
-#define _GNU_SOURCE     /* mmap flags */
 #include "util/coroutine.h"
 
 #include <assert.h>

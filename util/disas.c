@@ -47,7 +47,7 @@ void disas(GString *s, int arch, int mode, const uint8_t *code, size_t len, uint
     while (len) {
         if (c->disasm_iter(h, &code, &len, &pc, in)) {
             g_string_append_printf(s, "0x%08" G_GINT64_MODIFIER "x:  ", in->address);
-            for (unsigned i = 0; i < MAX(in->size, 8); i++)
+            for (unsigned i = 0; i < MAX(in->size, 8u); i++)
                 g_string_append_printf(s, i < in->size ? "%02x " : "   ", in->bytes[i % sizeof in->bytes]);
             g_string_append_printf(s, " %-8s %s\n", in->mnemonic, in->op_str);
         } else {

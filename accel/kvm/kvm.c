@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * The kvm accelerator as the registry sees it: opening /dev/kvm or saying why not, guest memory, vCPUs. */
-#define _GNU_SOURCE
 #include "accel/kvm/kvm_int.h"
 
 #include <cpuid.h>

@@ -16,7 +16,6 @@
  * every TLB entry becomes slow to write.
  *
  * Writes by devices are filed, and acted upon at the next safe point of whoever comes first. */
-#define _GNU_SOURCE
 #include "accel/tcg/tcg_int.h"
 
 #include <linux/membarrier.h>

@@ -6,7 +6,6 @@
  * next one, which holds the oldest blocks, is emptied and filled anew.  So the memory is never fragmented, what is hot
  * is soon translated again, and a block's descriptor can live exactly as long as its code.  A block that dies early
  * (self-modifying code) leaves its bytes unused until then: links and fault look-ups into it stay valid. */
-#define _GNU_SOURCE
 #include "accel/tcg/tcg_int.h"
 
 #include <errno.h>

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * NBD server. */
-#define _GNU_SOURCE     /* accept4 */
 #include "block/nbd/server.h"
 
 #include <errno.h>

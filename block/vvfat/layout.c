@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * The folder as it is at the start, and the disk made of it (vvfat_int.h).  Left out: symbolic links, sockets, pipes and
  * devices, whose contents lie elsewhere. */
-#define _GNU_SOURCE     /* O_PATH */
 #include "block/vvfat/vvfat_int.h"
 
 #include <dirent.h>

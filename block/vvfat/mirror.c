@@ -10,7 +10,6 @@
  *
  * Nothing outside the folder is reached: folders are opened one name at a time without following links, and names are
  * those of single files.  What others changed on the host meanwhile is left alone. */
-#define _GNU_SOURCE     /* renameat2 */
 #include "block/vvfat/vvfat_int.h"
 
 #include <errno.h>

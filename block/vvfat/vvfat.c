@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * vvfat: the driver (vvfat_int.h). */
-#define _GNU_SOURCE     /* O_TMPFILE */
 #include "block/vvfat/vvfat_int.h"
 
 #include <errno.h>

@@ -248,7 +248,7 @@ static void alone(Gen *g, const Access *a, uint32_t back)
     *jump = (uint8_t)(g->p - jump - 1);
 }
 
-static void access(Gen *g, const Access *a)
+static void whole_access(Gen *g, const Access *a)
 {
     bool follows = a->host != NO_REG && !a->leads, own = follows;
     if (!a->fast) {
@@ -291,7 +291,7 @@ static void load_vec(Gen *g, uint32_t i)
     a.reg = ra_def(g, i, VECS);
     access_share(g, &a, i);
     a.rec = snap_record(g, in->aux);
-    access(g, &a);
+    whole_access(g, &a);
 }
 
 void x64_load(Gen *g, uint32_t i)
@@ -316,7 +316,7 @@ void x64_load(Gen *g, uint32_t i)
         access_share(g, &a, i);
         a.rec = snap_record(g, in->aux);
     }
-    access(g, &a);
+    whole_access(g, &a);
 }
 
 void x64_store(Gen *g, uint32_t i)
@@ -335,7 +335,7 @@ void x64_store(Gen *g, uint32_t i)
         a.reg = ra_use(g, v, a.vec ? VECS : GPRS);
     access_share(g, &a, i);
     a.rec = snap_record(g, in->aux);
-    access(g, &a);
+    whole_access(g, &a);
 }
 
 void x64_fence(Gen *g)                  /* lock or dword [rsp], 0: cheaper than mfence */

@@ -5,7 +5,6 @@
  *   full FILE BYTES      the same without zeros and holes
  *   settle FILE...       written to the disk and out of the page cache (where the filesystem lets go of them)
  *   run COMMAND...       its standard output goes nowhere; prints microseconds of wall time and of CPU, peak KiB */
-#define _GNU_SOURCE     /* posix_fadvise, wait4 */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>

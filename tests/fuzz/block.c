@@ -5,7 +5,6 @@
  *   byte 0           what is done with the image: READ_ONLY ...
  *   then, each:      4 bytes, little-endian: bits 23..0 the sector, bits 31..24 the count of sectors less one
  *                    that many sectors; the input's end may cut the last piece, and that is the image's end */
-#define _GNU_SOURCE     /* memfd_create, accept4 */
 #include <errno.h>
 #include <ftw.h>
 #include <poll.h>

@@ -8,9 +8,6 @@
  *
  * A case is bounded in guest instructions by the countdown that all blocks share, and in exceptions by a count of
  * visits to Target.service, which is wrapped here.  Vectors, time and random numbers are counters. */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <capstone/capstone.h>
 #include <signal.h>
 #include <stdio.h>

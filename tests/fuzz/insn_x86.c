@@ -10,9 +10,6 @@
  * The sandbox is mapped at one address that native and guest code share, so addresses need no translation.  Host
  * signals give the processor's exception vector.  Globals: the native register file, which assembly reaches
  * pc-relative, and what the signal handler needs. */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE             /* REG_RAX and the like */
-#endif
 #include <capstone/capstone.h>
 #include <signal.h>
 #include <stdio.h>

@@ -4,7 +4,6 @@
  *
  * A new image whose format has a magic number gets it last: whatever ends the conversion before, the file does not
  * look like an image. */
-#define _GNU_SOURCE     /* madvise */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

@@ -5,9 +5,6 @@
  *
  * The host's instruction runs under TF, so that a signal comes after it whatever it does.  Not tried are those that enter
  * the kernel or a hypervisor, and those that move FS and GS, on which the C library stands. */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE             /* REG_RIP and the like */
-#endif
 #include <cpuid.h>
 #include <signal.h>
 #include <string.h>

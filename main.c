@@ -258,6 +258,7 @@ static bool set_global(Config *c, const char *v, GError **err)
     if (!g_str_has_prefix(v, policy))
         return fail(err, "-global: '%s' is not known; kvm-pit.lost_tick_policy=delay|discard is", v);
     set_text(&c->pit_policy, v + strlen(policy));
+    c->pc.discard_lost_ticks = strcmp(c->pit_policy, "discard") == 0;
     return ONE_OF("-global kvm-pit.lost_tick_policy", c->pit_policy, err, "delay", "discard");
 }
 

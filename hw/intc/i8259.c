@@ -10,6 +10,7 @@ enum { CASCADE_PIN = 2 };
 typedef struct I8259 {
     Device  dev;
     Line    intr;
+    Line    pending[8];                 /* high while a request of that input waits to be taken */
     Device *slave;                      /* property; of the master */
     uint8_t elcr_mask;                  /* property: ELCR bits that can be set */
 
@@ -45,6 +46,9 @@ static int pending(const I8259 *p)
 static void settle(void *self)
 {
     I8259 *p = self;
+    for (unsigned n = 0; n < 8; n++)
+        if (p->pending[n].n_sinks)
+            line_set(&p->pending[n], !p->chip.lent && p->irr & ~p->imr & 1 << n);
     if (!p->chip.lent)
         line_set(&p->intr, p->init_step == 0 && pending(p) >= 0);
 }
@@ -259,7 +263,7 @@ static const Field props[] = {
     PROP_SET(I8259, elcr_mask, "elcr-mask", "0xf8", "pins that may be level-triggered"),
     { 0 }
 };
-static const Field pins[] = { PIN(I8259, intr, "int"), PIN_IN("ir", 8, input), { 0 } };
+static const Field pins[] = { PIN(I8259, intr, "int"), PIN_IN("ir", 8, input), PIN(I8259, pending, "pending"), { 0 } };
 static const Field state[] = {
     FIELD(I8259, irr), FIELD(I8259, imr), FIELD(I8259, isr), FIELD(I8259, level), FIELD(I8259, icw_base),
     FIELD(I8259, init_step), FIELD(I8259, lowest), FIELD(I8259, elcr), FIELD(I8259, need_icw4), FIELD(I8259, single),

@@ -15,6 +15,8 @@ typedef struct Ioapic {
     uint8_t  select;
     uint32_t level;                     /* of the inputs, active high inside */
     uint64_t rte[IOAPIC_PINS];
+    uint32_t sent;                      /* edges in the IRR of a local APIC, of the inputs whose `pending` leads anywhere */
+    Line     pending[IOAPIC_PINS];      /* high while the request of an edge of that input waits to be taken */
     Chip     chip;
     uint64_t rises[IOAPIC_PINS];        /* of the inputs, since the start */
 } Ioapic;
@@ -32,9 +34,21 @@ static void send(Ioapic *p, unsigned n)
     uint64_t r = p->rte[n];
     if (is_level(r))
         p->rte[n] |= RTE_REMOTE_IRR;
-    lapic_deliver(p->dev.machine, &(ApicMessage){
+    bool accepted = lapic_deliver(p->dev.machine, &(ApicMessage){
         .dest = apic_dest8(r >> 56, r & RTE_LOGICAL), .vector = r, .mode = r >> 8 & 7, .logical = r & RTE_LOGICAL,
         .level = is_level(r), .assert = true });
+    if (accepted && !is_level(r) && p->pending[n].n_sinks)
+        p->sent |= 1u << n;
+}
+
+/* What was sent is no longer this input's affair, or was taken: who hears of it may raise the input at once. */
+static void forget_sent(Ioapic *p, uint32_t pins)
+{
+    pins &= p->sent;
+    p->sent &= ~pins;
+    for (unsigned n = 0; pins >> n; n++)
+        if (pins >> n & 1)
+            line_set(&p->pending[n], p->sent >> n & 1);
 }
 
 /* Level-triggered inputs that are high and that nobody is serving. */
@@ -44,6 +58,9 @@ static void settle(void *self)
     for (unsigned n = 0; n < IOAPIC_PINS && !p->chip.lent; n++)
         if (p->level >> n & 1 && is_level(p->rte[n]) && !(p->rte[n] & (RTE_MASKED | RTE_REMOTE_IRR)))
             send(p, n);
+    for (unsigned n = 0; n < IOAPIC_PINS; n++)
+        if (p->pending[n].n_sinks)
+            line_set(&p->pending[n], p->sent >> n & 1);
 }
 
 static void input(void *self, unsigned n, bool level)
@@ -71,6 +88,15 @@ void ioapic_eoi(Device *d, uint8_t vector)
     settle(p);
 }
 
+void ioapic_taken(Device *d, uint8_t vector)
+{
+    Ioapic *p = (Ioapic *)d;
+    uint32_t pins = 0;
+    for (unsigned n = 0; p->sent >> n; n++)
+        pins |= (uint32_t)((uint8_t)p->rte[n] == vector) << n;
+    forget_sent(p, pins);
+}
+
 static uint32_t read_reg(const Ioapic *p)
 {
     switch (p->select) {
@@ -93,13 +119,15 @@ static void write_reg(Ioapic *p, uint32_t v)
         p->id = v >> 24 & 0xf;
     } else if (p->select >= REG_REDTBL && p->select < REG_REDTBL + 2 * IOAPIC_PINS) {
         uint64_t *r = &p->rte[(p->select - REG_REDTBL) / 2];
-        const uint64_t ro = RTE_STATUS | RTE_REMOTE_IRR;
+        const uint64_t ro = RTE_STATUS | RTE_REMOTE_IRR, old = *r;
         if (p->select & 1)
             *r = (uint32_t)*r | (uint64_t)(v & 0xff000000) << 32;
         else
             *r = (*r & ~UINT64_C(0xffffffff)) | (*r & ro) | (v & ~ro & 0x1ffff);
         if (!is_level(*r))                 /* an edge pin has none; kernels clear a stuck one this way */
             *r &= ~(uint64_t)RTE_REMOTE_IRR;
+        if ((uint32_t)(old ^ *r) & ~ro)
+            forget_sent(p, 1u << (p->select - REG_REDTBL) / 2);
         if (p->chip.host && p->chip.host->entry)
             p->chip.host->entry(p->chip.host_self, (p->select - REG_REDTBL) / 2, *r);
     }
@@ -130,6 +158,7 @@ static void chip_lend(void *self, ChipRegs *to)
     domain_enter(p->dev.domain);
     to->ioapic = (IoapicRegs){ .id = p->id, .level = p->level, .select = p->select };
     memcpy(to->ioapic.rte, p->rte, sizeof p->rte);
+    p->sent = 0;
     p->chip.lent = true;
     domain_leave(p->dev.domain);
 }
@@ -172,9 +201,9 @@ static void reset(void *self)
         p->rte[n] = RTE_MASKED;
 }
 
-static const Field pins[] = { PIN_IN("in", IOAPIC_PINS, input), { 0 } };
+static const Field pins[] = { PIN_IN("in", IOAPIC_PINS, input), PIN(Ioapic, pending, "pending"), { 0 } };
 static const Field state[] = {
-    FIELD(Ioapic, id), FIELD(Ioapic, select), FIELD(Ioapic, level), FIELD(Ioapic, rte), { 0 }
+    FIELD(Ioapic, id), FIELD(Ioapic, select), FIELD(Ioapic, level), FIELD(Ioapic, rte), FIELD_SINCE(2, Ioapic, sent), { 0 }
 };
 
 static bool restored(void *self, GError **err)
@@ -182,6 +211,7 @@ static bool restored(void *self, GError **err)
     Ioapic *p = self;
     p->id &= 0xf;
     p->level &= (1u << IOAPIC_PINS) - 1;
+    p->sent &= (1u << IOAPIC_PINS) - 1;
     return true;
 }
 

@@ -115,20 +115,21 @@ static void error(Lapic *a, uint32_t bit)
         lvt_fire(a, LVT_ERROR);
 }
 
-static void accept(Lapic *a, uint8_t vector, bool level)
+static bool accept(Lapic *a, uint8_t vector, bool level)
 {
     if (!soft_enabled(a))
-        return;
+        return false;
     if (vector < 16) {
         if (!(a->esr_new & ESR_RECV_ILLEGAL))       /* the error interrupt may itself have such a vector */
             error(a, ESR_RECV_ILLEGAL);
-        return;
+        return false;
     }
     set_bit(a->irr, vector);
     if (level)
         set_bit(a->tmr, vector);
     else
         clear_bit(a->tmr, vector);
+    return true;
 }
 
 static bool level_pin(const Lapic *a, unsigned n)
@@ -266,14 +267,16 @@ static bool is_for(const Lapic *a, const ApicMessage *m)
 
 static void reset_registers(Lapic *a);
 
-static void take(Lapic *a, const ApicMessage *m)
+/* Returns whether it is in the IRR. */
+static bool take(Lapic *a, const ApicMessage *m)
 {
+    bool requested = false;
     if (m->level && !m->assert)                     /* a message that a level went; INIT's is for APICs of the Pentium */
-        return;
+        return false;
     switch (m->mode) {
     case DM_FIXED:
     case DM_LOWEST:
-        accept(a, m->vector, m->level);
+        requested = accept(a, m->vector, m->level);
         break;
     case DM_SMI:
         signal_cpu(a, PORT_SMI);
@@ -294,6 +297,7 @@ static void take(Lapic *a, const ApicMessage *m)
         break;
     }
     lapic_settle(a);
+    return requested;
 }
 
 extern const DeviceType lapic_type;
@@ -310,24 +314,24 @@ static void pass_on(Lapic *a, const ApicMessage *m)
     a->chip.host->message(a->chip.host_self, addr, m->vector | m->mode << 8 | m->assert << 14 | (uint32_t)m->level << 15);
 }
 
-void lapic_deliver(Machine *m, const ApicMessage *msg)
+bool lapic_deliver(Machine *m, const ApicMessage *msg)
 {
     Lapic *best = NULL;
+    bool requested = false;
     for (unsigned i = 0; i < m->devices->len; i++) {
         Lapic *a = lapic_of(g_ptr_array_index(m->devices, i));
         if (a && a->chip.lent) {                    /* all are, or none */
             pass_on(a, msg);
-            return;
+            return false;
         }
         if (!a || !is_for(a, msg))
             continue;
         if (msg->mode != DM_LOWEST)
-            take(a, msg);
+            requested |= take(a, msg);
         else if (soft_enabled(a) && (!best || ppr(a) < ppr(best)))
             best = a;
     }
-    if (best)
-        take(best, msg);
+    return best ? take(best, msg) : requested;
 }
 
 static void msi_message(void *self, uint64_t addr, uint32_t data)
@@ -368,6 +372,15 @@ static void send_ipi(Lapic *a)
     }
 }
 
+static void tell_ioapics(Lapic *a, uint8_t vector, void (*fn)(Device *ioapic, uint8_t vector))
+{
+    for (unsigned i = 0; i < a->dev.machine->devices->len; i++) {
+        Device *d = g_ptr_array_index(a->dev.machine->devices, i);
+        if (d->type == &ioapic_type)
+            fn(d, vector);
+    }
+}
+
 static void eoi(Lapic *a)
 {
     int v = highest(a->isr);
@@ -382,11 +395,7 @@ static void eoi(Lapic *a)
         a->lvt[n] &= ~LVT_REMOTE_IRR;
         sample_pin(a, n);
     }
-    for (unsigned i = 0; i < a->dev.machine->devices->len; i++) {
-        Device *d = g_ptr_array_index(a->dev.machine->devices, i);
-        if (d->type == &ioapic_type)
-            ioapic_eoi(d, v);
-    }
+    tell_ioapics(a, v, ioapic_eoi);
 }
 
 /* --- registers, by offset / 16: MMIO and x2APIC MSRs share them */
@@ -593,6 +602,7 @@ static int acknowledge(void *self)
     } else if (v >= 0) {
         clear_bit(a->irr, v);
         set_bit(a->isr, v);
+        tell_ioapics(a, v, ioapic_taken);
     }
     if (v >= 0)
         a->taken[v]++;

@@ -22,8 +22,9 @@ static inline uint32_t apic_dest8(uint8_t dest, bool logical) { return dest == 0
 
 /* Joins a local APIC and its CPU; before the machine runs. */
 void lapic_attach(Device *lapic, CpuPort *port);
-/* To every local APIC of the machine that the message is for; under the legacy domain, in which all of them live. */
-void lapic_deliver(Machine *m, const ApicMessage *msg);
+/* To every local APIC of the machine that the message is for; under the legacy domain, in which all of them live.  Returns
+ * whether some IRR has it now: ioapic_taken() tells when it is taken. */
+bool lapic_deliver(Machine *m, const ApicMessage *msg);
 /* What firmware leaves behind for a kernel that does not use the APIC (MP specification 3.6.2.2, "Virtual Wire Mode"):
  * enabled, the 8259's interrupts and NMI come through. */
 void lapic_virtual_wire(Device *lapic);

@@ -26,6 +26,10 @@ typedef struct I8254 {
     Counter ch[3];
     uint8_t port_b;
     Timer   timer;                      /* the next rising edge of counter 0's output */
+    uint64_t due;                       /* the tick that it is for, in the periodic modes; 0: not known */
+    uint16_t owed;                      /* edges that are to come later: see fired() */
+    bool    pending[2];                 /* inputs: an interrupt controller has an edge that waits to be taken */
+    bool    taken;                      /* one of them has gone down since the last edge */
     Chip    chip;
 } I8254;
 
@@ -109,9 +113,10 @@ static void arm(I8254 *p)
 {
     Counter *c = &p->ch[0];
     uint64_t t = elapsed(p, c), n = divisor(c);
-    if (c->running && periodic(c))
-        timer_set_ns(&p->timer, device_period_at(ns_of(c->start + t - t % n + n), ns_of(n), now(p)));
-    else if (c->running && c->mode == 0 && t < n)
+    if (c->running && periodic(c)) {
+        p->due = c->start + t - t % n + n;
+        timer_set_ns(&p->timer, device_period_at(ns_of(p->due), ns_of(n), now(p)));
+    } else if (c->running && c->mode == 0 && t < n)
         timer_set_ns(&p->timer, ns_of(c->start + n));
     else if (c->running && c->mode == 4 && t <= n)
         timer_set_ns(&p->timer, ns_of(c->start + n + 1));
@@ -119,12 +124,55 @@ static void arm(I8254 *p)
         timer_cancel(&p->timer);
 }
 
+/* Edges of the periodic modes that no interrupt came of: of the periods that are over when the timer fires late all but
+ * one, and this one as well if the edge before it still waits.  Periods that device_period_at() stretches do not count. */
+static void count_lost(I8254 *p)
+{
+    Counter *c = &p->ch[0];
+    (void)elapsed(p, c);                /* a new count is used from `due` on */
+    uint64_t t = tick(p), n = divisor(c), lost = p->due && t > p->due ? (t - p->due) / n : 0;
+    if (ns_of(n) < DEVICE_PERIOD_MIN_NS)
+        return;
+    lost += (p->pending[0] || p->pending[1]) && !p->taken;
+    p->owed = MIN(p->owed + lost, UINT16_MAX);
+}
+
+static void edge(I8254 *p)
+{
+    p->taken = false;
+    line_set(&p->out0, false);
+    line_set(&p->out0, true);
+    if (!p->pending[0] && !p->pending[1])
+        p->owed = 0;                    /* it is masked, or nobody says when it is taken */
+}
+
+/* A host that has too much to do lets a guest's ticks pass in which the guest had no turn, and guests count ticks: Linux
+ * waits 40 of them by its TSC for four interrupts and panics otherwise ("IO-APIC + timer doesn't work").  So those that are
+ * lost are made up for, each as soon as the guest has taken the one before. */
 static void fired(void *self)
 {
     I8254 *p = self;
+    if (periodic(&p->ch[0])) {
+        count_lost(p);
+        arm(p);
+        edge(p);
+        return;
+    }
     if (p->ch[0].mode != 0)
         line_set(&p->out0, false);
     arm(p);
+}
+
+static void pending(void *self, unsigned n, bool level)
+{
+    I8254 *p = self;
+    bool fell = p->pending[n] && !level && line_level(&p->out0);        /* low: edge() made the 8259 forget it */
+    p->pending[n] = level;
+    p->taken |= fell;
+    if (!fell || !p->owed)
+        return;
+    p->owed--;
+    edge(p);
 }
 
 static void set_gate(I8254 *p, Counter *c, bool gate)
@@ -179,6 +227,8 @@ static void control(I8254 *p, uint8_t v)
         return;
     }
     unsigned mode = v >> 1 & 7;
+    if (which == 0)
+        p->owed = 0;
     *c = (Counter){ .access = access, .mode = mode > 5 ? mode & 3 : mode, .bcd = v & 1, .gate = c->gate, .null = true,
                     .active = c->active };
 }
@@ -283,6 +333,7 @@ static void chip_lend(void *self, ChipRegs *to)
             .read_high = c->read_high, .write_high = c->write_high, .running = c->running, .elapsed = t };
     }
     timer_cancel(&p->timer);
+    p->owed = 0;
     p->chip.lent = true;
     domain_leave(p->dev.domain);
 }
@@ -352,9 +403,10 @@ static const Field counter_state[] = {
     FIELD(Counter, running), FIELD(Counter, null), FIELD(Counter, low), FIELD(Counter, start), FIELD(Counter, held),
     FIELD(Counter, switch_at), { 0 }
 };
-static const Field pins[] = { PIN(I8254, out0, "out"), { 0 } };
+static const Field pins[] = { PIN(I8254, out0, "out"), PIN_IN("pending", 2, pending), { 0 } };
 static const Field state[] = {
-    FIELD_SUB(I8254, ch, 3, counter_state), FIELD(I8254, port_b), FIELD(I8254, timer), { 0 }
+    FIELD_SUB(I8254, ch, 3, counter_state), FIELD(I8254, port_b), FIELD(I8254, timer), FIELD_SINCE(2, I8254, due),
+    FIELD_SINCE(2, I8254, owed), FIELD_SINCE(2, I8254, pending), FIELD_SINCE(2, I8254, taken), { 0 }
 };
 
 const DeviceType i8254_type = {

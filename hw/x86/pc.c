@@ -92,6 +92,13 @@ static void config_write(void *self, uint64_t off, uint64_t v, unsigned size)
 
 static const RegionOps config_ops = { config_read, config_write, .min = 1, .max = 4, .unaligned = true };
 
+/* The 8254 makes up for lost ticks when the controllers say which of them have been taken. */
+static bool wire_lost_ticks(Machine *m, GError **err)
+{
+    return board_wire(m, machine_find(m, "pic0"), "pending[0]=pit.pending:0", err) &&
+           board_wire(m, machine_find(m, "ioapic"), "pending[2]=pit.pending:1", err);
+}
+
 static bool add_devices(Pc *pc, GError **err)
 {
     Machine *m = pc->m;
@@ -122,7 +129,7 @@ static bool add_devices(Pc *pc, GError **err)
         g_array_append_val(slots, s);
     }
     g_array_append_val(slots, none);
-    bool ok = board_build(m, (const BoardSlot *)slots->data, NULL, err);
+    bool ok = board_build(m, (const BoardSlot *)slots->data, NULL, err) && (c->discard_lost_ticks || wire_lost_ticks(m, err));
     g_array_free(slots, TRUE);
     g_ptr_array_free(text, TRUE);
     m->msi = lapic_msi_sink(m);

@@ -311,6 +311,133 @@ static void a_late_host_gets_one_edge(Bench *b)
     g_assert_cmpint(clock_next_ns(b->m->clock) - clock_now_ns(b->m->clock), >, 0);
 }
 
+/* --- lost ticks: the 8259 says which have been taken */
+
+static void add_pic_that_tells(Bench *b)
+{
+    add_pic(b);
+    bench_wire(b, "pic.pending[0]", "pit.pending", 0);
+}
+
+/* A period of 1193 ticks is a little less than a millisecond. */
+static void start_ticking(Bench *b)
+{
+    out(b, 3, 0x34);
+    out16(b, 0, 1193);
+    (void)edge(b);
+}
+
+static unsigned edges(Bench *b)
+{
+    unsigned n = 0;
+    while (edge(b))
+        n++;
+    return n;
+}
+
+static void lost_ticks_come_one_after_each_acknowledge(Bench *b)
+{
+    add_pic_that_tells(b);
+    start_ticking(b);
+    for (unsigned i = 0; i < 3; i++) {
+        tick(b, 5 * 1193);                      /* nobody takes the first of them */
+        for (unsigned k = 0; k < 5; k++) {
+            g_assert_true(bench_pin(b, "pic.int"));
+            g_assert_true(edge(b));
+        }
+        g_assert_false(bench_pin(b, "pic.int"));
+        g_assert_false(edge(b));
+        tick(b, 1193);                          /* and then the usual rate */
+        g_assert_cmpuint(edges(b), ==, 1);
+        tick(b, 1192);
+        g_assert_cmpuint(edges(b), ==, 0);
+        tick(b, 1);
+        g_assert_cmpuint(edges(b), ==, 1);
+    }
+}
+
+/* The next may be requested while one is in service and comes after its EOI. */
+static void lost_ticks_wait_for_the_end_of_interrupt(Bench *b)
+{
+    add_pic_that_tells(b);
+    bench_write_at(b, "pic", 0, 1, 0x13);
+    bench_write_at(b, "pic", 1, 1, 0x20);
+    bench_write_at(b, "pic", 1, 1, 1);          /* no automatic EOI */
+    start_ticking(b);
+    bench_write_at(b, "pic", 0, 1, 0x20);
+    tick(b, 3 * 1193);
+    for (unsigned k = 0; k < 3; k++) {
+        g_assert_true(edge(b));
+        g_assert_false(edge(b));
+        bench_write_at(b, "pic", 0, 1, 0x20);
+    }
+    g_assert_false(edge(b));
+    tick(b, 1193);
+    g_assert_true(edge(b));                     /* in service for the next four */
+    tick(b, 4 * 1193);
+    for (unsigned k = 0; k < 4; k++) {
+        bench_write_at(b, "pic", 0, 1, 0x20);
+        g_assert_true(edge(b));
+    }
+    bench_write_at(b, "pic", 0, 1, 0x20);
+    g_assert_false(edge(b));
+}
+
+static void a_late_host_makes_up_for_its_ticks(Bench *b)
+{
+    add_pic_that_tells(b);
+    start_ticking(b);
+    clock_set_ns(b->m->clock, NS_PER_S);        /* the loop was away for a thousand periods */
+    bench_step_ns(b, 0);
+    g_assert_cmpuint(edges(b), ==, 1000);
+    clock_set_ns(b->m->clock, INT64_C(1000) * NS_PER_S);
+    bench_step_ns(b, 0);
+    g_assert_cmpuint(edges(b), ==, 65536);      /* there is a limit */
+    tick(b, 1193);
+    g_assert_cmpuint(edges(b), ==, 1);
+}
+
+static void ticks_lost_under_a_mask_stay_lost(Bench *b)
+{
+    add_pic_that_tells(b);
+    start_ticking(b);
+    tick(b, 3 * 1193);
+    bench_write_at(b, "pic", 1, 1, 1);
+    tick(b, 10 * 1193);
+    bench_write_at(b, "pic", 1, 1, 0);
+    g_assert_cmpuint(edges(b), ==, 1);          /* the 8259 remembers one */
+    tick(b, 1193);
+    g_assert_cmpuint(edges(b), ==, 1);
+}
+
+static void a_new_count_forgets_lost_ticks(Bench *b)
+{
+    add_pic_that_tells(b);
+    start_ticking(b);
+    tick(b, 10 * 1193);
+    start_ticking(b);                           /* takes the one that waits */
+    g_assert_cmpuint(edges(b), ==, 0);
+    tick(b, 1193);
+    g_assert_cmpuint(edges(b), ==, 1);
+    tick(b, 5 * 1193);
+    out(b, 3, 0x30);                            /* mode 0: one edge a count */
+    out16(b, 0, 100);
+    (void)edge(b);
+    tick(b, 10000);
+    g_assert_cmpuint(edges(b), ==, 1);
+}
+
+/* Nothing could keep up with these, and nobody is asked to. */
+static void short_periods_are_not_made_up_for(Bench *b)
+{
+    add_pic_that_tells(b);
+    out(b, 3, 0x34);
+    out16(b, 0, 20);
+    (void)edge(b);
+    tick(b, 1000);
+    g_assert_cmpuint(edges(b), ==, 1);
+}
+
 static const BenchCase cases[] = {
     { "mode 0 interrupts on terminal count", "i8254,id=pit", mode_0_interrupts_on_terminal_count },
     { "mode 2 makes one edge a period", "i8254,id=pit", mode_2_makes_one_edge_a_period },
@@ -328,6 +455,12 @@ static const BenchCase cases[] = {
     { "the refresh bit toggles", "i8254,id=pit", the_refresh_bit_toggles },
     { "a short period does not flood", "i8254,id=pit", a_short_period_does_not_flood },
     { "a late host gets one edge", "i8254,id=pit", a_late_host_gets_one_edge },
+    { "lost ticks come one after each acknowledge", "i8254,id=pit", lost_ticks_come_one_after_each_acknowledge },
+    { "lost ticks wait for the end of interrupt", "i8254,id=pit", lost_ticks_wait_for_the_end_of_interrupt },
+    { "a late host makes up for its ticks", "i8254,id=pit", a_late_host_makes_up_for_its_ticks },
+    { "ticks lost under a mask stay lost", "i8254,id=pit", ticks_lost_under_a_mask_stay_lost },
+    { "a new count forgets lost ticks", "i8254,id=pit", a_new_count_forgets_lost_ticks },
+    { "short periods are not made up for", "i8254,id=pit", short_periods_are_not_made_up_for },
     { 0 }
 };
 

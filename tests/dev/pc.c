@@ -20,16 +20,19 @@ typedef struct Board {
     Space  *io, *mem;
 } Board;
 
-static Board board_new(Bench *b)
+static Board board_of(Bench *b, bool discard_lost_ticks)
 {
     GError *err = NULL;
     machine_add_stream(b->m, stream_new_memory(b->m->loop, "serial0"));
-    PcConfig config = { .ram = 64 << 20, .n_cpus = 1, .serial = { "serial0" }, .rtc_base = "2026-01-31T12:34:56" };
+    PcConfig config = { .ram = 64 << 20, .n_cpus = 1, .serial = { "serial0" }, .rtc_base = "2026-01-31T12:34:56",
+                        .discard_lost_ticks = discard_lost_ticks };
     Board x = { .b = b, .pc = pc_new(b->m, &config, &err), .io = b->m->io, .mem = b->m->mem };
     g_assert_no_error(err);
     machine_reset_devices(b->m);
     return x;
 }
+
+static Board board_new(Bench *b) { return board_of(b, false); }
 
 /* After board_new(), when the Board stands where it stays. */
 static void add_cpu(Board *x)
@@ -77,6 +80,82 @@ static void the_timer_by_way_of_the_apics(Bench *b)
         eoi(&x);
         g_assert_cmpint(fake_take(&x.cpu, b), ==, -1);
     }
+    pc_free(x.pc);
+}
+
+/* How many interrupts come, one after the other. */
+static unsigned take_all(Board *x, int vector)
+{
+    unsigned n = 0;
+    for (int v; (v = fake_take(&x->cpu, x->b)) >= 0; n++) {
+        g_assert_cmphex(v, ==, vector);
+        if (vector == 0x20)
+            out(x, 0x20, 0x20);
+        else
+            eoi(x);
+    }
+    return n;
+}
+
+static void lost_ticks_by_way_of_the_apics(Bench *b)
+{
+    Board x = board_new(b);
+    add_cpu(&x);
+    out(&x, 0x43, 0x34);
+    out(&x, 0x40, 1193 & 0xff);
+    out(&x, 0x40, 1193 >> 8);
+    bench_step_ns(b, 20 * NS_PER_MS);           /* masked: these are lost */
+    redirect(&x, 2, 0x30);
+    for (unsigned i = 1; i < 4; i++) {
+        bench_step_ns(b, i * 10 * NS_PER_MS);
+        g_assert_cmpuint(take_all(&x, 0x30), ==, i * 10);
+    }
+    bench_step_ns(b, 10 * NS_PER_MS);
+    redirect(&x, 2, 0x31);                      /* 30h waits in the local APIC; the others come as 31h, one from now on */
+    bench_step_ns(b, NS_PER_MS);
+    g_assert_cmphex(fake_take(&x.cpu, b), ==, 0x31);
+    eoi(&x);
+    g_assert_cmphex(fake_take(&x.cpu, b), ==, 0x31);
+    redirect(&x, 2, 0x10031);
+    eoi(&x);
+    g_assert_cmphex(fake_take(&x.cpu, b), ==, 0x31);        /* requested before the mask was set */
+    eoi(&x);
+    g_assert_cmpuint(take_all(&x, 0x30), ==, 1);
+    bench_step_ns(b, 10 * NS_PER_MS);
+    redirect(&x, 2, 0x31);
+    bench_step_ns(b, NS_PER_MS);
+    g_assert_cmpuint(take_all(&x, 0x31), ==, 1);
+    pc_free(x.pc);
+}
+
+static void lost_ticks_by_way_of_the_8259(Bench *b)
+{
+    Board x = board_new(b);
+    add_cpu(&x);
+    init_pics(&x);
+    lapic_virtual_wire(machine_find(b->m, "lapic0"));
+    out(&x, 0x43, 0x34);
+    out(&x, 0x40, 1193 & 0xff);
+    out(&x, 0x40, 1193 >> 8);
+    (void)take_all(&x, 0x20);
+    for (unsigned i = 1; i < 4; i++) {
+        bench_step_ns(b, i * 10 * NS_PER_MS);
+        g_assert_cmpuint(take_all(&x, 0x20), ==, i * 10);
+    }
+    pc_free(x.pc);
+}
+
+/* -global kvm-pit.lost_tick_policy=discard */
+static void lost_ticks_discarded(Bench *b)
+{
+    Board x = board_of(b, true);
+    add_cpu(&x);
+    redirect(&x, 2, 0x30);
+    out(&x, 0x43, 0x34);
+    out(&x, 0x40, 1193 & 0xff);
+    out(&x, 0x40, 1193 >> 8);
+    bench_step_ns(b, 10 * NS_PER_MS);
+    g_assert_cmpuint(take_all(&x, 0x30), ==, 1);
     pc_free(x.pc);
 }
 
@@ -390,6 +469,9 @@ static void many_processors(Bench *b)
 static const BenchCase cases[] = {
     { "the timer by way of the APICs", NULL, the_timer_by_way_of_the_apics },
     { "the timer by way of the 8259", NULL, the_timer_by_way_of_the_8259 },
+    { "lost ticks by way of the APICs", NULL, lost_ticks_by_way_of_the_apics },
+    { "lost ticks by way of the 8259", NULL, lost_ticks_by_way_of_the_8259 },
+    { "lost ticks discarded", NULL, lost_ticks_discarded },
     { "the clock by way of the slave", NULL, the_clock_by_way_of_the_slave },
     { "SCI is a level", NULL, sci_is_a_level },
     { "the console", NULL, the_console },

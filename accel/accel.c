@@ -207,8 +207,9 @@ static void vcpu_start(Vcpu *v)
     char name[16];
     snprintf(name, sizeof name, "cpu%u", v->index);
     pthread_setname_np(v->thread, name);
-    v->started = true;
-    if (vcpu_requested(v))              /* filed while there was nothing to send a signal to */
+    /* In this order for all to see, as whoever files a request does the opposite: one of the two sends the signal. */
+    atomic_store(&v->started, true);
+    if (atomic_load(&v->requests))      /* filed while there was nothing to send a signal to */
         pthread_kill(v->thread, kick_signal());
 }
 

@@ -141,7 +141,7 @@ struct Vcpu {
     unsigned         index;
     pthread_t        thread;
     _Atomic int      tid;               /* the kernel's number of it; 0 before it runs */
-    bool             started;
+    _Atomic bool     started;           /* thread is there to be signalled */
     void            *sigstack;
     /* Futex word.  Kickers set bits, the vCPU thread takes them. */
     _Atomic uint32_t requests;

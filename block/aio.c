@@ -309,6 +309,11 @@ Aio *aio_new(AioEngine engine, GError **err)
     a->uring = !r;
     /* A read of it waits in the ring, which asks for a blocking descriptor. */
     a->event = eventfd(0, EFD_CLOEXEC | (a->uring ? 0 : EFD_NONBLOCK));
+    if (a->event < 0) {         /* nobody could wake the loop */
+        fail_errno(err, errno, "eventfd");
+        aio_free(a);
+        return NULL;
+    }
     if (engine == AIO_URING && r) {
         fail_errno(err, -r, "io_uring is not available");
         aio_free(a);
@@ -709,7 +714,9 @@ int co_poll(Aio *a, int fd, unsigned events)
 
 void co_sleep_ns(Aio *a, int64_t ns)
 {
-    Sleeper s = { .co = co_self(), .at_ns = now_ns() + ns };
+    Sleeper s = { .co = co_self() };
+    if (__builtin_add_overflow(now_ns(), ns, &s.at_ns))
+        s.at_ns = INT64_MAX;
     Sleeper **link = &a->sleepers;
     while (*link && (*link)->at_ns <= s.at_ns)
         link = &(*link)->next;

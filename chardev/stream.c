@@ -4,7 +4,7 @@
  * Output is gathered and written by the calling thread at a line's end or when a batch is full; a timer on
  * the loop takes care of what stays below that.  So a console costs a system call per line, not per byte.  A
  * descriptor that takes no more leaves bytes in the ring; when that is full the caller waits for up to
- * STALL_MS without progress, then bytes are dropped until the descriptor is writable again. */
+ * STALL_US without progress, then bytes are dropped until the descriptor is writable again. */
 #include "chardev/stream.h"
 
 #include <errno.h>
@@ -16,7 +16,7 @@
 #include "chardev/stream_int.h"
 #include "util/error.h"
 
-enum { FLUSH_NS = NS_PER_MS, STALL_MS = 1000 };
+enum { FLUSH_NS = NS_PER_MS, STALL_US = 1000000, STEP_US = STALL_US / 10, LAST_US = 20 * STALL_US };
 
 /* --- output; out_lock is held in the static functions --- */
 
@@ -58,18 +58,32 @@ static bool drain(Stream *s)
     return true;
 }
 
+/* Writes until `most` bytes are left, as long as there is somebody who reads.  False after STALL_US without progress.  By
+ * the clock, since signals (a vCPU's kicks) cut a wait short; but what a wait took beyond its time does not count: then
+ * the machine stood still, and the reader with it. */
+static bool drain_to(Stream *s, size_t most)
+{
+    int64_t begin = g_get_monotonic_time(), left = STALL_US;
+    for (size_t used = s->out_used; !drain(s) && s->out_used > most;) {
+        if (s->out_used < used) {
+            used = s->out_used;
+            left = STALL_US;
+        }
+        struct pollfd fd = { .fd = s->out_fd, .events = POLLOUT };
+        int64_t before = g_get_monotonic_time();
+        if (left <= 0 || before - begin > LAST_US)
+            return false;
+        poll(&fd, 1, STEP_US / 1000);
+        left -= CLAMP(g_get_monotonic_time() - before, 1, STEP_US);
+    }
+    return true;
+}
+
 /* Waits until there is room in a full ring; drops mode when there is no progress. */
 static void make_room(Stream *s)
 {
-    for (int waited = 0; s->out_used == OUT_CAP && !s->stalled;) {
-        if (drain(s) || s->out_used < OUT_CAP)
-            return;
-        struct pollfd fd = { .fd = s->out_fd, .events = POLLOUT };
-        poll(&fd, 1, STALL_MS / 10);
-        waited += STALL_MS / 10;
-        if (!(fd.revents & POLLOUT) && waited >= STALL_MS)
-            s->stalled = true;
-    }
+    if (!s->stalled)
+        s->stalled = !drain_to(s, OUT_CAP - 1);
 }
 
 static void arm_flush(Stream *s)
@@ -387,13 +401,10 @@ void stream_free(Stream *s)
         s->parent->child = NULL;
     if (s->child)
         s->child->parent = NULL;
-    if (s->out_fd >= 0) {
-        for (int i = 0; i < 10 && s->out_used && !s->stalled; i++) {
-            struct pollfd fd = { .fd = s->out_fd, .events = POLLOUT };
-            stream_flush(s);
-            if (s->out_used)
-                poll(&fd, 1, STALL_MS / 10);
-        }
+    if (s->out_fd >= 0 && !s->stalled) {
+        pthread_mutex_lock(&s->out_lock);
+        drain_to(s, 0);
+        pthread_mutex_unlock(&s->out_lock);
     }
     watch_free(s->in_watch);
     watch_free(s->out_watch);

@@ -14,6 +14,8 @@
 #include "block/nbd/tls.h"
 #include "util/error.h"
 
+#define BUSY_NS INT64_C(10000000)       /* between attempts to connect to a server that is busy */
+
 void nbd_stream_init(NbdStream *s, Aio *aio, int fd)
 {
     memset(s, 0, offsetof(NbdStream, buf));
@@ -159,6 +161,14 @@ static int connect_one(Aio *aio, int family, const struct sockaddr *to, socklen_
     int unasked, r = connect(fd, to, len) ? -errno : 0;
     pending = pending ? pending : &unasked;
     *pending = fd;
+    /* A unix socket whose server has no room in its queue: it is busy, and a connection that may block would wait.  Whoever
+     * ends the wait shuts the socket down, which then can be read. */
+    while (r == -EAGAIN) {
+        struct pollfd p = { .fd = fd, .events = POLLIN };
+        co_sleep_ns(aio, BUSY_NS);
+        poll(&p, 1, 0);
+        r = p.revents & POLLIN ? -ECANCELED : connect(fd, to, len) ? -errno : 0;
+    }
     if (r == -EINPROGRESS) {
         socklen_t n = sizeof r;
         r = co_poll(aio, fd, POLLOUT);

@@ -3,6 +3,8 @@
 #include "chardev/stream.h"
 
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -249,6 +251,64 @@ static void a_slow_reader_gets_every_byte(void)
     loop_down(l);
 }
 
+typedef struct Crowd { Swap w; unsigned nap_us, first_us; pthread_t kicked; bool stop; } Crowd;
+
+/* Reads little at a time, seldom, and not at once. */
+static void *late_reader(void *self)
+{
+    Crowd *c = self;
+    uint64_t n = 0;
+    uint8_t buf[1000];
+    ssize_t r;
+    g_usleep(c->first_us);
+    while ((r = read(c->w.out, buf, sizeof buf)) > 0) {
+        n += (uint64_t)r;
+        g_usleep(c->nap_us);
+    }
+    return (void *)(uintptr_t)n;
+}
+
+static void *kicker(void *self)
+{
+    Crowd *c = self;
+    while (!__atomic_load_n(&c->stop, __ATOMIC_ACQUIRE)) {
+        pthread_kill(c->kicked, SIGUSR1);
+        g_usleep(500);
+    }
+    return NULL;
+}
+
+static void kicked(int sig) { }
+
+/* A whole ring full of output outlives its stream, as long as it is read; and signals are no reason to drop any. */
+static void last_words(gconstpointer kicks)
+{
+    enum { LEN = 60000 };
+    Loop *l = loop_up();
+    Crowd c = { .w = swap_stdio(), .nap_us = kicks ? 0 : 1000, .first_us = kicks ? 50000 : 0, .kicked = pthread_self() };
+    g_assert_cmpint(fcntl(c.w.out, F_SETPIPE_SZ, 4096), ==, 4096);
+    Stream *s = stream_open(l, "stdio", NULL);
+    GThread *reader = g_thread_new("reader", late_reader, &c), *kick = NULL;
+    if (kicks) {
+        signal(SIGUSR1, kicked);
+        kick = g_thread_new("kicker", kicker, &c);
+    }
+    unsigned pieces = kicks ? 4 : 1;
+    g_autofree char *text = g_strnfill(LEN, 'x');
+    for (unsigned i = 0; i < pieces; i++)
+        stream_write(s, text, LEN);
+    stream_free(s);
+    __atomic_store_n(&c.stop, true, __ATOMIC_RELEASE);
+    if (kick)
+        g_thread_join(kick);
+    signal(SIGUSR1, SIG_DFL);
+    swap_back(&(Swap){ -1, -1, c.w.saved_in, c.w.saved_out });
+    g_assert_cmpuint((uintptr_t)g_thread_join(reader), ==, pieces * LEN);
+    close(c.w.in);
+    close(c.w.out);
+    loop_down(l);
+}
+
 static void pseudo_terminal(void)
 {
     Loop *l = loop_up();
@@ -266,8 +326,8 @@ static void pseudo_terminal(void)
     spin(l);
     g_assert_true(fifo8_empty(&u.rx));      /* no echo of it */
     g_assert_cmpint(write(fd, "root\r", 5), ==, 5);
-    for (unsigned i = 0; i < 100 && fifo8_used(&u.rx) < 5; i++)
-        loop_run_once(l, false);
+    while (fifo8_used(&u.rx) < 5)
+        loop_run_once(l, true);
     expect_in(&u, "root\r");
     close(fd);
     spin(l);
@@ -362,6 +422,8 @@ int main(int argc, char **argv)
     g_test_add_func("/stream/escapes", escapes);
     g_test_add_func("/stream/stdio", stdio_on_pipes);
     g_test_add_func("/stream/slow", a_slow_reader_gets_every_byte);
+    g_test_add_data_func("/stream/last-words/slow", NULL, last_words);
+    g_test_add_data_func("/stream/last-words/kicks", "", last_words);
     g_test_add_func("/stream/pty", pseudo_terminal);
     g_test_add_func("/stream/terminal", the_terminal_comes_back);
     g_test_add_func("/stream/files", files_and_nothing);

@@ -170,10 +170,10 @@ static void send_packet(Client *c, const char *data, size_t len)
     g_string_free(s, TRUE);
 }
 
-/* The next reply, without its frame; waits for it. */
+/* The next reply, without its frame; waits for it, for minutes on a crowded host. */
 static char *receive(Client *c)
 {
-    for (unsigned i = 0; i < 20000; i++) {
+    for (unsigned i = 0; i < 400000; i++) {
         char *start = memchr(c->in->str, '$', c->in->len), *end = start ? strchr(start, '#') : NULL;
         if (end && end + 3 <= c->in->str + c->in->len) {
             char *text = g_strndup(start + 1, (gsize)(end - start - 1));

@@ -353,16 +353,18 @@ static bool copied_whole(const Qcow2 *q, const Plan *p, const uint64_t *old)
     return !q->extended || (!p->reuse && ((old[0] & Q2_COMPRESSED) || (uint32_t)old[1]));
 }
 
-/* Whether the old contents at a place (within one cluster) are zeros that need no copying to a fresh one. */
-static bool old_is_zero(Block *b, uint64_t at, const uint64_t *old)
+/* Whether the old contents from one place to another in the same cluster, all of its subclusters there, are zeros that need
+ * no copying to a fresh one. */
+static bool old_is_zero(Block *b, uint64_t from, uint64_t to, const uint64_t *old)
 {
     Qcow2 *q = b->state;
-    RunType type;
-    if (classify(b, at, old[0], old[1], &type))
-        return false;
-    if (type == RUN_NONE && b->backing && align_down(at, q->cluster_size) < b->backing->length)
-        return false;
-    return type == RUN_NONE || type == RUN_ZERO;
+    for (uint64_t at = align_down(from, BIT(q->sc_bits)); at < to; at += BIT(q->sc_bits)) {
+        RunType type;
+        if (classify(b, at, old[0], old[1], &type) || (type != RUN_NONE && type != RUN_ZERO) ||
+            (type == RUN_NONE && b->backing && align_down(at, q->cluster_size) < b->backing->length))
+            return false;
+    }
+    return true;
 }
 
 /* Old contents for copy-on-write; beyond the disk's end zeros. */
@@ -429,8 +431,8 @@ static int write_alloc(Block *b, uint64_t at, const struct iovec *v, int nv, uin
     if (p.n == 1 && copied_whole(q, &p, p.old_first))
         to = p.first + q->cluster_size;
     /* What a fresh cluster need not be told: that it is zero. */
-    bool head = from < at && !(p.fresh && old_is_zero(b, from, p.old_first));
-    bool tail = to > end && !(p.fresh && old_is_zero(b, to - 1, p.old_last));
+    bool head = from < at && !(p.fresh && old_is_zero(b, from, at, p.old_first));
+    bool tail = to > end && !(p.fresh && old_is_zero(b, end, to, p.old_last));
     struct iovec *all = g_new(struct iovec, nv + 2);
     uint8_t *buf = head || tail ? block_buffer((head ? at - from : 0) + (tail ? to - end : 0)) : NULL;
     int n = 0;

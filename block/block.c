@@ -452,8 +452,7 @@ int block_map_above(Block *b, Block *base, uint64_t at, uint64_t len, Extent *ou
     *out = (Extent){ .len = len };
     for (Block *n = b; n && n != base; n = n->backing, depth++) {
         if (at >= n->length) {      /* past the end of a short backing file: zeros, and decided */
-            out->flags = EXTENT_ZERO | EXTENT_ALLOCATED;
-            out->depth = depth;
+            *out = (Extent){ .len = len, .flags = EXTENT_ZERO | EXTENT_ALLOCATED, .depth = depth };
             return 0;
         }
         Extent e;

@@ -31,7 +31,7 @@ test-y += tests/unit/accel/accel.o tests/unit/accel/run.o tests/unit/accel/smc.o
 
 # --- block, net
 test-y += tests/unit/block/aio.o tests/unit/block/model.o tests/unit/block/hostile.o tests/unit/block/jobs.o
-test-y += tests/unit/block/drive.o tests/unit/block/vvfat.o tests/unit/block/deflate.o
+test-y += tests/unit/block/chain.o tests/unit/block/drive.o tests/unit/block/vvfat.o tests/unit/block/deflate.o
 support-y += tests/fuzz/block.o
 test-y += tests/fuzz/block_corpus.o
 fuzz-y += tests/fuzz/block_main.o

@@ -2,7 +2,7 @@
  * The event loop of an I/O thread: io_uring (io_uring(7); the system calls by themselves, so that no library is
  * loaded) or a thread pool behind one eventfd.
  *
- * Requests are rows in the ring until aio_poll() hands all of them over in the one call that also waits.
+ * Requests are rows in the ring until one_round() hands all of them over in the one call that also waits.
  *
  * A 4 KiB read that the page cache has costs less than half by preadv2() than by way of the ring, and a file in memory
  * would go to a worker thread and back, which costs ten times as much as the copying.  So small ones of those are done at
@@ -337,24 +337,17 @@ void aio_free(Aio *a)
     g_free(a);
 }
 
-const char *aio_engine_name(const Aio *a) { return a->uring ? "io_uring" : "threads"; }
-
 void aio_set_patient(Aio *a) { a->patient = true; }
 
-void aio_wake(Aio *a)
-{
-    uint64_t one = 1;
-    if (write(a->event, &one, sizeof one) < 0)
-        return;     /* the counter is full: the loop has been woken often enough */
-}
-
-/* With the lock held. */
+/* With the lock held: makes a waiting one_round() return. */
 static void signal_once(Aio *a)
 {
+    uint64_t one = 1;
     if (a->signalled)
         return;
     a->signalled = true;
-    aio_wake(a);
+    if (write(a->event, &one, sizeof one) < 0)
+        return;     /* the counter is full: the loop has been woken often enough */
 }
 
 void aio_post(Aio *a, void (*fn)(void *self), void *self)
@@ -463,7 +456,8 @@ static bool round_threads(Aio *a, int64_t timeout_ns)
     return any;
 }
 
-bool aio_poll(Aio *a, bool wait)
+/* Submits, waits if told to and nothing else is to do, resumes who can go on.  Whether any could. */
+static bool one_round(Aio *a, bool wait)
 {
     assert(!co_self());
     a->budget = AT_ONCE_BYTES;
@@ -499,7 +493,7 @@ void aio_run(Aio *a, void (*fn)(void *self), void *self)
     Run r = { .fn = fn, .self = self };
     co_start(run_main, &r);
     while (!r.done)
-        aio_poll(a, true);
+        one_round(a, true);
 }
 
 /* --- helper threads */

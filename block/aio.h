@@ -2,7 +2,7 @@
  * The event loop of an I/O thread: file operations, timers, descriptors and work for helper threads, each awaited
  * by a coroutine.  io_uring where the kernel allows it, otherwise a pool of threads.
  *
- * One thread runs an Aio; only aio_post() and aio_wake() may be called from others. */
+ * One thread runs an Aio; only aio_post() may be called from others. */
 #ifndef BLOCK_AIO_H
 #define BLOCK_AIO_H
 
@@ -24,14 +24,10 @@ Aio *aio_new(AioEngine engine, GError **err);
  * done at once as well, though the kernel may make the whole thread wait while it cleans pages. */
 void aio_set_patient(Aio *a);
 void aio_free(Aio *a);                  /* nothing may be under way */
-const char *aio_engine_name(const Aio *a);
-/* One round: submits, waits if told to and nothing else is to do, resumes who can go on.  Whether any could. */
-bool aio_poll(Aio *a, bool wait);
 /* Runs fn(self) as a coroutine and polls until it has returned. */
 void aio_run(Aio *a, void (*fn)(void *self), void *self);
 /* fn(self) on the loop's thread, in order of posting; any thread. */
 void aio_post(Aio *a, void (*fn)(void *self), void *self);
-void aio_wake(Aio *a);                  /* makes a waiting aio_poll return; any thread, also a signal handler */
 
 /* From here on: in coroutines on the loop's thread.  Bytes done (fewer than asked for at end of file), 0, or
  * -errno.  Transfers that the kernel cuts short are continued. */

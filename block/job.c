@@ -16,7 +16,6 @@ static const char *const status_names[] = {
     "created", "running", "paused", "ready", "standby", "waiting", "pending", "aborting", "concluded", "null"
 };
 
-const char *job_id(const Job *j) { return j->id; }
 const char *job_type(const Job *j) { return j->type->name; }
 JobStatus job_status(const Job *j) { return j->status; }
 const char *job_status_name(JobStatus s) { return status_names[s]; }
@@ -309,20 +308,21 @@ int job_point(Job *j)
     return must_end(j) ? -ECANCELED : 0;
 }
 
-void job_sleep(Job *j, uint64_t ns)
+/* Less if it is cancelled. */
+static void pause_ns(Job *j, uint64_t ns)
 {
     for (uint64_t end = block_now_ns() + ns, now; (now = block_now_ns()) < end && !must_end(j);)
         co_sleep_ns(j->aio, (int64_t)MIN(end - now, SLICE_NS));
 }
 
-void job_pace(Job *j, uint64_t bytes)
+static void pace(Job *j, uint64_t bytes)
 {
     uint64_t now = block_now_ns(), start = MAX(j->clock_ns, now);
     if (!j->speed)
         return;
     j->clock_ns = start + (uint64_t)((double)bytes * 1e9 / (double)j->speed);
     while ((now = block_now_ns()) < start && j->clock_ns && !must_end(j))      /* 0: the speed has changed */
-        job_sleep(j, MIN(start - now, SLICE_NS));
+        pause_ns(j, MIN(start - now, SLICE_NS));
 }
 
 void job_ready(Job *j)
@@ -343,7 +343,7 @@ static bool survive(Job *j, JobOnError policy, int r)
     }
     tell(j, JOB_EVENT_ERROR);
     if (policy == JOB_ON_ERROR_IGNORE)
-        job_sleep(j, RETRY_NS);
+        pause_ns(j, RETRY_NS);
     return stop || policy == JOB_ON_ERROR_IGNORE;
 }
 
@@ -385,7 +385,7 @@ static void worker(void *self)
         co_mutex_unlock(&c->cursor);
         if (r || !len)
             break;
-        job_pace(c->job, len);
+        pace(c->job, len);
         r = one_piece(c, at, len);
         if (!r)
             c->job->offset += len;

@@ -82,7 +82,6 @@ bool job_dismiss(Job *j, GError **err);
 int job_wait(Job *j, bool ready, GError **err);
 
 Job *job_find(BlockGraph *g, const char *id, GError **err);
-const char *job_id(const Job *j);
 const char *job_type(const Job *j);
 JobStatus job_status(const Job *j);
 const char *job_status_name(JobStatus s);

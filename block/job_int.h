@@ -47,8 +47,6 @@ Job *job_new(const JobType *t, Block *node, const JobOptions *o, GError **err);
 void job_drop(Job *j);                  /* one that could not be set up */
 /* Where a job may stop: waits while it is paused; -ECANCELED: it is to end. */
 int  job_point(Job *j);
-void job_pace(Job *j, uint64_t bytes);
-void job_sleep(Job *j, uint64_t ns);    /* less if it is cancelled */
 void job_ready(Job *j);
 
 /* Copying by several coroutines.  next: a piece, *len 0: no more, one call at a time; perform: 0 or -errno, *reading says of

@@ -128,7 +128,7 @@ static bool file_open(Stream *s, Options *o, GError **err)
 
 static bool null_open(Stream *s, Options *o, GError **err) { return true; }
 
-const BackEnd back_ends[] = {
+static const BackEnd back_ends[] = {
     { "stdio", "the terminal, or standard input and output", stdio_open },
     { "pty",   "a new pseudo terminal",                      pty_open   },
     { "file",  "output to a file: file:PATH",                file_open  },

@@ -69,7 +69,6 @@ typedef struct BackEnd {
     const char *name, *help;
     bool (*open)(Stream *s, Options *o, GError **err);
 } BackEnd;
-extern const BackEnd back_ends[];
 
 /* socket.c */
 bool socket_open(Stream *s, Options *o, GError **err);

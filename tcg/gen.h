@@ -244,7 +244,6 @@ void     ra_save(Gen *g, uint32_t e);                   /* e also has a place in
 void     ra_take_with(Gen *g, unsigned reg, uint32_t e);        /* take reg and put the value of e there */
 /* A place in memory, from the CPU base. */
 bool     ra_mem(const Gen *g, uint32_t e, unsigned bytes, int32_t *disp);
-void     ra_forget(Gen *g, uint32_t e);                 /* frees all its places */
 void     ra_drop_reg(Gen *g, unsigned reg);             /* its entity keeps its other places */
 void     ra_home_overwrite(Gen *g, unsigned slot, uint32_t e);  /* slot's memory becomes e (0: unknown) */
 typedef struct Move { uint8_t to; uint8_t vec; uint32_t ent; Val zext_of; } Move;

@@ -180,7 +180,8 @@ void ra_drop_reg(Gen *g, unsigned reg)
     g->free |= 1u << reg;
 }
 
-void ra_forget(Gen *g, uint32_t e)
+/* Frees all its places. */
+static void forget(Gen *g, uint32_t e)
 {
     Ent *x = &g->ent[e];
     if (x->reg != NO_REG)
@@ -250,7 +251,7 @@ static void expire(Gen *g)
     for (uint32_t m = g->regs->all & ~g->free & ~g->locked; m; m &= m - 1) {
         uint32_t e = g->reg_ent[low(m)];
         if (e && g->ent[e].last < g->pos)
-            ra_forget(g, e);
+            forget(g, e);
     }
     for (unsigned k = g->n_bases; k-- > 0;)
         if (g->groups[g->base[k].group].last < g->pos && !(g->locked >> g->base[k].reg & 1))
@@ -399,7 +400,7 @@ void ra_take(Gen *g, unsigned reg)
     base_drop_reg(g, reg);
     if (e) {
         if (g->ent[e].last < g->pos) {
-            ra_forget(g, e);
+            forget(g, e);
         } else if (!ent_is_const(g, e)) {
             uint32_t other = g->free & ~g->locked & (reg_is_vec(reg) ? VECS : GPRS) & ~(1u << reg);
             if (other) {
@@ -447,7 +448,7 @@ static void uses_done(Gen *g, uint32_t i)
         Ent *x = &g->ent[e[k]];
         x->next = g->uses[i].next[k];
         if (x->last <= g->pos)
-            ra_forget(g, e[k]);
+            forget(g, e[k]);
     }
 }
 
@@ -458,7 +459,7 @@ void ra_end_insn(Gen *g, uint32_t i)
     if (in->op == IR_CALL && g->ir->insns[i - 1].op == IR_ARGS)
         uses_done(g, i - 1);
     if (g->rep[i] == i && in->type != T_NONE && !g->ent[i].last)
-        ra_forget(g, i);                /* a result that nobody wants */
+        forget(g, i);                /* a result that nobody wants */
     /* temporaries */
     for (uint32_t m = g->locked & ~g->free & ~g->base_regs; m; m &= m - 1)
         if (!g->reg_ent[low(m)])

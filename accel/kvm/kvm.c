@@ -319,7 +319,7 @@ static bool hook_phys_load(CpuState *cpu, uint64_t pa, unsigned size, uint64_t *
     return st == MEM_OK;
 }
 
-const CpuHooks kvm_hooks = {
+static const CpuHooks hooks = {
     .tlb_select = hook_select,
     .tlb_flush = hook_flush,
     .tlb_flush_page = hook_flush_page,
@@ -347,5 +347,5 @@ const AccelType accel_kvm = {
     .stats = kvm_stats,
     .host_cpu = kvm_host_cpu,
     .debug = &kvm_debug,
-    .hooks = &kvm_hooks,
+    .hooks = &hooks,
 };

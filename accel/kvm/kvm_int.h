@@ -81,8 +81,6 @@ typedef struct KvmVcpu {
     uint64_t  exits[64];
 } KvmVcpu;
 
-extern const CpuHooks kvm_hooks;
-
 /* Writes that came since the last exit: before anything else that the guest did gets anywhere. */
 static inline bool kvm_coalesced_pending(const KvmVcpu *v)
 {

@@ -336,7 +336,8 @@ bool block_link(TcgVcpu *v, CodeLink *link, Block *to)
 
 /* --- fetching */
 
-FetchEntry *fetch_page(TcgVcpu *v, uint64_t va)
+/* NULL: fault, exception recorded. */
+static FetchEntry *fetch_page(TcgVcpu *v, uint64_t va)
 {
     Context *c = context(v->cpu);
     unsigned i = va >> PAGE_BITS & (N_FETCH - 1);

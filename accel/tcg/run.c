@@ -24,7 +24,8 @@ void tcg_vcpu_interrupt(Vcpu *vc)
         *countdown -= KICK;
 }
 
-void tcg_settle(TcgVcpu *v)
+/* Brings cpu->insns up to date and refills countdown. */
+static void settle(TcgVcpu *v)
 {
     int32_t left = v->cpu->countdown;
     if (left <= KICKED)
@@ -36,7 +37,7 @@ void tcg_settle(TcgVcpu *v)
 /* Lets the next block run, and the head after it leave. */
 static void leave_after(TcgVcpu *v, const Block *b)
 {
-    tcg_settle(v);
+    settle(v);
     v->budget = v->cpu->countdown = b->n_insns;
 }
 
@@ -237,7 +238,7 @@ void tcg_vcpu_run(Vcpu *vc)
             sleep_outside(v);
             continue;
         }
-        tcg_settle(v);
+        settle(v);
         v->st.services++;
         bool runs = service(v);
         debug_after(v);
@@ -249,7 +250,7 @@ void tcg_vcpu_run(Vcpu *vc)
             continue;
         }
         /* service() may have ended an interrupt shadow, so it is not asked again before something has run.  A signal
-         * before tcg_settle() is forgotten, but its request is seen here. */
+         * before settle() is forgotten, but its request is seen here. */
         if (vcpu_requested(vc))
             tcg_vcpu_interrupt(vc);
         if (v->after_one || vc->debug.step) {
@@ -262,6 +263,6 @@ void tcg_vcpu_run(Vcpu *vc)
             stepped(v);
         debug_after(v);
     }
-    tcg_settle(v);
+    settle(v);
     turn_leave(v);
 }

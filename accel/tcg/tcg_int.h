@@ -269,7 +269,6 @@ static inline void mark_frames(Context *c, bool global, uint64_t va, unsigned lo
 /* run.c */
 void tcg_vcpu_run(Vcpu *vc);
 void tcg_vcpu_interrupt(Vcpu *vc);              /* makes countdown negative, in a way that the count survives */
-void tcg_settle(TcgVcpu *v);                    /* brings cpu->insns up to date and refills countdown */
 
 /* turn.c */
 void turn_init(Tcg *t);
@@ -320,7 +319,6 @@ static inline CodePage *code_page(Tcg *t, uint64_t ram_page)
         p = __atomic_load_n(&p->next, __ATOMIC_ACQUIRE);
     return p;
 }
-FetchEntry *fetch_page(TcgVcpu *v, uint64_t va);        /* NULL: fault, exception recorded */
 
 /* Bits of CodePage.chunks; whether a block's bytes in that page meet a range of it. */
 static inline uint64_t chunk_bits(unsigned offset, unsigned len)
@@ -339,7 +337,6 @@ static inline bool link_covers(const PageLink *l, unsigned offset, unsigned len)
 /* tlb.c */
 Context *context_get(TcgVcpu *v, uint32_t asid, unsigned view);
 void  contexts_free(TcgVcpu *v);
-void  context_flush(Context *c, bool globals);
 void  context_forget_code(Context *c, const uint8_t *lo, const uint8_t *hi);
 /* The next member of a set from i on that is not in another (NULL: of all); size: none.  words, more (or NULL): a bit per
  * word of the set that may be non-zero. */
@@ -387,7 +384,6 @@ int   slow_load(CpuState *cpu, uint64_t va, uint32_t memop);
 int   slow_store(CpuState *cpu, uint64_t va, uint32_t memop);
 int   slow_atomic(CpuState *cpu, uint64_t va, uint32_t flags);
 const Window *window_find(TcgVcpu *v, uint64_t pa);     /* NULL: not RAM */
-void  mark_bits(Context *c, unsigned i, bool global, uint64_t va, unsigned log);
 bool  mem_load(CpuState *cpu, uint64_t va, unsigned size, int view, uint64_t *out);
 bool  mem_store(CpuState *cpu, uint64_t va, unsigned size, int view, uint64_t val);
 void *mem_host(CpuState *cpu, uint64_t va, unsigned len, MmuAccess acc, int view);

@@ -55,7 +55,7 @@ static void jump_flush(Context *c, bool globals)
         }
 }
 
-void context_flush(Context *c, bool globals)
+static void context_flush(Context *c, bool globals)
 {
     for (unsigned i = tlb_next(c, 0, globals); i < TLB_SIZE; i = tlb_next(c, i + 1, globals))
         tlb_drop(c, i);

@@ -466,7 +466,7 @@ int q2_header_write(Block *b)
 }
 
 /* An L1 table for `size` bytes, at a new place if it must grow. */
-bool q2_grow_l1(Block *b, uint64_t size, GError **err)
+static bool grow_l1(Block *b, uint64_t size, GError **err)
 {
     Qcow2 *q = b->state;
     unsigned shift = q->cluster_bits + q->l2_bits;
@@ -537,7 +537,7 @@ int q2_resize(Block *b, uint64_t len, BlockPrealloc how, GError **err)
             return r;
     }
     co_mutex_lock(&q->lock);
-    bool ok = q2_grow_l1(b, len, err);
+    bool ok = grow_l1(b, len, err);
     int r = ok ? q2_commit(b, true) : -EIO;
     if (!r)
         r = q2_sync(b);

@@ -135,7 +135,6 @@ void q2_cache_drop(Q2Cache *c, uint64_t at);                    /* forgets it, c
 void q2_entry_set(Qcow2 *q, Q2Table *t, unsigned i, uint64_t entry, uint64_t bitmap);
 int q2_commit(Block *b, bool all);          /* all: refcounts as well where they may be lazy */
 int q2_sync(Block *b);                      /* flushes file and data file */
-int q2_mark(Block *b, uint64_t bits);       /* sets incompatible features in the file */
 int q2_unmark(Block *b, uint64_t bits);
 /* Damage that was noticed: says so once, keeps others from writing, -EIO. */
 int q2_damaged(Block *b, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
@@ -185,7 +184,6 @@ bool q2_crypt_amend(Block *b, Json *o, GError **err);
 /* snapshot.c */
 extern const BlockSnapshots q2_snapshot_ops;
 int q2_snapshots_load(Block *b, GError **err);
-void q2_snapshot_free(void *snapshot);
 
 /* bitmap.c.  Locked, but for the first four. */
 bool q2_bitmaps_extension(Block *b, const uint8_t *data, uint32_t len, uint64_t at, GError **err);
@@ -205,6 +203,5 @@ int q2_check(Block *b, unsigned fix, BlockCheck *out, GError **err);
 extern const BlockMaker q2_maker;
 int q2_header_write(Block *b);              /* all of the first cluster */
 int q2_resize(Block *b, uint64_t len, BlockPrealloc how, GError **err);
-bool q2_grow_l1(Block *b, uint64_t size, GError **err);
 
 #endif

@@ -11,7 +11,7 @@
 
 enum { MIN_EXTRA = 16, MAX_EXTRA = 1024 };
 
-void q2_snapshot_free(void *p)
+static void snapshot_free(void *p)
 {
     Q2Snapshot *s = p;
     g_free(s->extra);
@@ -24,7 +24,7 @@ int q2_snapshots_load(Block *b, GError **err)
 {
     Qcow2 *q = b->state;
     uint8_t h[12];
-    q->snapshots = g_ptr_array_new_with_free_func(q2_snapshot_free);
+    q->snapshots = g_ptr_array_new_with_free_func(snapshot_free);
     int r = block_read(b->file, 60, h, sizeof h);
     if (r)
         return fail_errno(err, -r, "cannot read the header");
@@ -310,7 +310,7 @@ static bool create(Block *b, const char *name, GError **err)
     co_mutex_unlock(&q->lock);
     if (!r)
         return true;
-    q2_snapshot_free(s);
+    snapshot_free(s);
     return r == -ERANGE ? fail(err, "%s: refcounts of %u bits do not count this many snapshots", b->filename, 1u << q->refcount_order)
                         : fail_errno(err, -r, "cannot make a snapshot of %s", b->filename);
 }
@@ -393,7 +393,7 @@ static bool delete(Block *b, const char *name, GError **err)
     if (!r) {
         r = count_tree(b, l1, s->l1_size, -1);
         q2_free_later(b, s->l1_at, MAX(q2_clusters(q, (uint64_t)s->l1_size * 8), 1));
-        q2_snapshot_free(s);
+        snapshot_free(s);
         if (!r)
             r = q2_commit(b, true);
         if (!r)

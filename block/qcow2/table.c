@@ -178,6 +178,26 @@ int q2_sync(Block *b)
     return r ? r : block_flush(b->file);
 }
 
+static int write_incompat(Block *b, uint64_t bits)
+{
+    Qcow2 *q = b->state;
+    uint8_t word[8];
+    if (q->version < 3 || !(b->flags & BLOCK_RDWR))
+        return 0;
+    store_be64(word, bits);
+    int r = block_write(b->file, 72, word, sizeof word, 0);
+    if (!r)
+        q->incompat = bits;
+    return r;
+}
+
+/* Sets incompatible features in the file. */
+static int mark(Block *b, uint64_t bits)
+{
+    Qcow2 *q = b->state;
+    return (q->incompat & bits) == bits ? 0 : write_incompat(b, q->incompat | bits);
+}
+
 int q2_commit(Block *b, bool all)
 {
     Qcow2 *q = b->state;
@@ -185,7 +205,7 @@ int q2_commit(Block *b, bool all)
     bool l1 = q->l1_dirty_from < q->l1_dirty_to;
     int r = 0;
     if (lazy && (q->rb.n_dirty || q->l2.n_dirty) && !q->lazy_marked) {
-        r = q2_mark(b, Q2_INCOMPAT_DIRTY);
+        r = mark(b, Q2_INCOMPAT_DIRTY);
         if (!r)
             r = q2_sync(b);
         q->lazy_marked = !r;
@@ -216,25 +236,6 @@ int q2_commit(Block *b, bool all)
     return r;
 }
 
-static int write_incompat(Block *b, uint64_t bits)
-{
-    Qcow2 *q = b->state;
-    uint8_t word[8];
-    if (q->version < 3 || !(b->flags & BLOCK_RDWR))
-        return 0;
-    store_be64(word, bits);
-    int r = block_write(b->file, 72, word, sizeof word, 0);
-    if (!r)
-        q->incompat = bits;
-    return r;
-}
-
-int q2_mark(Block *b, uint64_t bits)
-{
-    Qcow2 *q = b->state;
-    return (q->incompat & bits) == bits ? 0 : write_incompat(b, q->incompat | bits);
-}
-
 int q2_unmark(Block *b, uint64_t bits)
 {
     Qcow2 *q = b->state;
@@ -251,7 +252,7 @@ int q2_damaged(Block *b, const char *fmt, ...)
     if (!(q->incompat & Q2_INCOMPAT_CORRUPT)) {
         log_error(b->node_name, "%s is damaged: %s%s", b->filename, what,
                   b->flags & BLOCK_RDWR ? "; it is marked corrupt and not written any more (rhea-img check -r all)" : "");
-        q2_mark(b, Q2_INCOMPAT_CORRUPT);
+        mark(b, Q2_INCOMPAT_CORRUPT);
         q->incompat |= Q2_INCOMPAT_CORRUPT;
     }
     return -EIO;

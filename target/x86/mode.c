@@ -59,7 +59,7 @@ static unsigned current_view(const X86Cpu *c)
     return c->cur_view == ~0u || (uintptr_t)c->s.ctx == c->cur_ctx ? c->cur_view : c->ac_view;
 }
 
-void x86_select_tlb(X86Cpu *c)
+static void select_tlb(X86Cpu *c)
 {
     uint32_t asid = c->cr4 & CR4_PCIDE ? c->cr3 & 0xfff : 0;
     uint32_t view = c->cpl == 3                                          ? VIEW_USER
@@ -78,7 +78,7 @@ void x86_select_tlb(X86Cpu *c)
 
 /* Entries into the kernel change AC several times or not at all, so the second context is looked for when the first
  * STAC or CLAC comes.  The accelerator gives a context to nobody else without being asked for another by
- * x86_select_tlb(). */
+ * select_tlb(). */
 void x86_prepare_ac(X86Cpu *c)
 {
     if (c->ac_ready)
@@ -108,7 +108,7 @@ void x86_privilege_changed(X86Cpu *c)
     if (G_UNLIKELY(*x86_flags(c) & (FL_RF | FL_VIP)))
         x86_flags_loaded(c);
     c->s.mode_tag = (uint64_t)(c->key_control | key_of_rest(c)) << 48;
-    x86_select_tlb(c);
+    select_tlb(c);
     uint32_t pending = atomic_load_explicit(&c->port.pending, memory_order_relaxed);
     if (pending && ((*x86_flags(c) & FL_IF) || (pending & ~(uint32_t)PORT_INTR)))
         c->hooks->attention(&c->s);

@@ -32,7 +32,8 @@ bool x86_read_desc(X86Cpu *c, uint16_t sel, unsigned vector, X86Desc *d)
     return true;
 }
 
-bool x86_read_desc_high(X86Cpu *c, uint16_t sel, uint64_t *high)
+/* The upper half of a 16-byte system descriptor of long mode. */
+static bool read_desc_high(X86Cpu *c, uint16_t sel, uint64_t *high)
 {
     uint64_t at;
     return desc_at(c, sel, 16, EXC_GP, &at) && x86_sys_load(c, at + 8, 8, high);
@@ -169,7 +170,7 @@ static bool load_system(X86Cpu *c, unsigned seg, uint16_t sel, unsigned type, X8
     *base = desc_base(*d);
     if (x86_long(c)) {
         uint64_t high;
-        if (!x86_read_desc_high(c, sel, &high))
+        if (!read_desc_high(c, sel, &high))
             return false;
         *base |= high << 32;
         if ((high >> 40 & 31) || !x86_canonical(*base))
@@ -383,7 +384,7 @@ static bool read_call_gate(X86Cpu *c, uint16_t sel, X86Desc d, CallGate *g)
     g->size = type == SYS_CALL32 ? 4 : 2;
     if (x86_long(c)) {
         uint64_t high;
-        if (!x86_read_desc_high(c, sel, &high))
+        if (!read_desc_high(c, sel, &high))
             return false;
         if (high >> 40 & 31)
             return x86_fault_sel(c, EXC_GP, sel);

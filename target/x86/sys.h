@@ -103,8 +103,6 @@ bool x86_stack_fault(X86Cpu *c);
 /* seg.c */
 /* Reads the descriptor of a selector that is not null; beyond its table: `vector` with the selector. */
 bool x86_read_desc(X86Cpu *c, uint16_t sel, unsigned vector, X86Desc *d);
-/* The upper half of a 16-byte system descriptor of long mode. */
-bool x86_read_desc_high(X86Cpu *c, uint16_t sel, uint64_t *high);
 bool x86_mark_accessed(X86Cpu *c, uint16_t sel, X86Desc *d);
 /* Loads the hidden part; no checks.  Does not call x86_mode_changed(). */
 void x86_set_seg(X86Cpu *c, unsigned seg, uint16_t sel, X86Desc d);
@@ -181,7 +179,6 @@ bool x86_rsm(X86Cpu *c);
 /* mode.c */
 uint64_t x86_cr4_allowed(const X86Cpu *c);
 uint64_t x86_efer_allowed(const X86Cpu *c);             /* LMA included */
-void x86_select_tlb(X86Cpu *c);         /* by address space, privilege and AC */
 void x86_prepare_ac(X86Cpu *c);         /* ac_ctx: the context for AC the other way */
 void x86_privilege_changed(X86Cpu *c);  /* x86_mode_changed() when only flags, segments and CPL are others */
 void x86_lines_changed(X86Cpu *c);      /* PORT_LINES is set: takes A20 over */

@@ -212,6 +212,13 @@ static bool second_used(const Gen *g, uint32_t i)
 
 /* The carry of the last ADDC or SUBB stays in the host's CF until something else is done with the flags: a chain takes
  * it from there. */
+/* MULX: any two destinations, flags left alone; one factor is in rdx, and stays there for the next one. */
+static bool has_mulx(const Gen *g, uint32_t i)
+{
+    const IrInsn *in = &g->ir->insns[i];
+    return g->be->features & HOST_BMI2 && in->op == IR_UMULW && in->type >= I32 && in->type <= I64;
+}
+
 bool x64_keeps_flags(const Gen *g, uint32_t i)
 {
     const IrInsn *in = &g->ir->insns[i];
@@ -221,7 +228,7 @@ bool x64_keeps_flags(const Gen *g, uint32_t i)
     case IR_ADDC: case IR_SUBB:
         return val_is_const(in->c) ? false : gen_ent(g, in->c) == g->carry;
     case IR_UMULW:
-        return x64_has_mulx(g, i);
+        return has_mulx(g, i);
     default:
         return false;
     }
@@ -280,13 +287,6 @@ void x64_carry(Gen *g, uint32_t i)
         g->carry = i + 1;
 }
 
-/* MULX: any two destinations, flags left alone; one factor is in rdx, and stays there for the next one. */
-bool x64_has_mulx(const Gen *g, uint32_t i)
-{
-    const IrInsn *in = &g->ir->insns[i];
-    return g->be->features & HOST_BMI2 && in->op == IR_UMULW && in->type >= I32 && in->type <= I64;
-}
-
 static void mulx(Gen *g, uint32_t i)
 {
     const IrInsn *in = &g->ir->insns[i];
@@ -321,7 +321,7 @@ void x64_mul_div(Gen *g, uint32_t i)
     Val rax = in->op == IR_UDIVW ? in->b : in->a, other = in->op == IR_UDIVW ? in->c : in->b;
     uint32_t ea = gen_ent(g, rax), eo = gen_ent(g, other);
 
-    if (x64_has_mulx(g, i)) {
+    if (has_mulx(g, i)) {
         mulx(g, i);
         return;
     }

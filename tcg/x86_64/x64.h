@@ -259,7 +259,6 @@ void x64_select(Gen *g, uint32_t i);
 void x64_carry(Gen *g, uint32_t i);
 bool x64_keeps_flags(const Gen *g, uint32_t i);          /* g->carry outlives it */
 void x64_carry_to_reg(Gen *g);
-bool x64_has_mulx(const Gen *g, uint32_t i);
 void x64_mul_div(Gen *g, uint32_t i);
 void x64_scaled_add(Gen *g, uint32_t i);
 bool x64_extend_memory(Gen *g, uint32_t i);

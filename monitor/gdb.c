@@ -345,6 +345,7 @@ static void resume_many(GdbServer *g, const char *p)
     g_autofree uint8_t *act = g_malloc0(n + 1);
     g->range.on = false;
     if (!parse_actions(g, p, act, n)) {
+        g->range.on = false;
         gdb_reply(g, "E22");
         return;
     }

@@ -45,7 +45,7 @@ const Window *window_find(TcgVcpu *v, uint64_t pa)
 }
 
 /* Registers that entry i is filled, and from what. */
-void mark_bits(Context *c, unsigned i, bool global, uint64_t va, unsigned log)
+static void mark_bits(Context *c, unsigned i, bool global, uint64_t va, unsigned log)
 {
     bit_set(c->tlb_used, i);
     bit_set(c->tlb_words[global], i / 64);
@@ -271,8 +271,9 @@ static bool watch_hits(const TcgVcpu *v, uint64_t va, unsigned n, bool write)
     return hit;
 }
 
-/* False: hit, and in the middle of a block: the access is to be failed, its instruction will be run by itself. */
-static __attribute__((noinline)) bool watch_access(TcgVcpu *v, uint64_t va, unsigned n, bool write)
+/* False: hit, and in the middle of a block: the access is to be failed, its instruction will be run by itself, in which
+ * the hit is told (but for a probe). */
+static __attribute__((noinline)) bool watch_access(TcgVcpu *v, uint64_t va, unsigned n, bool write, bool probe)
 {
     if (!watch_hits(v, va, n, write))
         return true;
@@ -281,13 +282,19 @@ static __attribute__((noinline)) bool watch_access(TcgVcpu *v, uint64_t va, unsi
         return false;
     }
     WatchReq r = { v, va, n, write };
-    fp_shield(debug_watch_hit, &r, v->cpu->fp_host);
+    if (!probe)
+        fp_shield(debug_watch_hit, &r, v->cpu->fp_host);
     return true;
 }
 
 static inline bool watch_ok(TcgVcpu *v, const TlbEntry *e, uint64_t va, unsigned n, bool write)
 {
-    return G_LIKELY(!(e->pa & TLBE_WATCH)) || watch_access(v, va, n, write);
+    return G_LIKELY(!(e->pa & TLBE_WATCH)) || watch_access(v, va, n, write, false);
+}
+
+static inline bool watch_probe(TcgVcpu *v, const TlbEntry *e, uint64_t va, unsigned n)
+{
+    return G_LIKELY(!(e->pa & TLBE_WATCH)) || watch_access(v, va, n, true, true);
 }
 
 /* --- stress=fault: all accesses are slow, and some fail for no reason: their instruction is run again by itself, as one
@@ -314,7 +321,7 @@ static __attribute__((noinline)) bool fail_now(TcgVcpu *v)
 
 static inline bool spurious(TcgVcpu *v) { return G_UNLIKELY(v->tcg->stress_fault) && fail_now(v); }
 
-/* --- whole accesses of n bytes, 1 to 16, at any alignment; values in two words, low first */
+/* --- whole accesses of n bytes, 1 to 16 or 32, at any alignment; values in two words, low first */
 
 static inline bool crosses(uint64_t va, unsigned n) { return (va & ~PAGE_MASK) + n > PAGE_SIZE; }
 
@@ -520,7 +527,8 @@ static TlbEntry *atomic_entry(TcgVcpu *v, Context *c, uint64_t va, unsigned n, i
     if (HOST_ATOMIC_UNALIGNED ? crosses(va, n) : va & (n - 1))
         return NULL;
     TlbEntry *e = tlb_get(v, c, va, ACC_WRITE);
-    if (!e || !(e = tlb_get(v, c, va, ACC_READ)) || !store_allowed(v, c, e, va, n) || !watch_ok(v, e, va, n, true)) {
+    if (!e || !(e = tlb_get(v, c, va, ACC_READ)) || !store_allowed(v, c, e, va, n) || !watch_ok(v, e, va, n, false) ||
+        !watch_ok(v, e, va, n, true)) {
         *status = 1;
         return NULL;
     }
@@ -689,7 +697,7 @@ void *mem_host(CpuState *cpu, uint64_t va, unsigned len, MmuAccess acc, int view
     TlbEntry *e = &c->hw.tlb[tlb_index(va)];
     uint64_t have = acc == ACC_WRITE ? e->write : e->read & ~(uint64_t)TLB_SLOW;
     if (v->tcg->check && acc == ACC_WRITE && !(e->pa & TLBE_READONLY) && c->ram_page[tlb_index(va)] != RAM_NONE &&
-        !v->code_flags[c->ram_page[tlb_index(va)]])
+        !code_flag(v, c->ram_page[tlb_index(va)]))
         have &= ~(uint64_t)TLB_SLOW;            /* slow for the check's sake only */
     if (have != (va & PAGE_MASK) || (e->pa & TLBE_WATCH) || crosses(va, len) || c->ram_page[tlb_index(va)] == RAM_NONE) {
         v->st.host_miss++;
@@ -700,13 +708,6 @@ void *mem_host(CpuState *cpu, uint64_t va, unsigned len, MmuAccess acc, int view
 }
 
 /* A store that is probed for is not refused afterwards either: INS must not read its port twice. */
-static bool store_refused(TcgVcpu *v, Context *c, TlbEntry *e, uint64_t va, unsigned n)
-{
-    if (!store_allowed(v, c, e, va, n))
-        return true;
-    return (e->pa & TLBE_WATCH) && v->in_code && !v->single && watch_hits(v, va, n, true) && (v->retry = true);
-}
-
 bool mem_probe(CpuState *cpu, uint64_t va, unsigned len, MmuAccess acc, int view)
 {
     TcgVcpu *v = tcg_vcpu(cpu);
@@ -714,7 +715,7 @@ bool mem_probe(CpuState *cpu, uint64_t va, unsigned len, MmuAccess acc, int view
     for (unsigned n; len; va += n, len -= n) {
         n = MIN(len, PAGE_SIZE - (unsigned)(va & ~PAGE_MASK));
         TlbEntry *e = tlb_get(v, c, va, acc);
-        if (!e || (acc == ACC_WRITE && store_refused(v, c, e, va, n)))
+        if (!e || (acc == ACC_WRITE && !(store_allowed(v, c, e, va, n) && watch_probe(v, e, va, n))))
             return false;
     }
     return true;
@@ -743,7 +744,7 @@ bool mem_phys_cas(CpuState *cpu, uint64_t pa, unsigned size, uint64_t old, uint6
         fp_shield(dirty_req, &r, cpu->fp_host);
     }
     /* Page tables among code: the few bytes changed are filed, to be looked at when this block has ended. */
-    if (G_UNLIKELY(v->code_flags[ram_page]) && code_covers(v->tcg, ram_page, pa & ~PAGE_MASK, size)) {
+    if (G_UNLIKELY(code_flag(v, ram_page)) && code_covers(v->tcg, ram_page, pa & ~PAGE_MASK, size)) {
         CodeStore r = { v, ram_page, pa & ~PAGE_MASK, size, true };
         fp_shield(code_store, &r, cpu->fp_host);
     }

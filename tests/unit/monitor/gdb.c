@@ -219,6 +219,7 @@ static void talk(void)
         { "Z2,ffffffffffffffff,8", "E22" },
         { "s", "T05thread:01;" }, { "p10", "0110000000000000" },
         { "vCont;s:1", "T05thread:01;" }, { "p10", "0410000000000000" },
+        { "vCont;r1000,1005:1;x", "E22" }, { "P10=0110000000000000", "OK" }, { "s", "T05thread:01;" }, { "p10", "0410000000000000" },
         { "vCont;r1000,1005:1", "T05thread:01;" }, { "p10", "0510000000000000" },
         { "Z0,1001,1", "OK" }, { "c", "T05thread:01;swbreak:;" }, { "p10", "0110000000000000" },
         { "vCont;c", "T05thread:01;swbreak:;" }, { "z0,1001,1", "OK" },
@@ -243,6 +244,14 @@ static void talk(void)
     expect(&c, "P10=0010000000000000", "OK");
     expect(&c, "s", "T05*");
     expect(&c, "p0", "0400000000000000");
+    /* a locked read-modify-write is a read as well: lock inc word [2000h] */
+    expect(&c, "M1000,7:f0ff060020ebf9", "OK");
+    expect(&c, "P10=0010000000000000", "OK");
+    expect(&c, "Z3,2000,2", "OK");
+    expect(&c, "s", "T05thread:01;rwatch:2000;");
+    expect(&c, "c", "T05thread:01;rwatch:2000;");
+    expect(&c, "p10", "0510000000000000");
+    expect(&c, "z3,2000,2", "OK");
     expect(&c, "QStartNoAckMode", "OK");
     expect(&c, "D", "OK");
     g_assert_true(c.r->m->state == RUN_RUNNING);

@@ -349,6 +349,21 @@ static bool same_page(const Gen *g, int32_t off)
  * after an EXIT_MODE that comes behind a change of mappings (cpu->returns_stale): so what is on it is as good as a link of
  * a block that is still running. */
 
+/* In cold code, if the flags say cc; stale: as was asked for by cpu->returns_stale. */
+static void empty_returns(Gen *g, unsigned cc, bool stale)
+{
+    x64_jump_cold(g, cc);
+    uint32_t back = hot_at(g);
+    cold_begin(g);
+    x64_cpu(g, 0x8b | O_W, RSP, cpu_disp(offsetof(CpuState, returns)));
+    if (stale) {
+        x64_cpu(g, 0xc7, 0, cpu_disp(offsetof(CpuState, returns_stale)));
+        x64_4(g, 0);
+    }
+    x64_jump_back(g, back);
+    cold_end(g);
+}
+
 /* Before anything is stored: the pc's memory is still known. */
 static bool push_return(Gen *g, const IrExit *x)
 {
@@ -356,12 +371,7 @@ static bool push_return(Gen *g, const IrExit *x)
         return false;
     x64_rr(g, 0xf7, 0, RSP);                    /* test: is it full? */
     x64_4(g, RETURNS_LEN - RETURN_FRAME);
-    x64_jump_cold(g, CC_E);
-    uint32_t back = hot_at(g);
-    cold_begin(g);
-    x64_cpu(g, 0x8b | O_W, RSP, cpu_disp(offsetof(CpuState, returns)));
-    x64_jump_back(g, back);
-    cold_end(g);
+    empty_returns(g, CC_E, false);
     x64_cpu(g, 0x8b | O_W, RTMP2, slot_disp(g, g->ir->slots->pc));
     x64_rm(g, 0x8d | O_W, RTMP2, RTMP2, x->return_off - g->pc_mem_off);
     x64_cpu(g, 0x33 | O_W, RTMP2, cpu_disp(offsetof(CpuState, mode_tag)));
@@ -408,17 +418,9 @@ static void pop_return(Gen *g)
 /* After helpers that may have changed mappings. */
 static void forget_returns(Gen *g)
 {
-    int32_t stale = cpu_disp(offsetof(CpuState, returns_stale));
-    x64_cpu(g, 0x83, ALU_CMP, stale);
+    x64_cpu(g, 0x83, ALU_CMP, cpu_disp(offsetof(CpuState, returns_stale)));
     x64_1(g, 0);
-    x64_jump_cold(g, CC_NE);
-    uint32_t back = hot_at(g);
-    cold_begin(g);
-    x64_cpu(g, 0x8b | O_W, RSP, cpu_disp(offsetof(CpuState, returns)));
-    x64_cpu(g, 0xc7, 0, stale);
-    x64_4(g, 0);
-    x64_jump_back(g, back);
-    cold_end(g);
+    empty_returns(g, CC_NE, true);
 }
 
 static void direct(Gen *g, const IrExit *x)

@@ -556,13 +556,20 @@ static bool daemon_ready(int fd, GError **err)
     return told || fail(err, "-daemonize: the parent is gone");
 }
 
-static bool write_pidfile(const char *path, int *fd, GError **err)
+/* path: made absolute, since -daemonize leaves the folder. */
+static bool write_pidfile(char **name, int *fd, GError **err)
 {
+    char *path = g_canonicalize_filename(*name, NULL);
+    g_free(*name);
+    *name = path;
     *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (*fd < 0)
         return fail_errno(err, errno, "-pidfile: %s", path);
-    if (flock(*fd, LOCK_EX | LOCK_NB) < 0)
+    if (flock(*fd, LOCK_EX | LOCK_NB) < 0) {
+        close(*fd);
+        *fd = -1;                       /* so that it is not removed either */
         return fail(err, "-pidfile: %s is held by another process", path);
+    }
     char text[32];
     int len = g_snprintf(text, sizeof(text), "%ld\n", (long)getpid());
     if (ftruncate(*fd, 0) < 0 || write(*fd, text, len) != len)
@@ -767,7 +774,7 @@ static int run(Config *c)
     if (c->process)
         prctl(PR_SET_NAME, c->process, 0, 0, 0);
     r.m = machine_new(c->name ? c->name : "rhea", NULL);
-    bool ok = start(&r, &err) && (!c->pidfile || write_pidfile(c->pidfile, &pid_fd, &err)) &&
+    bool ok = start(&r, &err) && (!c->pidfile || write_pidfile(&c->pidfile, &pid_fd, &err)) &&
               (ready < 0 || daemon_ready(ready, &err));
     if (ok) {
         add_signals(&r);

@@ -145,7 +145,7 @@ bool socket_open(Stream *s, Options *o, GError **err)
     }
     s->listen_fd = fd;
     if (path)
-        s->unlink_path = g_strdup(path);
+        s->unlink_path = g_canonicalize_filename(path, NULL);     /* -daemonize leaves the folder */
     if (listen(fd, 1) < 0)
         return fail_errno(err, errno, "%s", name);
     if (wait && !nowait && !wait_for_one(s, name, err))

@@ -5,7 +5,7 @@ support-y += tests/toy.o
 support-y += tests/ir_slots.o tests/ir_random.o tests/bench.o
 
 # --- util
-test-y += tests/unit/util/options.o tests/unit/util/fifo.o tests/unit/util/clock.o tests/unit/util/qsr.o \
+test-y += tests/unit/util/options.o tests/unit/util/json.o tests/unit/util/fifo.o tests/unit/util/clock.o tests/unit/util/qsr.o \
           tests/unit/util/describe.o tests/unit/util/domain.o tests/unit/util/coroutine.o tests/unit/util/library.o
 
 # --- memory

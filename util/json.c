@@ -214,7 +214,7 @@ static Json *parse_number(Parser *s)
 {
     const char *start = s->p;
     bool real = false;
-    while (s->p < s->end && (g_ascii_isdigit(*s->p) || strchr("+-.eE", *s->p))) {
+    while (s->p < s->end && (g_ascii_isdigit(*s->p) || (*s->p && strchr("+-.eE", *s->p)))) {
         real |= *s->p == '.' || *s->p == 'e' || *s->p == 'E';
         s->p++;
     }

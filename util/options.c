@@ -162,14 +162,15 @@ bool parse_u64(const char *what, const char *text, uint64_t min, uint64_t max, u
 bool parse_size(const char *what, const char *text, uint64_t unit, uint64_t *out, GError **err)
 {
     char *end;
+    bool hex = text[0] == '0' && (text[1] == 'x' || text[1] == 'X');
     errno = 0;
-    unsigned long long whole = strtoull(text, &end, 0);
+    unsigned long long whole = strtoull(text, &end, hex ? 16 : 10);     /* leading zeros say nothing, as with QEMU */
     if (!g_ascii_isdigit(*text))
         return fail(err, "'%s' is '%s', which is not a size such as 512M or 2G", what, text);
     bool over = errno == ERANGE;
     /* "1.5G" */
     double fraction = 0;
-    if (*end == '.' && g_ascii_isdigit(end[1]))
+    if (!hex && *end == '.' && g_ascii_isdigit(end[1]))
         fraction = g_ascii_strtod(end, &end);
     static const char suffixes[] = "BKMGTPE";
     const char *s = *end ? strchr(suffixes, g_ascii_toupper(*end)) : NULL;

@@ -125,7 +125,7 @@ static bool sum(Parser *e, unsigned level, uint64_t *v)
         return false;
     while (*e->p && strchr(operators[level], *e->p)) {
         char op = *e->p++;
-        uint64_t w;
+        uint64_t w = 0;
         if ((op == '<' || op == '>') && *e->p++ != op)
             return fail(e->err, "invalid char '%c' in expression", op);
         if (!sum(e, level + 1, &w) || !apply(e, op, v, w))

@@ -559,10 +559,10 @@ static void write_op(X86Trans *t, X86Args *a, const X86Op *op, Val v)
 
 /* --- one instruction */
 
-/* Rows of MMX registers: x87 has its opcodes, FXSAVE and the XSAVE family are 0F AE and 0F C7. */
+/* Rows of MMX registers: x87 has its opcodes, FXSAVE is 0F AE. */
 static bool is_mmx(const X86Dec *d)
 {
-    return d->row->flags & R_FPU && d->map && d->opcode != 0xae && d->opcode != 0xc7;
+    return d->row->flags & R_FPU && d->map && d->opcode != 0xae;
 }
 
 /* False: it has raised. */
@@ -573,8 +573,14 @@ static bool check_row(X86Trans *t, const X86Args *a, const X86Dec *d)
         x86_ud(t);
         return false;
     }
-    if (G_LIKELY(!(flags & (R_CPL0 | R_SSE | R_FPU | R_AVX))))
+    if (G_LIKELY(!(flags & (R_CPL0 | R_SSE | R_FPU | R_AVX | R_XSTATE | R_PROT))))
         return true;
+    if (flags & R_PROT && t->mode & MODE_REAL) {
+        x86_ud(t);
+        return false;
+    }
+    if (flags & R_XSTATE)
+        x86_check_xstate(t);
     if (flags & R_CPL0 && t->cpl) {
         x86_gp0(t);
         return false;

@@ -131,6 +131,8 @@ enum {
     R_AVX2   = 0x10000,         /* with VEX.256 it needs AVX2 too */
     R_VSIB   = 0x20000,         /* the SIB's index is a vector register */
     R_ALIGN  = 0x40000,         /* with VEX: the memory operand must be aligned */
+    R_XSTATE = 0x80000,         /* CR4.OSXSAVE clear: #UD; CR0.TS: #NM, whatever EM says */
+    R_PROT   = 0x100000,        /* real and virtual-8086 mode do not know it: #UD */
 };
 
 /* Each translate_*.c exports its rows; decode.c joins the lists (ended by a row with a NULL opcode) at start-up. */

@@ -37,6 +37,16 @@ bool x86_avx_enabled(X86Trans *t)
     return true;
 }
 
+/* SDM vol. 2, XSAVE: exceptions. */
+void x86_check_xstate(X86Trans *t)
+{
+    Val cr4 = ir_get(t->b, X_CR4), osxsave = ir_imm(t->b, I64, CR4_OSXSAVE);
+    Val off = ir_cmp(t->b, C_TSTEQ, cr4, osxsave);
+    ir_raise_if(t->b, off, EXC_UD, 0);
+    if (t->mode & MODE_FPU_NM)
+        ir_call(t->b, &h_enabled);
+}
+
 /* --- helpers' operands: halves of v in the n-th pair of temporaries */
 
 static void put_tmp(X86Trans *t, unsigned n, Val v)

@@ -36,8 +36,7 @@ static void if_cr4(X86Trans *t, uint32_t bit, unsigned vector)
     ir_raise_if(t->b, on, vector, 0);
 }
 
-static bool real_mode(const X86Trans *t) { return t->mode & MODE_REAL; }
-static bool vm86(const X86Trans *t) { return real_mode(t) && t->cpl == 3; }
+static bool vm86(const X86Trans *t) { return t->mode & MODE_REAL && t->cpl == 3; }
 
 /* --- flags and interrupts */
 
@@ -302,8 +301,6 @@ static bool tr_smsw(X86Trans *t, X86Args *a)
 
 static bool tr_store_sel(X86Trans *t, X86Args *a)       /* SLDT, STR */
 {
-    if (real_mode(t))
-        return false;
     umip(t);
     Val v = ir_call(t->b, &x86_helper_get_sel, i32(t, a->row->arg));
     put_word(t, a, v);
@@ -312,12 +309,6 @@ static bool tr_store_sel(X86Trans *t, X86Args *a)       /* SLDT, STR */
 
 static bool tr_lldt_ltr(X86Trans *t, X86Args *a)
 {
-    if (real_mode(t))
-        return false;
-    if (t->cpl) {
-        x86_gp0(t);
-        return true;
-    }
     Val sel = ir_ext(t->b, IR_ZEXT, I32, a->dst);
     ir_call(t->b, a->row->arg == TR ? &x86_helper_ltr : &x86_helper_lldt, sel);
     return true;
@@ -423,8 +414,6 @@ static bool tr_load_far(X86Trans *t, X86Args *a)        /* LDS LES LFS LGS LSS *
 
 static bool tr_lar_lsl(X86Trans *t, X86Args *a)
 {
-    if (real_mode(t))
-        return false;
     Val sel = ir_ext(t->b, IR_ZEXT, I32, a->src);
     Val flags = x86_get_flags(t);
     ir_call(t->b, &x86_helper_look, sel, i32(t, a->row->arg));
@@ -441,8 +430,6 @@ static bool tr_lar_lsl(X86Trans *t, X86Args *a)
 
 static bool tr_verr_verw(X86Trans *t, X86Args *a)
 {
-    if (real_mode(t))
-        return false;
     Val sel = ir_ext(t->b, IR_ZEXT, I32, a->dst);
     Val flags = x86_get_flags(t);
     ir_call(t->b, &x86_helper_look, sel, i32(t, a->row->arg));
@@ -456,8 +443,6 @@ static bool tr_verr_verw(X86Trans *t, X86Args *a)
 
 static bool tr_arpl(X86Trans *t, X86Args *a)
 {
-    if (real_mode(t))
-        return false;
     Val flags = x86_get_flags(t);
     Val d = ir_op2i(t->b, IR_AND, a->dst, 3);
     Val s = ir_op2i(t->b, IR_AND, a->src, 3);
@@ -776,8 +761,6 @@ enum { FX_SAVE, FX_RSTOR, X_SAVE, X_SAVEOPT, X_SAVEC, X_SAVES, X_RSTOR, X_RSTORS
 static bool tr_state(X86Trans *t, X86Args *a)
 {
     Val wide = i32(t, t->rex & 8 ? 1 : 0);
-    if (a->row->arg >= X_SAVE)
-        unless_cr4(t, CR4_OSXSAVE, EXC_UD);
     bool load = a->row->arg == FX_RSTOR || a->row->arg >= X_RSTOR;
     x86_limit(t, a, a->row->arg >= X_SAVE ? 576 : 512, !load);  /* XSAVE's further parts are not looked at */
     if (a->row->arg < X_SAVE)
@@ -810,7 +793,7 @@ const X86Row x86_rows_sys[] = {
     { "17",           "",       tr_pop_seg,      SS,         R_NO64 },
     { "1E",           "",       tr_push_seg,     DS,         R_NO64 },
     { "1F",           "",       tr_pop_seg,      DS,         R_NO64 },
-    { "63 /r",        "Ew Gw",  tr_arpl,         0,          R_NO64 },
+    { "63 /r",        "Ew Gw",  tr_arpl,         0,          R_NO64 | R_PROT },
     { "8C /r",        "E",      tr_mov_from_seg, 0,          R_KEEP },
     { "8E /r",        "Sw Ew",  tr_mov_to_seg,   0,          R_KEEP },
     { "9A cp",        "Ap",     tr_far_imm,      1,          R_NO64 | R_KEEP },
@@ -836,12 +819,12 @@ const X86Row x86_rows_sys[] = {
     { "FF /3",        "M",      tr_far_mem,      1,          R_KEEP },
     { "FF /5",        "M",      tr_far_mem,      0,          R_KEEP },
 
-    { "0F 00 /0",     "E",      tr_store_sel,    LDTR,       R_KEEP },
-    { "0F 00 /1",     "E",      tr_store_sel,    TR,         R_KEEP },
-    { "0F 00 /2",     "Ew",     tr_lldt_ltr,     LDTR,       R_KEEP },
-    { "0F 00 /3",     "Ew",     tr_lldt_ltr,     TR,         R_KEEP },
-    { "0F 00 /4",     "Ew",     tr_verr_verw,    LOOK_VERR,  R_KEEP },
-    { "0F 00 /5",     "Ew",     tr_verr_verw,    LOOK_VERW,  R_KEEP },
+    { "0F 00 /0",     "E",      tr_store_sel,    LDTR,       R_KEEP | R_PROT },
+    { "0F 00 /1",     "E",      tr_store_sel,    TR,         R_KEEP | R_PROT },
+    { "0F 00 /2",     "Ew",     tr_lldt_ltr,     LDTR,       R_KEEP | R_PROT | R_CPL0 },
+    { "0F 00 /3",     "Ew",     tr_lldt_ltr,     TR,         R_KEEP | R_PROT | R_CPL0 },
+    { "0F 00 /4",     "Ew",     tr_verr_verw,    LOOK_VERR,  R_KEEP | R_PROT },
+    { "0F 00 /5",     "Ew",     tr_verr_verw,    LOOK_VERW,  R_KEEP | R_PROT },
     { "NP 0F 01 C8",  "",       tr_monitor,      0,          0, X86F_MONITOR },
     { "NP 0F 01 C9",  "",       tr_mwait,        0,          0, X86F_MONITOR },
     { "NP 0F 01 CA",  "",       tr_ac,           0,          R_ENDS, X86F_SMAP },
@@ -860,8 +843,8 @@ const X86Row x86_rows_sys[] = {
     { "0F 01 /4",     "E",      tr_smsw,         0,          R_KEEP },
     { "0F 01 /6",     "Ew",     tr_lmsw,         0,          R_KEEP | R_CPL0 | R_ENDS },
     { "0F 01 /7",     "M",      tr_invlpg,       0,          R_KEEP | R_CPL0 | R_ENDS },
-    { "0F 02 /r",     "Gv Ew",  tr_lar_lsl,      LOOK_LAR,   0 },
-    { "0F 03 /r",     "Gv Ew",  tr_lar_lsl,      LOOK_LSL,   0 },
+    { "0F 02 /r",     "Gv Ew",  tr_lar_lsl,      LOOK_LAR,   R_PROT },
+    { "0F 03 /r",     "Gv Ew",  tr_lar_lsl,      LOOK_LSL,   R_PROT },
     { "0F 05",        "",       tr_syscall,      0,          0, X86F_SYSCALL },
     { "0F 06",        "",       tr_clts,         0,          R_CPL0 | R_ENDS },
     { "0F 07",        "",       tr_sysret,       0,          0, X86F_SYSCALL },
@@ -897,9 +880,9 @@ const X86Row x86_rows_sys[] = {
     { "66 0F AE /7",  "M",      tr_flush_line,   0,          R_KEEP, X86F_CLFLUSHOPT },
     { "NP 0F AE /0",  "M",      tr_state,        FX_SAVE,    R_KEEP | R_FPU, X86F_FXSR },
     { "NP 0F AE /1",  "M",      tr_state,        FX_RSTOR,   R_KEEP | R_FPU | R_ENDS, X86F_FXSR },
-    { "NP 0F AE /4",  "M",      tr_state,        X_SAVE,     R_KEEP | R_FPU, X86F_XSAVE },
-    { "NP 0F AE /5",  "M",      tr_state,        X_RSTOR,    R_KEEP | R_FPU | R_ENDS, X86F_XSAVE },
-    { "NP 0F AE /6",  "M",      tr_state,        X_SAVEOPT,  R_KEEP | R_FPU, X86F_XSAVEOPT },
+    { "NP 0F AE /4",  "M",      tr_state,        X_SAVE,     R_KEEP | R_XSTATE, X86F_XSAVE },
+    { "NP 0F AE /5",  "M",      tr_state,        X_RSTOR,    R_KEEP | R_XSTATE | R_ENDS, X86F_XSAVE },
+    { "NP 0F AE /6",  "M",      tr_state,        X_SAVEOPT,  R_KEEP | R_XSTATE, X86F_XSAVEOPT },
     { "NP 0F AE /5",  "",       tr_fence,        0,          R_REGONLY, X86F_SSE2 },
     { "NP 0F AE /6",  "",       tr_fence,        1,          R_REGONLY, X86F_SSE2 },
     { "NP 0F AE /7",  "",       tr_fence,        0,          R_REGONLY, X86F_SSE },
@@ -907,9 +890,9 @@ const X86Row x86_rows_sys[] = {
     { "0F B2 /r",     "M",      tr_load_far,     SS,         R_KEEP },
     { "0F B4 /r",     "M",      tr_load_far,     FS,         R_KEEP },
     { "0F B5 /r",     "M",      tr_load_far,     GS,         R_KEEP },
-    { "NP 0F C7 /3",  "M",      tr_state,        X_RSTORS,   R_KEEP | R_FPU | R_CPL0 | R_ENDS, X86F_XSAVES },
-    { "NP 0F C7 /4",  "M",      tr_state,        X_SAVEC,    R_KEEP | R_FPU, X86F_XSAVEC },
-    { "NP 0F C7 /5",  "M",      tr_state,        X_SAVES,    R_KEEP | R_FPU | R_CPL0, X86F_XSAVES },
+    { "NP 0F C7 /3",  "M",      tr_state,        X_RSTORS,   R_KEEP | R_XSTATE | R_CPL0 | R_ENDS, X86F_XSAVES },
+    { "NP 0F C7 /4",  "M",      tr_state,        X_SAVEC,    R_KEEP | R_XSTATE, X86F_XSAVEC },
+    { "NP 0F C7 /5",  "M",      tr_state,        X_SAVES,    R_KEEP | R_XSTATE | R_CPL0, X86F_XSAVES },
     { "F3 0F C7 /7",  "Rd",     tr_rdpid,        0,          R_KEEP, X86F_RDPID },
     { "NP 0F C7 /6",     "Rd",     tr_random,       0,          R_KEEP, X86F_RDRAND },
     { "66 0F C7 /6",     "Rd",     tr_random,       0,          R_KEEP, X86F_RDRAND },

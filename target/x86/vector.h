@@ -20,6 +20,7 @@ enum {
 
 /* False: it has raised. */
 bool x86_avx_enabled(X86Trans *t);
+void x86_check_xstate(X86Trans *t);     /* R_XSTATE */
 /* Of a, b, c and the result one at least is a v256: by a helper, with a look at the exceptions before anything is
  * written.  translate_avx.c */
 Val x86_host_wide_checked(X86Trans *t, IrType type, unsigned row, Val a, Val b, Val c, unsigned imm);

@@ -273,7 +273,7 @@ bool x86_stack_push(X86Stack *st, unsigned size, uint64_t v)
     X86Cpu *c = st->c;
     uint64_t sp = (st->sp - size) & st->mask;
     if (!in_stack(st, sp, size))
-        return x86_fault(c, EXC_SS, x86_ext(c));
+        return x86_fault_sel(c, EXC_SS, st->ss);
     if (!stack_aligned(st, sp, size))
         return x86_fault(c, EXC_AC, 0);
     if (!c->hooks->store(&c->s, stack_va(st, sp), size, st->view, v))
@@ -299,6 +299,8 @@ bool x86_stack_pop(X86Stack *st, unsigned size, uint64_t *v)
 void x86_stack_commit(X86Cpu *c, const X86Stack *st)
 {
     uint64_t *rsp = &c->s.hot[RSP];
+    if (st->fresh)
+        *rsp = st->top;
     if (st->mask == 0xffff)
         *rsp = (*rsp & ~UINT64_C(0xffff)) | (st->sp & 0xffff);
     else
@@ -469,6 +471,9 @@ static bool call_inner(X86Cpu *c, const CallGate *g, X86Desc cs, unsigned cpl, u
         st.limit = desc_limit(ssd);
         st.attr = ssd.hi & DESC_ATTR;
         st.mask = ssd.hi & SEG_DB ? UINT32_MAX : 0xffff;
+        st.fresh = true;
+        st.ss = ss;
+        st.top = sp;
     }
     if (!x86_stack_push(&st, g->size, c->seg[SS].sel) || !x86_stack_push(&st, g->size, c->s.hot[RSP]))
         return false;

@@ -135,13 +135,16 @@ typedef struct X86Stack {
     uint64_t base;
     uint32_t limit, attr;       /* of SS; not looked at in 64-bit mode */
     bool     flat;              /* 64-bit: no base, no limit */
+    bool     fresh;             /* switched to through a gate: ss and top are its own; #SS names it (SDM vol. 2, CALL, INT n) */
+    uint16_t ss;
+    uint32_t top;               /* ESP out of the task state: all of it is loaded, whatever the stack's width */
     int      view;
 } X86Stack;
 bool x86_stack_push(X86Stack *st, unsigned size, uint64_t v);
 bool x86_stack_pop(X86Stack *st, unsigned size, uint64_t *v);
 /* The current stack, for accesses at privilege c->cpl. */
 X86Stack x86_stack_now(X86Cpu *c);
-/* The stack pointer register takes sp as the stack's width says. */
+/* The stack pointer register takes sp as the stack's width says; above that remains what was there, or is a fresh stack's. */
 void x86_stack_commit(X86Cpu *c, const X86Stack *st);
 
 /* Far transfers: on success CS, pc and stack are new and x86_mode_changed() was called. opsize 2, 4, 8. */

@@ -157,7 +157,9 @@ static bool deliver_long(X86Cpu *c, const Event *ev)
                 return x86_stack_fault(c);
     }
     c->s.hot[RSP] = rsp;
-    if (cpl != c->cpl)
+    bool inner = cpl != c->cpl;
+    c->cpl = cpl;                       /* the DPL of an empty SS, by which RSM knows the privilege */
+    if (inner)
         x86_set_seg_null(c, SS, cpl);
     enter_handler(c, &g, cs, cpl);
     return true;
@@ -171,7 +173,8 @@ static bool inner_stack(X86Cpu *c, unsigned cpl, X86Stack *st, uint16_t *ss, X86
         return false;
     *st = (X86Stack){
         .c = c, .sp = sp, .mask = ssd->hi & SEG_DB ? UINT32_MAX : 0xffff, .base = desc_base(*ssd),
-        .limit = desc_limit(*ssd), .attr = ssd->hi & DESC_ATTR, .view = x86_sys_view(c)
+        .limit = desc_limit(*ssd), .attr = ssd->hi & DESC_ATTR, .fresh = true, .ss = *ss, .top = sp,
+        .view = x86_sys_view(c)
     };
     return true;
 }
@@ -350,6 +353,9 @@ static bool uses_stack_segment(X86Cpu *c)
             return true;
         if (op == 0x38 || op == 0x3a)
             i++;
+    } else if (op == 0xc4 || op == 0xc5) {                              /* VEX; in its first byte B is inverted */
+        rex = op == 0xc4 && !(b[i] & 0x20);
+        i += op == 0xc4 ? 3 : 2;
     } else if ((op >= 0x50 && op <= 0x5f) || op == 0x68 || op == 0x6a || op == 0x9c || op == 0x9d ||
                op == 0xc2 || op == 0xc3 || op == 0xc8 || op == 0xc9 || op == 0xca || op == 0xcb ||
                op == 0xcf || op == 0xe8) {
@@ -713,11 +719,11 @@ bool x86_iret(X86Cpu *c, unsigned opsize, uint64_t next)
             x86_set_seg(c, SS, f[4], ssd);
         else
             x86_set_seg_null(c, SS, f[4]);
-        if (to64 || opsize == 8)
+        if (to64)
             c->s.hot[RSP] = f[3];
         else if (ssd.hi & SEG_DB)
             c->s.hot[RSP] = (uint32_t)f[3];
-        else
+        else        /* IRETQ too: for what is left above Linux has its "espfix64" */
             c->s.hot[RSP] = (c->s.hot[RSP] & ~UINT64_C(0xffff)) | (f[3] & 0xffff);
     } else {
         x86_stack_commit(c, &st);

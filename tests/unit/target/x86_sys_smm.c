@@ -99,6 +99,23 @@ static void round_trip(void)
     fake_free(f);
 }
 
+/* A handler that came from privilege 3 runs with an empty SS; its DPL is where RSM finds the privilege. */
+static void empty_ss(void)
+{
+    Fake *f = start(true, "max");
+    X86Cpu *c = f->c;
+    fake_user(f, 0x800000, 0x900000);
+    fake_gate(f, 0x80, S_KCS, 0x12345, SYS_INT32, 3, 0);
+    g_assert_true(x86_int_soft(c, 0x80, 0 /* SOFT_INT */, 0x800002));
+    g_assert_cmphex(c->seg[SS].sel, ==, 0);
+    smi(f);
+    assert_entered(f);
+    g_assert_cmpint(fake_step(f), ==, -1);
+    g_assert_cmpuint(c->cpl, ==, 0);
+    g_assert_cmphex(*x86_pc(c), ==, 0x12345);
+    fake_free(f);
+}
+
 /* A processor without long mode keeps the P6's layout; virtual-8086 mode comes back. */
 static void narrow(void)
 {
@@ -210,6 +227,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/x86/smm/round-trip", round_trip);
+    g_test_add_func("/x86/smm/empty-ss", empty_ss);
     g_test_add_func("/x86/smm/narrow", narrow);
     g_test_add_func("/x86/smm/changed-area", changed_area);
     g_test_add_func("/x86/smm/blocked", blocked);

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib-unix.h>
+#include <grp.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,7 +28,7 @@
 
 /* Texts and lists are copies. */
 typedef struct Config {
-    GPtrArray  *accel, *serial, *chardev, *device, *monitor, *mon, *fw_cfg;     /* char * */
+    GPtrArray  *accel, *serial, *chardev, *device, *monitor, *mon, *fw_cfg, *folders;   /* char * */
     char       *cpu, *kernel, *initrd, *append, *bios, *pidfile, *debugcon, *log_file, *log_categories, *mem_path, *gdb, *uuid;
     char       *name, *process, *firmware, *rtc_base, *boot_order, *boot_once;
     char       *machine_accel, *irqchip;    /* -machine accel=, kernel-irqchip= */
@@ -38,6 +40,12 @@ typedef struct Config {
     bool        default_monitor;    /* one shares the terminal with the serial port */
     RamHints    ram_hints;
     bool        cpu_pm;             /* -overcommit: the guest idles the processor itself */
+    uint64_t    escape;             /* -echr; 0: Ctrl-A */
+    char       *chroot, *user;      /* -run-with; user: a name, or NULL with uid and gid where become is set */
+    bool        become;
+    uid_t       uid;
+    gid_t       gid;
+    bool        stamp_messages, name_messages;      /* -msg */
     bool        nographic, no_reboot, no_shutdown, daemonize, perfmap, no_defaults;
     bool        done;               /* the option has said all there is to say (-version, help) */
 } Config;
@@ -105,6 +113,21 @@ static bool machine_keys(Config *c, Options *o, GError **err)
            ONE_OF("-machine kernel-irqchip", c->irqchip, err, "on", "split", "off");
 }
 
+/* There is no hot-plugging: what is more than `size` would never be memory. */
+static bool memory_slots(Options *o, uint64_t size, GError **err)
+{
+    uint64_t max = size, slots = 0;
+    if (!options_size(o, "maxmem", 1 << 20, &max, err) || !options_u64(o, "slots", 0, UINT32_MAX, &slots, err))
+        return false;
+    if (max < size)
+        return fail(err, "-m: maxmem=%s is less than the size", options_get(o, "maxmem"));
+    if (slots && !options_get(o, "maxmem"))
+        return fail(err, "-m: slots=%s without maxmem=", options_get(o, "slots"));
+    return (!slots && max == size) ||
+           fail(err, "-m: slots= and maxmem= beyond the size are for memory that is hot-plugged, which this machine "
+                     "cannot have; give all of it as the size");
+}
+
 static bool enable_kvm(Config *c, const char *v, GError **err)
 {
     set_text(&c->machine_accel, "kvm");
@@ -119,7 +142,7 @@ static bool memory_keys(Config *c, Options *o, GError **err)
     if (size < PC_MIN_RAM)
         return fail(err, "-m: %s is too small; this machine has at least %u MiB", options_get(o, "size"), (unsigned)(PC_MIN_RAM >> 20));
     c->pc.ram = align_up(size, 1 << 20);
-    return true;
+    return memory_slots(o, size, err);
 }
 
 /* What is not given is made up: cores first, then sockets, then threads, as QEMU does since 6.2. */
@@ -191,8 +214,122 @@ static bool set_uuid(Config *c, const char *v, GError **err)
 
 static bool rtc_keys(Config *c, Options *o, GError **err)
 {
+    const char *clock = options_get(o, "clock"), *fix = options_get(o, "driftfix");
     set_text(&c->rtc_base, options_get(o, "base"));
+    c->pc.slew_rtc = fix ? strcmp(fix, "slew") == 0 : c->pc.slew_rtc;
+    return ONE_OF("-rtc clock", clock, err, "host", "rt", "vm") && ONE_OF("-rtc driftfix", fix, err, "none", "slew") &&
+           (!clock || strcmp(clock, "vm") == 0 ||
+            fail(err, "-rtc clock=%s: the clock goes by the guest's time, which is clock=vm", clock));
+}
+
+/* Options of what guests may have elsewhere; "none" is how it is. */
+static void none_help(GString *out) { g_string_append(out, "none\n"); }
+
+static bool no_such(const char *option, const char *what, const char *v, GError **err)
+{
+    return strcmp(v, "none") == 0 || fail(err, "-%s %s: this machine has no %s; -%s none says so", option, v, what, option);
+}
+
+static bool no_net(Config *c, const char *v, GError **err) { return no_such("net", "network", v, err); }
+static bool no_nic(Config *c, const char *v, GError **err) { return no_such("nic", "network", v, err); }
+static bool no_vga(Config *c, const char *v, GError **err) { return no_such("vga", "graphics card", v, err); }
+static bool no_parallel(Config *c, const char *v, GError **err) { return no_such("parallel", "parallel port", v, err); }
+static bool no_audio(Config *c, const char *v, GError **err) { return no_such("audio", "sound card", v, err); }
+
+/* For what this machine has or has not anyway. */
+static bool as_it_is(Config *c, const char *v, GError **err) { return true; }
+
+static bool audiodev_keys(Config *c, Options *o, GError **err)
+{
+    const char *driver = options_get(o, "driver");
+    return (options_get(o, "id") || fail(err, "-audiodev: needs an id=ID")) &&
+           (driver || fail(err, "-audiodev: needs a driver")) &&
+           (strcmp(driver, "none") == 0 || fail(err, "-audiodev: there is no driver '%s', none is the only one", driver));
+}
+
+static bool sandbox_keys(Config *c, Options *o, GError **err)
+{
+    bool on = false;
+    static const char *const keys[] = { "obsolete", "elevateprivileges", "spawn", "resourcecontrol" };
+    for (unsigned i = 0; i < ARRAY_LEN(keys); i++)
+        options_get(o, keys[i]);            /* what the filter would let pass */
+    return options_bool(o, "enable", &on, err) &&
+           (!on || fail(err, "-sandbox on: there is no system call filter; -sandbox off goes on without, and "
+                             "-run-with user=USER,chroot=FOLDER takes away rights"));
+}
+
+/* Nothing here panics but by a triple fault, which is a reset, and there is no watchdog. */
+static bool watchdog_action(Config *c, const char *v, GError **err)
+{
+    return ONE_OF("-watchdog-action", v, err, "reset", "shutdown", "poweroff", "inject-nmi", "pause", "debug", "none");
+}
+
+static bool action_keys(Config *c, Options *o, GError **err)
+{
+    const char *reboot = options_get(o, "reboot"), *shutdown = options_get(o, "shutdown");
+    const char *watchdog = options_get(o, "watchdog");
+    if (!ONE_OF("-action reboot", reboot, err, "reset", "shutdown") ||
+        !ONE_OF("-action shutdown", shutdown, err, "poweroff", "pause") ||
+        !ONE_OF("-action panic", options_get(o, "panic"), err, "pause", "shutdown", "exit-failure", "none") ||
+        (watchdog && !watchdog_action(c, watchdog, err)))
+        return false;
+    c->no_reboot = reboot ? strcmp(reboot, "shutdown") == 0 : c->no_reboot;
+    c->no_shutdown = shutdown ? strcmp(shutdown, "pause") == 0 : c->no_shutdown;
     return true;
+}
+
+static bool msg_keys(Config *c, Options *o, GError **err)
+{
+    c->stamp_messages = c->name_messages = false;       /* the last -msg counts, as with QEMU */
+    return options_bool(o, "timestamp", &c->stamp_messages, err) && options_bool(o, "guest-name", &c->name_messages, err);
+}
+
+static bool set_escape(Config *c, const char *v, GError **err) { return parse_u64("-echr", v, 1, 255, &c->escape, err); }
+
+/* A name, or numbers UID:GID. */
+static bool set_user(Config *c, const char *v, GError **err)
+{
+    const struct passwd *p = getpwnam(v);
+    uint64_t uid, gid;
+    g_auto(GStrv) parts = g_strsplit(v, ":", 2);
+    g_clear_pointer(&c->user, g_free);
+    if (p) {
+        c->user = g_strdup(v);
+        c->uid = p->pw_uid;
+        c->gid = p->pw_gid;
+    } else if (parts[0] && parts[1] && parse_u64("", parts[0], 0, INT32_MAX, &uid, NULL) &&
+               parse_u64("", parts[1], 0, INT32_MAX, &gid, NULL)) {
+        c->uid = uid;
+        c->gid = gid;
+    } else {
+        return fail(err, "there is no user '%s', and it is not UID:GID", v);
+    }
+    c->become = true;
+    return true;
+}
+
+static bool run_with_keys(Config *c, Options *o, GError **err)
+{
+    const char *user = options_get(o, "user");
+    bool teardown = false;
+    set_text(&c->chroot, options_get(o, "chroot"));
+    return (!user || set_user(c, user, err) || fail_prefix(err, "-run-with: ")) &&
+           options_bool(o, "async-teardown", &teardown, err) &&
+           (!teardown || fail(err, "-run-with async-teardown=on: memory is given back when the process ends; off says so"));
+}
+
+static bool run_as(Config *c, const char *v, GError **err) { return set_user(c, v, err) || fail_prefix(err, "-runas: "); }
+
+static bool add_folder(Config *c, const char *v, GError **err)
+{
+    add_text(c->folders, v);
+    if (strcmp(v, "help") != 0)
+        return true;
+    g_ptr_array_set_size(c->folders, (int)c->folders->len - 1);
+    g_ptr_array_add(c->folders, NULL);
+    GString *s = g_string_new(NULL);
+    firmware_folders((char *const *)c->folders->pdata, s);
+    return say(c, s);
 }
 
 /* debug-threads=on changes nothing: threads always have names. */
@@ -294,7 +431,11 @@ typedef struct Option {
 
 static const Option options[] = {
     { "accel", "NAME[,opt=...]", "accelerator; several are tried in order; 'help' lists them", LIST(accel), .values = accel_help },
+    { "action", "[reboot=reset|shutdown][,shutdown=poweroff|pause][,...]", "what to do when the guest reboots or powers off",
+      KEYS(action_keys, NULL) },
     { "append", "TEXT", "kernel command line", TEXT(append) },
+    { "audio", "none", "there is no sound card", CALL(no_audio), .values = none_help },
+    { "audiodev", "none,id=ID", "the same", KEYS(audiodev_keys, "driver"), .values = none_help },
     { "bios", "FILE", "firmware, when there is no -kernel", TEXT(bios) },
     { "blockdev", "[driver=]DRIVER,node-name=NAME[,...]", "open an image or filter as a node; dotted keys or JSON",
       CALL(add_blockdev) },
@@ -303,6 +444,7 @@ static const Option options[] = {
     { "cdrom", "FILE", "-drive index=2,media=cdrom,file=FILE", DRIVE },
     { "chardev", "TYPE,id=ID[,...]", "character device for -serial chardev:ID and -device; 'help'", LIST(chardev),
       .values = chardev_help },
+    { "chroot", "FOLDER", "the same as -run-with chroot=", TEXT(chroot) },
     { "cpu", "MODEL[,+feature][,-feature]", "CPU model; 'help' lists models and features", TEXT(cpu), .values = x86_models_help },
     { "D", "FILE", "where the -d log goes (default: standard error)", TEXT(log_file) },
     { "d", "ITEM[,...]", "log items; 'help' lists them", TEXT(log_categories), .values = log_help },
@@ -311,6 +453,7 @@ static const Option options[] = {
     { "device", "TYPE[,prop=...]", "add a device; 'help' and TYPE,help say which and how", CALL(add_device), .values = pc_device_help },
     { "display", "TYPE", "'none' is the only one", CALL(set_display), .values = display_help },
     { "drive", "[file=FILE][,if=none|ide|...][,id=ID][,...]", "open an image for a controller or -device", CALL(add_drive) },
+    { "echr", "N", "escape character on the terminal instead of Ctrl-A, which is 1", CALL(set_escape) },
     { "enable-kvm", NULL, "the same as -machine accel=kvm", CALL(enable_kvm) },
     { "fda", "FILE", "-drive if=floppy,index=0,file=FILE", DRIVE },
     { "fdb", "FILE", "-drive if=floppy,index=1,file=FILE", DRIVE },
@@ -324,9 +467,11 @@ static const Option options[] = {
     { "hdd", "FILE", "-drive index=3,media=disk,file=FILE", DRIVE },
     { "help", NULL, "this text", CALL(show_help) },
     { "initrd", "FILE", "initial RAM disk", TEXT(initrd) },
+    { "k", "LAYOUT", "keyboard of a display that sends characters: there is none", CALL(as_it_is) },
     { "kernel", "FILE", "Linux bzImage, or an ELF image with a PVH entry", TEXT(kernel) },
+    { "L", "FOLDER", "where -bios looks first; 'help' lists all", CALL(add_folder) },
     { "M", "NAME[,prop=...]", "the same as -machine", KEYS(machine_keys, "type"), .values = machine_help },
-    { "m", "SIZE", "RAM in MiB, or with a suffix (default: 128)", KEYS(memory_keys, "size") },
+    { "m", "[size=]SIZE", "RAM in MiB, or with a suffix (default: 128)", KEYS(memory_keys, "size") },
     { "machine", "NAME[,accel=A[:B]][,kernel-irqchip=on|split|off]", "machine type; 'help' lists them",
       KEYS(machine_keys, "type"), .values = machine_help },
     { "mon", "chardev=ID", "monitor on a -chardev", KEYS(mon_keys, "chardev") },
@@ -334,20 +479,32 @@ static const Option options[] = {
     { "mem-prealloc", NULL, "take all of the RAM from the host at once", FLAG(ram_hints.prealloc) },
     { "monitor", "DEV", "monitor on stdio, unix:PATH,server=on,wait=off, tcp:HOST:PORT,...; 'none'", LIST(monitor),
       .values = chardev_help },
+    { "msg", "[timestamp=on|off][,guest-name=on|off]", "what error messages begin with", KEYS(msg_keys, NULL) },
     { "name", "TEXT", "name of the guest", KEYS(name_keys, "guest") },
+    { "net", "none", "there is no network card", CALL(no_net), .values = none_help },
+    { "nic", "none", "the same", CALL(no_nic), .values = none_help },
+    { "no-fd-bootchk", NULL, "firmware boots from floppies without a signature", FLAG(pc.boot.unsigned_floppies) },
+    { "no-hpet", NULL, "there is none", CALL(as_it_is) },
     { "no-reboot", NULL, "exit instead of rebooting", FLAG(no_reboot) },
     { "no-shutdown", NULL, "stop instead of exiting when the guest powers off", FLAG(no_shutdown) },
+    { "no-user-config", NULL, "there are no configuration files", CALL(as_it_is) },
     { "nodefaults", NULL, "no default serial port", FLAG(no_defaults) },
     { "nographic", NULL, "no display; serial port on the terminal, Ctrl-A H for help", FLAG(nographic) },
     { "object", "TYPE,id=ID[,...]", "make a secret, TLS credentials or a throttle group for images", CALL(add_object) },
     { "overcommit", "[mem-lock=on|off][,cpu-pm=on|off]", "lock memory; let the guest idle the processor itself",
       KEYS(overcommit_keys, NULL) },
+    { "parallel", "none", "there is no parallel port", CALL(no_parallel), .values = none_help },
     { "perfmap", NULL, "write /tmp/perf-PID.map for perf", FLAG(perfmap) },
     { "pflash", "FILE", "-drive if=pflash,format=raw,file=FILE", DRIVE },
     { "pidfile", "FILE", "write the process id there", TEXT(pidfile) },
-    { "rtc", "base=utc|localtime|DATE", "real-time clock", KEYS(rtc_keys, NULL) },
+    { "rtc", "[base=utc|localtime|DATE][,clock=vm][,driftfix=none|slew]", "real-time clock; slew: lost interrupts come later",
+      KEYS(rtc_keys, NULL) },
+    { "run-with", "[user=USER|UID:GID][,chroot=FOLDER]", "give up the rights of root before the guest runs",
+      KEYS(run_with_keys, NULL) },
+    { "runas", "USER", "the same as -run-with user=", CALL(run_as) },
     { "S", NULL, "do not start the CPUs; 'cont' in the monitor or gdb does", FLAG(stopped) },
     { "s", NULL, "the same as -gdb tcp::1234", CALL(gdb_default) },
+    { "sandbox", "off", "there is no system call filter", KEYS(sandbox_keys, "enable") },
     { "serial", "DEV", "serial port to stdio, mon:stdio, file:PATH, pty, null, none; up to four", LIST(serial),
       .values = chardev_help },
     { "smp", "[cpus=]N[,maxcpus=N][,sockets=N][,dies=N][,cores=N][,threads=N]",
@@ -355,6 +512,8 @@ static const Option options[] = {
     { "snapshot", NULL, "writes of every -drive go to a temporary file", CALL(set_snapshot) },
     { "uuid", "UUID", "the machine's UUID", CALL(set_uuid) },
     { "version", NULL, "version", CALL(show_version) },
+    { "vga", "none", "there is no graphics card", CALL(no_vga), .values = none_help },
+    { "watchdog-action", "ACTION", "what a watchdog would do: there is none", CALL(watchdog_action) },
 };
 
 static bool show_help(Config *c, const char *v, GError **err)
@@ -483,7 +642,8 @@ static bool check_config(Config *c, GError **err)
         return fail(err, "-nographic and -daemonize exclude each other");
     /* SeaBIOS's build for machines without PCI: this one has no host bridge, which the others look for. */
     static const char preset[] = "bios-microvm.bin";
-    c->firmware = firmware_find(c->bios ? c->bios : preset);
+    g_ptr_array_add(c->folders, NULL);
+    c->firmware = firmware_find(c->bios ? c->bios : preset, (char *const *)c->folders->pdata);
     if (!c->kernel && !c->bios && access(c->firmware, R_OK) < 0)
         return fail(err, "nothing to run: no -kernel, no -bios, and %s not found (Debian package seabios)", preset);
     c->pc.bios = c->firmware;
@@ -540,11 +700,14 @@ static int daemonize(void)
     return fd[1];
 }
 
-static bool daemon_ready(int fd, GError **err)
+static bool open_null(int *fd, GError **err)
 {
-    int null = open("/dev/null", O_RDWR);
-    if (null < 0)
-        return fail_errno(err, errno, "/dev/null");
+    *fd = open("/dev/null", O_RDWR);
+    return *fd >= 0 || fail_errno(err, errno, "/dev/null");
+}
+
+static bool daemon_ready(int fd, int null, GError **err)
+{
     for (int i = 0; i < 3; i++)
         dup2(null, i);
     if (null > 2)
@@ -575,6 +738,18 @@ static bool write_pidfile(char **name, int *fd, GError **err)
     if (ftruncate(*fd, 0) < 0 || write(*fd, text, len) != len)
         return fail_errno(err, errno, "-pidfile: %s", path);
     return true;
+}
+
+/* What -run-with says: no way back, for all threads (setuid(2), "C library/kernel differences"). */
+static bool give_up_rights(const Config *c, GError **err)
+{
+    if (c->chroot && (chroot(c->chroot) < 0 || chdir("/") < 0))
+        return fail_errno(err, errno, "-run-with chroot=%s", c->chroot);
+    if (!c->become)
+        return true;
+    if ((c->user ? initgroups(c->user, c->gid) : setgroups(1, &c->gid)) < 0 || setgid(c->gid) < 0 || setuid(c->uid) < 0)
+        return fail_errno(err, errno, "-run-with user=");
+    return c->uid == 0 || setuid(0) < 0 || fail(err, "-run-with user=: the rights of root come back");
 }
 
 /* --- running */
@@ -635,6 +810,8 @@ static void own_stream(Run *r, Stream *s)
 {
     stream_set_control(s, &stream_control, r);
     stream_set_clock(s, r->m->clock);
+    if (r->c->escape)
+        stream_set_escape(s, r->c->escape);
     machine_add_stream(r->m, s);
     if (stream_path(s)) {       /* QEMU's words: scripts read the name from them */
         printf("char device redirected to %s (label %s)\n", stream_path(s), stream_id(s));
@@ -768,14 +945,15 @@ static int run(Config *c)
 {
     Run r = { .c = c, .sources = g_ptr_array_new() };
     GError *err = NULL;
-    int ready = -1, pid_fd = -1, status = 1;
+    int ready = -1, null = -1, pid_fd = -1, status = 1;
     if (c->daemonize)
         ready = daemonize();
     if (c->process)
         prctl(PR_SET_NAME, c->process, 0, 0, 0);
     r.m = machine_new(c->name ? c->name : "rhea", NULL);
     bool ok = start(&r, &err) && (!c->pidfile || write_pidfile(&c->pidfile, &pid_fd, &err)) &&
-              (ready < 0 || daemon_ready(ready, &err));
+              (ready < 0 || open_null(&null, &err)) && give_up_rights(c, &err) &&       /* in a chroot it may not be there */
+              (ready < 0 || daemon_ready(ready, null, &err));
     if (ok) {
         add_signals(&r);
         if (!c->stopped)
@@ -825,8 +1003,9 @@ static void config_free(Config *c)
     }
     g_ptr_array_free(c->mon, TRUE);
     g_ptr_array_free(c->device, TRUE);
+    g_ptr_array_free(c->folders, TRUE);
     char *const others[] = { c->uuid, c->name, c->process, c->firmware, c->rtc_base, c->boot_order, c->boot_once,
-                             c->machine_accel, c->irqchip, c->pit_policy };
+                             c->machine_accel, c->irqchip, c->pit_policy, c->user };
     for (unsigned i = 0; i < ARRAY_LEN(others); i++)
         g_free(others[i]);
     if (c->pc.model)
@@ -839,12 +1018,13 @@ int main(int argc, char **argv)
 {
     Config c = { .accel = text_list(), .serial = text_list(), .chardev = text_list(), .device = text_list(),
                  .monitor = text_list(), .mon = text_list(), .fw_cfg = text_list(), .pc = { .ram = 128 << 20, .n_cpus = 1 },
-                 .drives = drives_new() };
+                 .folders = text_list(), .drives = drives_new() };
     GError *err = NULL;
     int status = 0;
     char *program = g_path_get_basename(argv[0]);
     log_set_program(program);
     bool ok = parse_arguments(&c, argc, argv, &err);
+    log_set_prefix(c.stamp_messages, c.name_messages ? c.name : NULL);
     if (ok && !c.done) {
         ok = check_config(&c, &err) && (!c.log_file || log_set_file(c.log_file, &err)) &&
              (!c.log_categories || log_set_categories(c.log_categories, &err));

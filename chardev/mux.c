@@ -6,9 +6,7 @@
 
 #include "chardev/stream_int.h"
 
-enum { CTRL_A = 1 };
-
-typedef struct Escape { char key; const char *shown, *help; void (*fn)(Stream *s); } Escape;
+typedef struct Escape { char key; const char *help; void (*fn)(Stream *s); } Escape;
 
 static int64_t now_ns(const Stream *s)
 {
@@ -52,21 +50,33 @@ static void change_over(Stream *s)
 static void help(Stream *s);
 
 static const Escape escapes[] = {
-    { 'h',    "h",   "this help",                       help          },
-    { 'x',    "x",   "quit the emulator",               quit          },
-    { 's',    "s",   "write disk data back",            save          },
-    { 't',    "t",   "timestamps before lines, on/off", toggle_stamps },
-    { 'b',    "b",   "send a break (magic SysRq)",      send_break    },
-    { 'c',    "c",   "switch between console and monitor", change_over },
-    { CTRL_A, "C-a", "send a C-a",                      NULL          },
+    { 'h', "this help",                          help          },
+    { 'x', "quit the emulator",                  quit          },
+    { 's', "write disk data back",               save          },
+    { 't', "timestamps before lines, on/off",    toggle_stamps },
+    { 'b', "send a break (magic SysRq)",         send_break    },
+    { 'c', "switch between console and monitor", change_over   },
 };
+
+static void key_name(char *name, size_t size, uint8_t key)
+{
+    if (key <= 26)
+        g_snprintf(name, size, "C-%c", 'a' + key - 1);
+    else if (g_ascii_isgraph(key))
+        g_snprintf(name, size, "%c", key);
+    else
+        g_snprintf(name, size, "0x%02x", key);
+}
 
 static void help(Stream *s)
 {
     GString *text = g_string_new("\r\n");
+    char first[8];
+    key_name(first, sizeof first, s->mux.escape);
     for (unsigned i = 0; i < G_N_ELEMENTS(escapes); i++)
         if ((escapes[i].fn != save || (s->control && s->control->save)) && (escapes[i].fn != change_over || s->child))
-            g_string_append_printf(text, "C-a %-4s %s\r\n", escapes[i].shown, escapes[i].help);
+            g_string_append_printf(text, "%s %-4c %s\r\n", first, escapes[i].key, escapes[i].help);
+    g_string_append_printf(text, "%s %-4s send a %s\r\n", first, first, first);
     pthread_mutex_lock(&s->out_lock);
     stream_append(s, (const uint8_t *)text->str, text->len);
     pthread_mutex_unlock(&s->out_lock);
@@ -77,9 +87,12 @@ size_t mux_filter(Stream *s, uint8_t *bytes, size_t len)
 {
     size_t left = 0;
     for (size_t i = 0; i < len; i++) {
-        if (!s->mux.escaped && bytes[i] == CTRL_A) {
+        if (!s->mux.escaped && bytes[i] == s->mux.escape) {
             s->mux.escaped = true;
         } else if (!s->mux.escaped) {
+            bytes[left++] = bytes[i];
+        } else if (bytes[i] == s->mux.escape) {
+            s->mux.escaped = false;
             bytes[left++] = bytes[i];
         } else {
             s->mux.escaped = false;
@@ -90,10 +103,7 @@ size_t mux_filter(Stream *s, uint8_t *bytes, size_t len)
                     stream_input(s, bytes, left);
                     left = 0;
                 }
-                if (escapes[e].fn)
-                    escapes[e].fn(s);
-                else
-                    bytes[left++] = CTRL_A;
+                escapes[e].fn(s);
             }
         }
     }

@@ -337,6 +337,8 @@ void stream_set_mux(Stream *s, bool on)
     watch_input(s);
 }
 
+void stream_set_escape(Stream *s, uint8_t c) { s->mux.escape = c; }
+
 Stream *stream_mux_add(Stream *s, const char *id, GError **err)
 {
     if (s->child || s->parent) {
@@ -361,6 +363,7 @@ Stream *stream_alloc(Loop *loop, const char *id)
     s->loop = loop;
     s->id = g_strdup(id);
     s->in_fd = s->out_fd = s->keep_fd = s->flush_fd = s->listen_fd = -1;
+    s->mux.escape = 'A' & 0x1f;
     pthread_mutex_init(&s->out_lock, NULL);
     bh_init(&s->room_bh, loop, deliver, s, NULL);
     return s;

@@ -32,6 +32,8 @@ const char *stream_name(const Stream *s);       /* "stdio", "unix:PATH": what it
 const char *stream_path(const Stream *s);   /* of a pty: the terminal to connect to; else NULL */
 /* The Ctrl-A escapes on or off; "mon:" and mux=on turn them on. */
 void    stream_set_mux(Stream *s, bool on);
+/* The escape character instead of Ctrl-A, which is 1. */
+void    stream_set_escape(Stream *s, uint8_t c);
 /* A second user of what is connected to s, which becomes a mux: C-a c changes over.  NULL: it has one already. */
 Stream *stream_mux_add(Stream *s, const char *id, GError **err);
 bool    stream_is_open(const Stream *s);        /* not a socket that nobody is connected to */

@@ -11,7 +11,8 @@
 enum { OUT_CAP = 64 * 1024, OUT_BATCH = 512, IN_CAP = 4096 };
 
 typedef struct Mux {
-    bool    on, escaped;            /* a C-a came last */
+    bool    on, escaped;            /* the escape character came last */
+    uint8_t escape;
     /* timestamps; the line on the terminal is not at its start (under out_lock) */
     bool    stamps, mid_line;
     int64_t stamps_from;

@@ -17,6 +17,8 @@ typedef struct Log {
     pthread_mutex_t lock;
     FILE           *file;           /* NULL: stderr */
     char            program[32];
+    bool            time;           /* log_set_prefix() */
+    char            guest[64];
     time_t          second;         /* rate limit of log_guest: lines shown in this second, lines dropped */
     unsigned        shown, dropped;
 } Log;
@@ -93,12 +95,27 @@ bool log_set_file(const char *path, GError **err)
 
 void log_set_program(const char *name) { g_strlcpy(the_log.program, name, sizeof the_log.program); }
 
+void log_set_prefix(bool time, const char *guest)
+{
+    the_log.time = time;
+    g_strlcpy(the_log.guest, guest ? guest : "", sizeof the_log.guest);
+}
+
 static void say(const char *kind, const char *obj, const char *fmt, va_list ap)
 {
-    char *text = g_strdup_vprintf(fmt, ap);
+    g_autofree char *text = g_strdup_vprintf(fmt, ap);
+    char stamp[40] = "";
+    if (the_log.time) {
+        struct timespec t;
+        struct tm tm;
+        clock_gettime(CLOCK_REALTIME, &t);
+        gmtime_r(&t.tv_sec, &tm);
+        size_t n = strftime(stamp, sizeof stamp, "%FT%T", &tm);
+        g_snprintf(stamp + n, sizeof stamp - n, ".%06ldZ ", t.tv_nsec / 1000);
+    }
     log_flush();
-    fprintf(stderr, "%s: %s%s%s%s\n", the_log.program, kind, obj ? obj : "", obj ? ": " : "", text);
-    g_free(text);
+    fprintf(stderr, "%s%s%s%s: %s%s%s%s\n", stamp, the_log.guest, *the_log.guest ? " " : "", the_log.program, kind,
+            obj ? obj : "", obj ? ": " : "", text);
 }
 
 #define SAY(kind) do { va_list ap; va_start(ap, fmt); say(kind, obj, fmt, ap); va_end(ap); } while (0)

@@ -55,6 +55,8 @@ bool log_set_file(const char *path, GError **err);
 /* The program's own messages: always on stderr, "rhea-system: ...".  obj is a device or machine id, or
  * NULL. */
 void log_set_program(const char *name);
+/* Before the program's name: the time (UTC), and the guest's name if there is one.  Before threads start. */
+void log_set_prefix(bool time, const char *guest);
 void log_error(const char *obj, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 void log_warn (const char *obj, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 void log_info (const char *obj, const char *fmt, ...) G_GNUC_PRINTF(2, 3);

@@ -33,6 +33,8 @@ typedef struct Rtc {
     int64_t base_s, base_ns;
     int64_t seen_s;                     /* calendar up to which UF and AF have been looked after */
     uint64_t seen_period;               /* periodic ticks, the same for PF */
+    bool    slew;                       /* property */
+    uint16_t owed;                      /* with slew: periodic interrupts that are to come later */
     Timer   second, periodic;
 } Rtc;
 
@@ -124,9 +126,12 @@ static void catch_up(Rtc *r)
                 r->ram[REG_C] |= C_AF;
     }
     r->seen_s = t;
-    if (periods(r) > r->seen_period)
+    uint64_t now = periods(r), passed = now > r->seen_period ? now - r->seen_period : 0;
+    if (passed && r->slew && r->ram[REG_B] & B_PIE)         /* one comes of them, if it is not still to be read */
+        r->owed = MIN(r->owed + passed - !(r->ram[REG_C] & C_PF), UINT16_MAX);
+    if (passed)
         r->ram[REG_C] |= C_PF;
-    r->seen_period = periods(r);
+    r->seen_period = now;
 }
 
 /* A new rate, or a calendar that was set: nothing has happened yet. */
@@ -134,6 +139,7 @@ static void restart(Rtc *r)
 {
     r->seen_s = calendar(r);
     r->seen_period = periods(r);
+    r->owed = 0;
 }
 
 static void arm(Rtc *r)
@@ -170,6 +176,11 @@ static uint8_t read_flags(Rtc *r)
     settle(r);
     uint8_t v = r->ram[REG_C];
     r->ram[REG_C] = 0;
+    if (r->owed) {                      /* each read makes room for another: the pin goes down and up */
+        settle(r);
+        r->owed--;
+        r->ram[REG_C] = C_PF;
+    }
     arm(r);
     return v;
 }
@@ -229,6 +240,8 @@ static void set_control(Rtc *r, unsigned i, uint8_t v)
     set_calendar(r, t);
     if (rate != r->ram[REG_A])
         restart(r);
+    if (!(r->ram[REG_B] & B_PIE))
+        r->owed = 0;
     arm(r);
 }
 
@@ -340,11 +353,15 @@ void mc146818_set_cell(Device *d, unsigned cell, uint8_t v)
     domain_leave(d->domain);
 }
 
-static const Field props[] = { PROP(Rtc, base, "base", "utc, localtime, or a date"), { 0 } };
+static const Field props[] = {
+    PROP(Rtc, base, "base", "utc, localtime, or a date"),
+    PROP(Rtc, slew, "slew", "periodic interrupts that were lost come later"),
+    { 0 }
+};
 static const Field pins[] = { PIN(Rtc, irq, "irq"), { 0 } };
 static const Field state[] = {
     FIELD(Rtc, index), FIELD_KEEP(Rtc, ram), FIELD_KEEP(Rtc, base_s), FIELD_KEEP(Rtc, base_ns), FIELD(Rtc, seen_s),
-    FIELD(Rtc, seen_period), FIELD(Rtc, second), FIELD(Rtc, periodic), { 0 }
+    FIELD(Rtc, seen_period), FIELD(Rtc, second), FIELD(Rtc, periodic), FIELD_SINCE(2, Rtc, owed), { 0 }
 };
 
 const DeviceType mc146818_type = {

@@ -24,18 +24,35 @@ struct Firmware {
     Region rom;
 };
 
-char *firmware_find(const char *name)
+static const char *const places[] = { RHEA_PREFIX "/share/rhea", "/usr/share/seabios", "/usr/share/qemu", "/usr/share/ovmf" };
+
+static char *file_in(const char *folder, const char *name)
 {
-    static const char *const places[] = { RHEA_PREFIX "/share/rhea", "/usr/share/seabios", "/usr/share/qemu", "/usr/share/ovmf" };
+    char *path = g_build_filename(folder, name, NULL);
+    if (access(path, R_OK) == 0)
+        return path;
+    g_free(path);
+    return NULL;
+}
+
+char *firmware_find(const char *name, char *const *folders)
+{
+    char *path = NULL;
     if (strchr(name, '/') || access(name, R_OK) == 0)
         return g_strdup(name);
-    for (unsigned i = 0; i < ARRAY_LEN(places); i++) {
-        char *path = g_build_filename(places[i], name, NULL);
-        if (access(path, R_OK) == 0)
-            return path;
-        g_free(path);
-    }
-    return g_strdup(name);
+    for (; *folders && !path; folders++)
+        path = file_in(*folders, name);
+    for (unsigned i = 0; i < ARRAY_LEN(places) && !path; i++)
+        path = file_in(places[i], name);
+    return path ? path : g_strdup(name);
+}
+
+void firmware_folders(char *const *folders, GString *out)
+{
+    for (; *folders; folders++)
+        g_string_append_printf(out, "%s\n", *folders);
+    for (unsigned i = 0; i < ARRAY_LEN(places); i++)
+        g_string_append_printf(out, "%s\n", places[i]);
 }
 
 Firmware *firmware_open(Machine *m, const char *file, GError **err)
@@ -175,5 +192,5 @@ void firmware_set_boot(Machine *m, const BootConfig *boot, bool first)
     for (unsigned i = 0; i < 3 && order[i]; i++)
         nibble[i] = strchr(boot_letters, order[i]) - boot_letters + 1;
     put_cmos(m, C_BOOT_1_2, nibble[0] | nibble[1] << 4, 1);
-    put_cmos(m, C_BOOT_3, nibble[2] << 4, 1);
+    put_cmos(m, C_BOOT_3, nibble[2] << 4 | boot->unsigned_floppies, 1);
 }

@@ -11,6 +11,7 @@ typedef struct BootConfig {             /* -boot */
     uint32_t    splash_ms;              /* how long the menu's prompt is there; 0: the firmware's own choice */
     bool        reboot;                 /* where nothing can be booted: a reboot after reboot_ms, else nothing more */
     uint32_t    reboot_ms;
+    bool        unsigned_floppies;      /* -no-fd-bootchk */
 } BootConfig;
 
 typedef struct FirmwareInfo {
@@ -24,8 +25,10 @@ typedef struct FirmwareInfo {
 
 typedef struct Firmware Firmware;
 
-/* The file that -bios FILE means: as it stands or, for a bare name, where Debian's packages put firmware.  g_free(). */
-char *firmware_find(const char *name);
+/* The file that -bios FILE means: as it stands or, for a bare name, from the first of `folders` (-L, ended by NULL) and
+ * of those where Debian's packages put firmware that has it.  g_free(). */
+char *firmware_find(const char *name, char *const *folders);
+void  firmware_folders(char *const *folders, GString *out);         /* -L help */
 
 /* Reads the file and maps it so that it ends at 4 GiB.  Before the machine runs. */
 Firmware *firmware_open(Machine *m, const char *file, GError **err);

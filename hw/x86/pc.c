@@ -108,8 +108,8 @@ static bool add_devices(Pc *pc, GError **err)
     GPtrArray *text = g_ptr_array_new_with_free_func(g_free);
     for (const BoardSlot *s = board; s->type; s++)
         g_array_append_val(slots, *s);
-    if (c->rtc_base)
-        g_ptr_array_add(text, g_strdup_printf("base=%s", c->rtc_base));
+    g_ptr_array_add(text, g_strdup_printf("slew=%s%s%s", c->slew_rtc ? "on" : "off", c->rtc_base ? ",base=" : "",
+                                          c->rtc_base ? c->rtc_base : ""));
     for (unsigned i = 1; i < c->n_cpus; i++) {
         char *id = g_strdup_printf("lapic%u", i);
         char *props = g_strdup_printf("id-number=%u", x86_apic_id(&c->topology, i));
@@ -119,7 +119,7 @@ static bool add_devices(Pc *pc, GError **err)
         g_array_append_val(slots, s);
     }
     BoardSlot rtc = { "mc146818", "rtc", 0x70, "irq=pic1.ir:0 irq=ioapic.in:8 irq=pm.rtc:0", SLOT_IO,
-                 c->rtc_base ? g_ptr_array_index(text, 0) : NULL };
+                      g_ptr_array_index(text, 0) };
     g_array_append_val(slots, rtc);
     for (unsigned i = 0; i < count_serial(c); i++) {
         char *id = g_strdup_printf("com%u", i + 1), *props = g_strdup_printf("chardev=%s", c->serial[i]);

@@ -22,6 +22,7 @@ typedef struct PcConfig {
     const char     *serial[PC_MAX_SERIAL];      /* ids of streams of the machine; NULL: no such port */
     const char     *rtc_base;                   /* as mc146818's property; NULL: utc */
     bool            discard_lost_ticks;         /* of the 8254; otherwise they come later */
+    bool            slew_rtc;                   /* the RTC's come later as well (-rtc driftfix=slew) */
     BootConfig      boot;
     const char *const *fw_cfg;                  /* n_fw_cfg arguments of -fw_cfg */
     unsigned        n_fw_cfg;

@@ -218,6 +218,47 @@ static void periodic_interrupts_are_as_many_as_the_rate_says(Bench *b)
     g_assert_cmpuint(n, ==, 1024);
 }
 
+static unsigned reads_with_pf(Bench *b)
+{
+    unsigned n = 0;
+    while (bench_pin(b, "rtc.irq")) {
+        g_assert_cmphex(rd(b, C) & (IRQF | PF), ==, IRQF | PF);
+        n++;
+    }
+    g_assert_cmphex(rd(b, C) & PF, ==, 0);
+    return n;
+}
+
+/* -rtc driftfix=slew: one after each read of register C. */
+static void lost_periodic_interrupts_come_later(Bench *b)
+{
+    wr(b, B, H24 | PIE);                        /* 1024 Hz */
+    (void)rd(b, C);
+    for (unsigned i = 1; i < 4; i++) {
+        bench_step_ns(b, (int64_t)i * NS_PER_S / 64 + NS_PER_US);
+        g_assert_cmpuint(reads_with_pf(b), ==, i * 16);
+        bench_step_ns(b, NS_PER_S / 1024);
+        g_assert_cmpuint(reads_with_pf(b), ==, 1);
+    }
+    clock_set_ns(b->m->clock, 1000 * (int64_t)NS_PER_S);        /* the loop was away */
+    bench_step_ns(b, 0);
+    g_assert_cmpuint(reads_with_pf(b), ==, 65536);
+    bench_step_ns(b, NS_PER_S);
+    wr(b, B, H24);                              /* nobody wants them any more */
+    wr(b, B, H24 | PIE);
+    g_assert_cmpuint(reads_with_pf(b), ==, 1);
+    bench_step_ns(b, NS_PER_S);
+    wr(b, A, 0x2a);
+    g_assert_cmpuint(reads_with_pf(b), ==, 1);
+}
+
+static void lost_periodic_interrupts_stay_lost(Bench *b)
+{
+    wr(b, B, H24 | PIE);
+    bench_step_ns(b, NS_PER_S);
+    g_assert_cmpuint(reads_with_pf(b), ==, 1);
+}
+
 static void nonsense_dates_are_harmless(Bench *b)
 {
     for (unsigned v = 0; v < 256; v++) {
@@ -261,6 +302,8 @@ static const BenchCase cases[] = {
     { "an alarm is not missed by a late host", RTC, an_alarm_is_not_missed_by_a_late_host },
     { "the periodic interrupt", RTC, the_periodic_interrupt },
     { "periodic interrupts are as many as the rate says", RTC, periodic_interrupts_are_as_many_as_the_rate_says },
+    { "lost periodic interrupts come later", RTC ",slew=on", lost_periodic_interrupts_come_later },
+    { "lost periodic interrupts stay lost", RTC, lost_periodic_interrupts_stay_lost },
     { "nonsense dates are harmless", RTC, nonsense_dates_are_harmless },
     { "the battery keeps calendar and RAM", RTC, the_battery_keeps_calendar_and_ram },
     { 0 }

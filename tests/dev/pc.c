@@ -211,6 +211,20 @@ static void sci_is_a_level(Bench *b)
     pc_free(x.pc);
 }
 
+/* -boot order=cdn -no-fd-bootchk */
+static void boot_order_in_the_cmos_ram(Bench *b)
+{
+    Board x = board_new(b);
+    for (unsigned i = 0; i < 2; i++) {
+        firmware_set_boot(b->m, &(BootConfig){ .order = "cdn", .unsigned_floppies = i }, true);
+        out(&x, 0x70, 0x3d);
+        g_assert_cmphex(in(&x, 0x71), ==, 0x32);
+        out(&x, 0x70, 0x38);
+        g_assert_cmphex(in(&x, 0x71), ==, 0x40 | i);
+    }
+    pc_free(x.pc);
+}
+
 static void the_console(Bench *b)
 {
     Board x = board_new(b);
@@ -474,6 +488,7 @@ static const BenchCase cases[] = {
     { "lost ticks discarded", NULL, lost_ticks_discarded },
     { "the clock by way of the slave", NULL, the_clock_by_way_of_the_slave },
     { "SCI is a level", NULL, sci_is_a_level },
+    { "the boot order in the CMOS RAM", NULL, boot_order_in_the_cmos_ram },
     { "the console", NULL, the_console },
     { "moving the TSC moves its deadline", NULL, moving_the_tsc_moves_its_deadline },
     { "the memory map", NULL, the_memory_map },

@@ -122,6 +122,16 @@ static void escapes(void)
     g_assert_nonnull(strstr(help, "C-a s "));
     g_free(help);
 
+    stream_set_escape(s, 0x14);
+    stream_feed(s, "\001x\024xq\024\024\024h", 9);
+    g_assert_cmpuint(u.quits, ==, 2);
+    expect_in(&u, "\001xq\024");
+    help = stream_take(s, NULL);
+    g_assert_nonnull(strstr(help, "C-t x    quit the emulator\r\n"));
+    g_assert_nonnull(strstr(help, "C-t C-t  send a C-t\r\n"));
+    g_free(help);
+    stream_set_escape(s, 1);
+
     stream_feed(s, "\001t", 2);
     clock_step_ns(clock, 3723004 * (int64_t)NS_PER_MS);
     stream_write(s, "one\r\ntw", 7);
@@ -143,7 +153,7 @@ static void escapes(void)
     memset(junk, 'j', sizeof junk);
     stream_feed(s, junk, sizeof junk);
     stream_feed(s, "\001x", 2);
-    g_assert_cmpuint(u.quits, ==, 2);
+    g_assert_cmpuint(u.quits, ==, 3);
     stream_free(s);
     clock_free(clock);
     loop_down(l);

@@ -952,10 +952,12 @@ static int run(Config *c)
         prctl(PR_SET_NAME, c->process, 0, 0, 0);
     r.m = machine_new(c->name ? c->name : "rhea", NULL);
     bool ok = start(&r, &err) && (!c->pidfile || write_pidfile(&c->pidfile, &pid_fd, &err)) &&
-              (ready < 0 || open_null(&null, &err)) && give_up_rights(c, &err) &&       /* in a chroot it may not be there */
-              (ready < 0 || daemon_ready(ready, null, &err));
+              (ready < 0 || open_null(&null, &err)) && give_up_rights(c, &err);         /* in a chroot it may not be there */
     if (ok) {
-        add_signals(&r);
+        add_signals(&r);                /* before the parent says that all is set up: it may be told to end at once */
+        ok = ready < 0 || daemon_ready(ready, null, &err);
+    }
+    if (ok) {
         if (!c->stopped)
             machine_start(r.m);
         status = machine_run(r.m);

@@ -64,22 +64,29 @@ bool info_cpus(Session *s, const Args *a, GError **err)
     return true;
 }
 
-static const TargetDebug *with_tables(Session *s, GError **err)
-{
-    const TargetDebug *d = s->cpu ? vcpu_target(s->cpu)->debug : NULL;
-    if (!d || !d->maps)
-        fail(err, "No CPU available");
-    return d;
-}
-
 enum { MAX_LINES = 1 << 18 };           /* a guest's tables may map anything any number of times */
 typedef struct Lines { GString *out; unsigned n; uint64_t start, end; unsigned rights; bool open; } Lines;
 
-static bool enough(Lines *l)
+static void mem_flush(Lines *l)
 {
-    if (++l->n < MAX_LINES)
-        return false;
-    g_string_append(l->out, "... (more than is shown)\n");
+    if (l->open)
+        g_string_append_printf(l->out, "%016" PRIx64 "-%016" PRIx64 " %016" PRIx64 " %cr%c\n", l->start, l->end,
+                               l->end - l->start, l->rights & 2 ? 'u' : '-', l->rights & 1 ? 'w' : '-');
+    l->open = false;
+}
+
+static bool list_maps(Session *s, DebugMapFn *line, GError **err)
+{
+    const TargetDebug *d = s->cpu ? vcpu_target(s->cpu)->debug : NULL;
+    Lines l = { .out = s->out };
+    if (!d || !d->maps)
+        return fail(err, "No CPU available");
+    bool all = d->maps(vcpu_cpu(s->cpu), s->env->machine->mem, line, &l);
+    mem_flush(&l);
+    if (!l.n && all)
+        g_string_append(s->out, "PG disabled\n");
+    if (!all)
+        g_string_append(s->out, "... (more than is shown)\n");
     return true;
 }
 
@@ -96,28 +103,10 @@ static bool tlb_line(void *self, const DebugMap *m)
         g_string_append_c(l->out, on ? bits[i].letter : '-');
     }
     g_string_append_c(l->out, '\n');
-    return !enough(l);
+    return ++l->n < MAX_LINES;
 }
 
-bool info_tlb(Session *s, const Args *a, GError **err)
-{
-    const TargetDebug *d = with_tables(s, err);
-    Lines l = { .out = s->out };
-    if (!d)
-        return false;
-    d->maps(vcpu_cpu(s->cpu), s->env->machine->mem, tlb_line, &l);
-    if (!l.n)
-        g_string_append(s->out, "PG disabled\n");
-    return true;
-}
-
-static void mem_flush(Lines *l)
-{
-    if (l->open)
-        g_string_append_printf(l->out, "%016" PRIx64 "-%016" PRIx64 " %016" PRIx64 " %cr%c\n", l->start, l->end,
-                               l->end - l->start, l->rights & 2 ? 'u' : '-', l->rights & 1 ? 'w' : '-');
-    l->open = false;
-}
+bool info_tlb(Session *s, const Args *a, GError **err) { return list_maps(s, tlb_line, err); }
 
 static bool mem_line(void *self, const DebugMap *m)
 {
@@ -132,21 +121,10 @@ static bool mem_line(void *self, const DebugMap *m)
     l->end = m->va + m->len;
     l->rights = rights;
     l->open = true;
-    return !enough(l);
+    return ++l->n < MAX_LINES;
 }
 
-bool info_mem(Session *s, const Args *a, GError **err)
-{
-    const TargetDebug *d = with_tables(s, err);
-    Lines l = { .out = s->out };
-    if (!d)
-        return false;
-    d->maps(vcpu_cpu(s->cpu), s->env->machine->mem, mem_line, &l);
-    if (!l.n)
-        g_string_append(s->out, "PG disabled\n");
-    mem_flush(&l);
-    return true;
-}
+bool info_mem(Session *s, const Args *a, GError **err) { return list_maps(s, mem_line, err); }
 
 /* --- the machine */
 

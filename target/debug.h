@@ -44,8 +44,9 @@ typedef struct TargetDebug {
     unsigned (*word_bits)(const CpuState *cpu);                 /* of addresses now: 16, 32, 64 */
     /* Walks the page tables as they are; *len: bytes from va to the end of the mapping. */
     bool (*translate)(const CpuState *cpu, Space *mem, uint64_t va, uint64_t *pa, uint64_t *len);
-    /* Every leaf, by rising va. */
-    void (*maps)(const CpuState *cpu, Space *mem, DebugMapFn *fn, void *self);
+    /* Every leaf, by rising va.  False: there are more, of which fn has had enough or that nobody would wait for (tables
+     * may lead to each other). */
+    bool (*maps)(const CpuState *cpu, Space *mem, DebugMapFn *fn, void *self);
     const char *(*state)(const CpuState *cpu);                  /* "running", "halted" */
     /* Service without taking interrupts: delivers a recorded exception.  On the vCPU's thread. */
     bool (*settle)(CpuState *cpu);

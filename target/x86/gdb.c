@@ -6,6 +6,7 @@
 #include "memory/space.h"
 #include "target/x86/debug.h"
 #include "target/x86/x87.h"
+#include "util/endian.h"
 
 /* --- registers.  An id is a class and a number in it. */
 
@@ -368,17 +369,20 @@ typedef struct Tables {
     bool          pae;
     DebugMapFn   *fn;
     void         *self;
+    unsigned      left;                 /* entries that list() may look at */
 } Tables;
 
-static bool load_entry(const Tables *t, uint64_t at, uint64_t *e)
+/* RAM of n entries from `at` on; NULL: there is none. */
+static const uint8_t *entries(const Tables *t, uint64_t at, unsigned n)
 {
     MemSection sec;
-    unsigned size = t->pae ? 8 : 4;
-    if (!space_lookup(t->mem, at, &sec) || !sec.host || sec.len < size)
-        return false;
-    *e = 0;
-    memcpy(e, sec.host, size);
-    *e = GUINT64_FROM_LE(*e);
+    return space_lookup(t->mem, at, &sec) && sec.host && sec.len >= n * (t->pae ? 8 : 4) ? sec.host : NULL;
+}
+
+/* Entry i, if it is present. */
+static bool get_entry(const Tables *t, const uint8_t *table, unsigned i, uint64_t *e)
+{
+    *e = t->pae ? load_le64(table + 8 * i) : load_le32(table + 4 * i);
     return *e & PTE_P;
 }
 
@@ -424,7 +428,8 @@ static bool translate(const CpuState *s, Space *mem, uint64_t va, uint64_t *pa, 
             return false;
         for (;; level--) {
             unsigned shift = shift_of(&t, level);
-            if (!load_entry(&t, table + (va >> shift & (t.pae ? 511 : 1023)) * (t.pae ? 8 : 4), &e))
+            const uint8_t *p = entries(&t, table + (va >> shift & (t.pae ? 511 : 1023)) * (t.pae ? 8 : 4), 1);
+            if (!p || !get_entry(&t, p, 0, &e))
                 return false;
             if (is_large(&t, level, e)) {
                 uint64_t size = UINT64_C(1) << shift;
@@ -443,13 +448,18 @@ static bool translate(const CpuState *s, Space *mem, uint64_t va, uint64_t *pa, 
 }
 
 /* One table, and those below it.  False: enough. */
-static bool list(const Tables *t, unsigned level, uint64_t table, uint64_t va, uint64_t rights)
+static bool list(Tables *t, unsigned level, uint64_t table, uint64_t va, uint64_t rights)
 {
-    unsigned shift = shift_of(t, level), size = t->pae ? 8 : 4;
-    unsigned n = !t->pae ? 1024 : level == 3 && !x86_long(t->c) ? 4 : 512;
+    unsigned shift = shift_of(t, level), n = !t->pae ? 1024 : level == 3 && !x86_long(t->c) ? 4 : 512;
+    const uint8_t *p = entries(t, table, n);
+    if (!p)
+        return true;
+    if (t->left < n)
+        return false;
+    t->left -= n;
     for (unsigned i = 0; i < n; i++) {
         uint64_t e, at = va + ((uint64_t)i << shift);
-        if (!load_entry(t, table + i * size, &e))
+        if (!get_entry(t, p, i, &e))
             continue;
         if (level == 4 && at >> 47)
             at |= UINT64_C(0xffff) << 48;
@@ -469,20 +479,19 @@ static bool list(const Tables *t, unsigned level, uint64_t table, uint64_t va, u
     return true;
 }
 
-static void maps(const CpuState *s, Space *mem, DebugMapFn *fn, void *self)
+static bool maps(const CpuState *s, Space *mem, DebugMapFn *fn, void *self)
 {
     const X86Cpu *c = (const X86Cpu *)s;
     Tables t;
     uint64_t table;
     if (!(c->cr0 & CR0_PG))
-        return;
+        return true;
     unsigned level = start(&t, c, mem, &table);
     t.fn = fn;
     t.self = self;
-    list(&t, level, table, 0, PTE_W | PTE_U);
+    t.left = 1 << 24;                   /* 64 GiB by small pages */
+    return list(&t, level, table, 0, PTE_W | PTE_U);
 }
-
-
 
 const TargetDebug x86_debug = {
     .arch = arch, .features = features, .get = get, .set = set, .lookup = lookup, .set_pc = set_pc, .word_bits = word_bits,

@@ -2,7 +2,9 @@
  * Page walks: every level, right, fault code and A/D rule, as tables. */
 #include <string.h>
 
+#include "target/debug.h"
 #include "tests/x86_fake.h"
+#include "util/qsr.h"
 
 enum { P = 1, W = 2, U = 4, A = 0x20, D = 0x40, PS = 0x80, G = 0x100 };
 #define NX (1ull << 63)
@@ -350,6 +352,52 @@ static void a20(void)
     fake_free(f);
 }
 
+static bool count(void *self, const DebugMap *m)
+{
+    ++*(unsigned *)self;
+    return true;
+}
+
+/* "info mem" stops a machine while it lists the tables: those that lead to each other have 2^36 entries. */
+static void listing_is_bounded(void)
+{
+    enum { RAM = 1 << 24 };
+    static const struct { uint64_t pml4e, pdpte, pde, pte; unsigned n, pages; bool all; } k[] = {
+        { F_PDPT | FULL, F_PD | FULL, F_PT | FULL, FULL, 1, 1, true },
+        { F_PDPT | FULL, F_PD | FULL, F_PT | FULL, FULL, 8, 8 * 8 * 8 * 8, true },
+        { F_PDPT | FULL, F_PD | FULL, F_PT | FULL, 0, 8, 0, true },
+        { (1 << 30) | FULL, 0, 0, 0, 512, 0, true },                    /* no RAM there */
+        { F_PDPT | FULL, F_PD | FULL, F_PT | FULL, 0, 512, 0, false },
+        { F_PML4 | FULL, F_PD | FULL, F_PT | FULL, FULL, 512, 0, false },
+    };
+    qsr_register();
+    RamMap *map = ram_map_new();
+    Space *mem = space_new("memory", 64, map);
+    Region ram;
+    g_assert_true(region_init_ram(&ram, "ram", map, RAM, NULL));
+    region_map(space_root(mem), 0, &ram, 0);
+    Fake *f = fake_new("max");
+    fake_long(f);
+    f->c->cr3 = F_PML4;
+    for (unsigned i = 0; i < G_N_ELEMENTS(k); i++) {
+        const uint64_t entry[] = { k[i].pml4e, k[i].pdpte, k[i].pde, k[i].pte };
+        memset(region_host(&ram), 0, F_GDT);
+        for (unsigned level = 0; level < 4; level++)
+            for (unsigned n = 0; n < k[i].n; n++)
+                memcpy(region_host(&ram) + F_PML4 + level * 0x1000 + 8 * n, &entry[level], 8);
+        unsigned pages = 0;
+        g_assert_cmpint(x86_target.debug->maps(&f->c->s, mem, count, &pages), ==, k[i].all);
+        if (k[i].all)
+            g_assert_cmpuint(pages, ==, k[i].pages);
+        g_assert_cmpuint(pages, <=, 1 << 24);
+    }
+    fake_free(f);
+    region_destroy(&ram);
+    space_free(mem);
+    ram_map_free(map);
+    qsr_unregister();
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -363,5 +411,6 @@ int main(int argc, char **argv)
     g_test_add_func("/x86/mmu/pse36", pse36);
     g_test_add_func("/x86/mmu/legacy-pae", legacy_pae);
     g_test_add_func("/x86/mmu/off", paging_off);
+    g_test_add_func("/x86/mmu/listing-is-bounded", listing_is_bounded);
     return g_test_run();
 }

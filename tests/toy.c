@@ -53,6 +53,28 @@ void a_jr(Toy *t, unsigned r) { op1(t, OP_JR, r); }
 void a_call(Toy *t, uint64_t to) { uint64_t from = t->at; put(t, OP_CALL); put32(t, to - from); }
 void a_ret(Toy *t, unsigned r) { op1(t, OP_RET, r); }
 void a_sys(Toy *t, unsigned code) { op1(t, OP_SYS, code); }
+void a_done(Toy *t)
+{
+    a_sys(t, SYS_DONE);
+    a_halt(t);
+}
+void a_repeat(Toy *t, unsigned r, uint64_t loop)
+{
+    a_addi(t, r, -1);
+    a_jnz(t, r, loop);
+}
+void a_visit(Toy *t, uint64_t to)
+{
+    enum { LEN = 6 + 5 };               /* of these two */
+    a_li(t, 7, (int)t->at + LEN);
+    a_jmp(t, to);
+}
+void a_paging(Toy *t, uint64_t table)
+{
+    a_li(t, 0, (int)table);
+    a_li(t, 1, TOY_MAP_PAGES);
+    a_sys(t, SYS_PTBASE);
+}
 void a_bad(Toy *t) { put(t, 0xee); }
 
 /* --- helpers */

@@ -14,7 +14,7 @@ enum { TOY_R0, TOY_R7 = 7, TOY_PC, TOY_Q0, TOY_SYS, TOY_N_SLOTS };
 enum { PTE_V = 1, PTE_W = 2, PTE_X = 4, PTE_G = 8, PTE_L = 16 /* the 2 MiB around it are alike: one mapping */,
        PTE_U = 32 /* also in view 1 */ };
 
-enum { TOY_RAM = 32 << 20, TOY_IO = 0x40000000, TOY_ROM = 0x50000000, TOY_VIEW = 8 /* bit of the mode */ };
+enum { TOY_MAP_PAGES = 4096, TOY_RAM = 32 << 20, TOY_IO = 0x40000000, TOY_ROM = 0x50000000, TOY_VIEW = 8 /* bit of the mode */ };
 
 enum {          /* exception vectors; r6 = number | va << 8 for faults, r7 = pc of the instruction */
     TOY_EXC_FAULT = 1, TOY_EXC_UNDEF = 6, TOY_EXC_ALIGN = 7, TOY_IRQ = 15,
@@ -89,6 +89,10 @@ void  a_jr(Toy *t, unsigned r);
 void  a_call(Toy *t, uint64_t to);                      /* r5: the address of what follows */
 void  a_ret(Toy *t, unsigned r);                        /* a jump to it that is said to be a return */
 void  a_sys(Toy *t, unsigned code);
+void  a_done(Toy *t);                                   /* ends toy_run() */
+void  a_repeat(Toy *t, unsigned r, uint64_t loop);      /* while --r */
+void  a_visit(Toy *t, uint64_t to);                     /* a jump that comes back by a_jr(t, 7) */
+void  a_paging(Toy *t, uint64_t table);                 /* on, with TOY_MAP_PAGES entries; r0 and r1 are used */
 void  a_bad(Toy *t);
 
 /* Runs a test under each way of running: "/accel/NAME/SPEC". */

@@ -14,14 +14,7 @@ static void a_sum(Toy *t, uint32_t n)
     a_li(t, 2, 0);
     uint64_t loop = t->at;
     a_add(t, 2, 1);
-    a_addi(t, 1, -1);
-    a_jnz(t, 1, loop);
-}
-
-static void a_done(Toy *t)
-{
-    a_sys(t, SYS_DONE);
-    a_halt(t);
+    a_repeat(t, 1, loop);
 }
 
 static void sums(const char *spec)
@@ -49,8 +42,7 @@ static void crosses_pages(const char *spec)
     a_addi(t, 4, 2);
     a_jr(t, 3);
     t->at = 0x3000;
-    a_addi(t, 1, -1);
-    a_jnz(t, 1, loop);
+    a_repeat(t, 1, loop);
     a_done(t);
     toy_run(t);
     g_assert_cmpuint(toy_reg(t, 2), ==, 2000);
@@ -63,12 +55,10 @@ static void instruction_straddles(const char *spec)
 {
     enum { TABLE = 0x100000, HANDLER = 0x9000 };
     Toy *t = toy_new(spec);
-    toy_map(t, TABLE, 4096, PTE_V | PTE_W | PTE_X);
+    toy_map(t, TABLE, TOY_MAP_PAGES, PTE_V | PTE_W | PTE_X);
     a_li(t, 0, HANDLER);
     a_sys(t, SYS_VECTOR);
-    a_li(t, 0, TABLE);
-    a_li(t, 1, 4096);
-    a_sys(t, SYS_PTBASE);
+    a_paging(t, TABLE);
     uint64_t again = t->at;
     a_jmp(t, 0x4ffd);
     t->at = 0x4ffd;                     /* li r2, ...: three bytes here, three there */
@@ -112,15 +102,13 @@ static void data_straddles(const char *spec)
 {
     enum { TABLE = 0x100000, HANDLER = 0x9000 };
     Toy *t = toy_new(spec);
-    toy_map(t, TABLE, 4096, PTE_V | PTE_W | PTE_X);
+    toy_map(t, TABLE, TOY_MAP_PAGES, PTE_V | PTE_W | PTE_X);
     toy_pte(t, TABLE, 0x21000, 0x31000, PTE_V);         /* read-only, elsewhere */
     memset(t->bytes + 0x20ff0, 0x11, 16);
     memset(t->bytes + 0x31000, 0x22, 16);
     a_li(t, 0, HANDLER);
     a_sys(t, SYS_VECTOR);
-    a_li(t, 0, TABLE);
-    a_li(t, 1, 4096);
-    a_sys(t, SYS_PTBASE);
+    a_paging(t, TABLE);
     a_li(t, 3, 0x20ffd);
     a_ld(t, 2, 3);
     a_add(t, 5, 2);
@@ -149,14 +137,12 @@ static void faults_are_precise(const char *spec)
 {
     enum { TABLE = 0x100000, HANDLER = 0x9000 };
     Toy *t = toy_new(spec);
-    toy_map(t, TABLE, 4096, PTE_V | PTE_W | PTE_X);
+    toy_map(t, TABLE, TOY_MAP_PAGES, PTE_V | PTE_W | PTE_X);
     toy_pte(t, TABLE, 0x20000, 0x20000, PTE_V);
     store_le(t->bytes + 0x20010, 8, 77);
     a_li(t, 0, HANDLER);
     a_sys(t, SYS_VECTOR);
-    a_li(t, 0, TABLE);
-    a_li(t, 1, 4096);
-    a_sys(t, SYS_PTBASE);
+    a_paging(t, TABLE);
     a_li(t, 2, 5);
     a_li(t, 3, 0x20010);
     a_ld(t, 4, 3);                      /* reading is allowed */
@@ -432,12 +418,10 @@ static void caller_is_remapped(const char *spec)
 {
     enum { TABLE = 0x100000, HANDLER = 0x9000 };
     Toy *t = toy_new(spec);
-    toy_map(t, TABLE, 4096, PTE_V | PTE_W | PTE_X | PTE_U);
+    toy_map(t, TABLE, TOY_MAP_PAGES, PTE_V | PTE_W | PTE_X | PTE_U);
     a_li(t, 0, HANDLER);
     a_sys(t, SYS_VECTOR);
-    a_li(t, 0, TABLE);
-    a_li(t, 1, 4096);
-    a_sys(t, SYS_PTBASE);
+    a_paging(t, TABLE);
     a_li(t, 3, 100);
     a_jmp(t, 0x3000);
     t->at = 0x3000;                     /* warm: a hundred times */

@@ -6,12 +6,6 @@
 
 #include "memory/dma.h"
 
-static void a_done(Toy *t)
-{
-    a_sys(t, SYS_DONE);
-    a_halt(t);
-}
-
 /* A block overwrites an immediate further on in itself, 100 times: each run sees the new one. */
 static void stores_into_itself(const char *spec)
 {
@@ -24,8 +18,7 @@ static void stores_into_itself(const char *spec)
     t->at = 0x40;
     a_li(t, 4, 0);
     a_add(t, 2, 4);
-    a_addi(t, 1, -1);
-    a_jnz(t, 1, loop);
+    a_repeat(t, 1, loop);
     a_done(t);
     toy_run(t);
     g_assert_cmpuint(toy_reg(t, 2), ==, 5050);
@@ -43,8 +36,7 @@ static void next_instruction_is_changed(const char *spec)
     g_assert_cmpuint(t->at, ==, patch);
     a_li(t, 4, 0);
     a_add(t, 2, 4);
-    a_addi(t, 1, -1);
-    a_jnz(t, 1, loop);
+    a_repeat(t, 1, loop);
     a_done(t);
     toy_run(t);
     g_assert_cmpuint(toy_reg(t, 2), ==, 5050);
@@ -98,11 +90,9 @@ static void another_page(const char *spec)
     a_li(t, 3, 0x5002);
     uint64_t loop = t->at;
     a_stb(t, 3, 1);
-    a_li(t, 7, (int)t->at + 6 + 5);
-    a_jmp(t, 0x5000);
+    a_visit(t, 0x5000);
     a_add(t, 2, 4);
-    a_addi(t, 1, -1);
-    a_jnz(t, 1, loop);
+    a_repeat(t, 1, loop);
     a_done(t);
     t->at = 0x5000;
     a_li(t, 4, 0);
@@ -122,11 +112,9 @@ static void input_into_code(const char *spec)
     a_li(t, 5, 0x3000);
     a_ld(t, 1, 5);
     uint64_t loop = t->at;
-    a_li(t, 7, (int)t->at + 6 + 5);
-    a_jmp(t, 0x5000);
+    a_visit(t, 0x5000);
     a_sys(t, SYS_INPUT);
-    a_addi(t, 3, -1);
-    a_jnz(t, 3, loop);
+    a_repeat(t, 3, loop);
     a_done(t);
     t->at = 0x5000;
     a_li(t, 4, 9);
@@ -143,20 +131,16 @@ static void through_an_alias(const char *spec)
 {
     enum { TABLE = 0x100000 };
     Toy *t = toy_new(spec);
-    toy_map(t, TABLE, 4096, PTE_V | PTE_W | PTE_X);
+    toy_map(t, TABLE, TOY_MAP_PAGES, PTE_V | PTE_W | PTE_X);
     toy_pte(t, TABLE, 0x300000, 0x5000, PTE_V | PTE_W);
-    a_li(t, 0, TABLE);
-    a_li(t, 1, 4096);
-    a_sys(t, SYS_PTBASE);
+    a_paging(t, TABLE);
     a_li(t, 1, 200);
     a_li(t, 3, 0x300002);
     uint64_t loop = t->at;
     a_stb(t, 3, 1);
-    a_li(t, 7, (int)t->at + 6 + 5);
-    a_jmp(t, 0x5000);
+    a_visit(t, 0x5000);
     a_add(t, 2, 4);
-    a_addi(t, 1, -1);
-    a_jnz(t, 1, loop);
+    a_repeat(t, 1, loop);
     a_done(t);
     t->at = 0x5000;
     a_li(t, 4, 0);
@@ -175,8 +159,7 @@ static void data_beside_code(const char *spec)
     a_li(t, 5, 1);
     uint64_t loop = t->at;
     a_rmw(t, 3, 5);
-    a_addi(t, 1, -1);
-    a_jnz(t, 1, loop);
+    a_repeat(t, 1, loop);
     a_done(t);
     toy_run(t);
     g_assert_cmpuint(t->bytes[0x800] | t->bytes[0x801] << 8, ==, 1000);
@@ -205,8 +188,7 @@ static void page_is_reused(const char *spec)
     uint64_t loop = t->at;
     a_st(t, 3, 4);
     a_addi(t, 3, 8);
-    a_addi(t, 1, -1);
-    a_jnz(t, 1, loop);
+    a_repeat(t, 1, loop);
     a_done(t);
     toy_run(t);
     g_assert_cmpuint(toy_reg(t, 2), ==, 60);
@@ -222,13 +204,11 @@ static void device_writes_code(const char *spec)
     Toy *t = toy_new(spec);
     a_li(t, 5, TOY_IO);
     uint64_t loop = t->at;
-    a_li(t, 7, (int)t->at + 6 + 5);
-    a_jmp(t, 0x5000);
+    a_visit(t, 0x5000);
     a_st(t, 5, 4);
     a_li(t, 3, 0x6000);
     a_ld(t, 2, 3);
-    a_addi(t, 2, -1);
-    a_jnz(t, 2, loop);
+    a_repeat(t, 2, loop);
     a_done(t);
     t->at = 0x5000;
     a_li(t, 4, 0);
@@ -273,11 +253,9 @@ static void second_page_of_a_straddler(const char *spec)
     a_li(t, 3, 0x5000);
     uint64_t loop = t->at;
     a_stb(t, 3, 1);
-    a_li(t, 7, (int)t->at + 6 + 5);
-    a_jmp(t, 0x4ffd);
+    a_visit(t, 0x4ffd);
     a_add(t, 2, 4);
-    a_addi(t, 1, -1);
-    a_jnz(t, 1, loop);
+    a_repeat(t, 1, loop);
     a_done(t);
     t->at = 0x4ffd;
     a_li(t, 4, 0);

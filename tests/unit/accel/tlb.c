@@ -10,12 +10,6 @@
 
 enum { TABLE = 0x100000, N_PAGES = 4096, HANDLER = 0x9000 };
 
-static void a_done(Toy *t)
-{
-    a_sys(t, SYS_DONE);
-    a_halt(t);
-}
-
 static void a_sysr(Toy *t, unsigned code, int32_t r0, int32_t r1)
 {
     a_li(t, 0, r0);
@@ -137,8 +131,7 @@ static void more_spaces_than_contexts(const char *spec)
     a_li(t, 3, A);
     a_ld(t, 0, 3);
     a_sys(t, SYS_PRINT);
-    a_addi(t, 5, -1);
-    a_jnz(t, 5, loop);
+    a_repeat(t, 5, loop);
     a_done(t);
     toy_pte(t, TABLE, A, 0x200000, PTE_V);
     t->at = HANDLER;
@@ -157,18 +150,15 @@ static void large_pages(const char *spec)
     for (uint64_t i = 0; i < 512; i++)
         toy_pte(t, TABLE, L + i * 0x1000, (i < 64 ? 0x200000 : L) + i * 0x1000, PTE_V | PTE_W | PTE_X | PTE_L);
     a_show(t, L), a_show(t, L + 0x5000);                                /* 100 105 */
-    a_li(t, 7, (int)t->at + 6 + 5);
-    a_jmp(t, CODE);
+    a_visit(t, CODE);
     a_set_pte(t, L, 0x210000, PTE_V | PTE_L);
     a_set_pte(t, L + 0x5000, 0x215000, PTE_V | PTE_L);
     a_set_pte(t, CODE, 0x701000, PTE_V | PTE_X | PTE_L);
     a_show(t, L + 0x5000);                                              /* 105 still */
-    a_li(t, 7, (int)t->at + 6 + 5);
-    a_jmp(t, CODE);                                                     /* 1 still */
+    a_visit(t, CODE);                                                   /* 1 still */
     a_sysr(t, SYS_FLUSH_PAGE, L + 0x100000, 0);
     a_show(t, L), a_show(t, L + 0x5000);                                /* 116 121 */
-    a_li(t, 7, (int)t->at + 6 + 5);
-    a_jmp(t, CODE);                                                     /* 2 */
+    a_visit(t, CODE);                                                   /* 2 */
     a_done(t);
     t->at = CODE;
     a_li(t, 0, 1);
@@ -258,21 +248,16 @@ static void flushes_of_code(const char *spec)
     }
     t->at = 0x100;
     for (unsigned round = 0; round < 2; round++) {
-        a_li(t, 7, (int)t->at + 6 + 5);
-        a_jmp(t, C);                                                    /* 1 */
+        a_visit(t, C);                                                  /* 1 */
     }
     a_set_pte(t, C, D, PTE_V | PTE_X);
-    a_li(t, 7, (int)t->at + 6 + 5);
-    a_jmp(t, C);                                                        /* 1 still */
+    a_visit(t, C);                                                      /* 1 still */
     a_sysr(t, SYS_ASID, 4, 0);
-    a_li(t, 7, (int)t->at + 6 + 5);
-    a_jmp(t, C);                                                        /* 2 */
+    a_visit(t, C);                                                      /* 2 */
     a_sysr(t, SYS_ASID, 0, 0);
-    a_li(t, 7, (int)t->at + 6 + 5);
-    a_jmp(t, C);                                                        /* 1 still */
+    a_visit(t, C);                                                      /* 1 still */
     a_sysr(t, SYS_FLUSH_PAGE, C, 0);
-    a_li(t, 7, (int)t->at + 6 + 5);
-    a_jmp(t, C);                                                        /* 2 */
+    a_visit(t, C);                                                      /* 2 */
     a_set_pte(t, C, C, PTE_V);
     a_sysr(t, SYS_FLUSH_PAGE, C, 0);
     a_jmp(t, C);                                                        /* faults */

@@ -59,11 +59,19 @@ unsigned describe_version(const Field *fields)
 
 /* --- saving --- */
 
-static void put_le(GByteArray *out, uint64_t v, unsigned size)
+void state_put(GByteArray *out, uint64_t v, unsigned size)
 {
     uint8_t b[8];
     store_le(b, size, v);
     g_byte_array_append(out, b, size);
+}
+
+void state_put_text(GByteArray *out, const char *text)
+{
+    size_t len = strlen(text);
+    g_assert(len < 256);
+    state_put(out, len, 1);
+    g_byte_array_append(out, (const uint8_t *)text, (guint)len);
 }
 
 static void save_element(const Field *f, const void *obj, unsigned i, GByteArray *out)
@@ -71,16 +79,16 @@ static void save_element(const Field *f, const void *obj, unsigned i, GByteArray
     const uint8_t *p = (const uint8_t *)obj + f->at + (size_t)i * f->size;
     if (f->type == FT_FIFO8) {
         const Fifo8 *fifo = (const void *)p;
-        put_le(out, fifo8_cap(fifo), 2);
-        put_le(out, fifo8_used(fifo), 2);
+        state_put(out, fifo8_cap(fifo), 2);
+        state_put(out, fifo8_used(fifo), 2);
         for (unsigned n = 0; n < fifo8_used(fifo); n++)
-            put_le(out, fifo8_peek(fifo, n), 1);
+            state_put(out, fifo8_peek(fifo, n), 1);
     } else if (f->type == FT_TIMER) {
-        put_le(out, (uint64_t)timer_deadline_ns((const Timer *)(const void *)p), 8);
+        state_put(out, (uint64_t)timer_deadline_ns((const Timer *)(const void *)p), 8);
     } else if (f->type == FT_STRUCT) {
         describe_save_to(f->sub, p, out);
     } else {
-        put_le(out, field_get(f, obj, i), f->size);
+        state_put(out, field_get(f, obj, i), f->size);
     }
 }
 
@@ -89,17 +97,15 @@ static uint32_t saved_size(const Field *f) { return is_int(f->type) ? f->size : 
 void describe_save_to(const Field *fields, const void *obj, GByteArray *out)
 {
     for (const Field *f = fields; f && f->name; f++) {
-        size_t len = strlen(f->name);
-        g_assert(len > 0 && len < 256 && (is_int(f->type) || (f->type >= FT_FIFO8 && f->type <= FT_STRUCT)));
-        put_le(out, len, 1);
-        g_byte_array_append(out, (const uint8_t *)f->name, (guint)len);
-        put_le(out, f->type, 1);
-        put_le(out, saved_size(f), 4);
-        put_le(out, f->count, 4);
+        g_assert(*f->name && (is_int(f->type) || (f->type >= FT_FIFO8 && f->type <= FT_STRUCT)));
+        state_put_text(out, f->name);
+        state_put(out, f->type, 1);
+        state_put(out, saved_size(f), 4);
+        state_put(out, f->count, 4);
         for (unsigned i = 0; i < f->count; i++)
             save_element(f, obj, i, out);
     }
-    put_le(out, 0, 1);
+    state_put(out, 0, 1);
 }
 
 GByteArray *describe_save(const Field *fields, const void *obj)
@@ -111,9 +117,7 @@ GByteArray *describe_save(const Field *fields, const void *obj)
 
 /* --- loading --- */
 
-typedef struct Source { const uint8_t *bytes; size_t len, at; } Source;
-
-static bool get_le(Source *s, unsigned size, uint64_t *v, GError **err)
+bool state_get(StateBytes *s, unsigned size, uint64_t *v, GError **err)
 {
     if (s->len - s->at < size)
         return fail(err, "saved state ends early, at byte %zu", s->len);
@@ -122,26 +126,39 @@ static bool get_le(Source *s, unsigned size, uint64_t *v, GError **err)
     return true;
 }
 
-static bool load_fields(const Field *fields, void *obj, unsigned version, Source *s, GError **err);
+bool state_get_text(StateBytes *s, char out[256], GError **err)
+{
+    uint64_t len;
+    if (!state_get(s, 1, &len, err))
+        return false;
+    if (s->len - s->at < len)
+        return fail(err, "saved state ends early, at byte %zu", s->len);
+    memcpy(out, s->bytes + s->at, len);
+    out[len] = 0;
+    s->at += len;
+    return g_utf8_validate(out, -1, NULL) || fail(err, "saved state holds a name that is not text");
+}
 
-static bool load_fifo(Fifo8 *fifo, Source *s, GError **err)
+static bool load_fields(const Field *fields, void *obj, unsigned version, StateBytes *s, GError **err);
+
+static bool load_fifo(Fifo8 *fifo, StateBytes *s, GError **err)
 {
     uint64_t cap, used, b;
-    if (!get_le(s, 2, &cap, err) || !get_le(s, 2, &used, err))
+    if (!state_get(s, 2, &cap, err) || !state_get(s, 2, &used, err))
         return false;
     if (cap < 1 || cap > FIFO8_MAX || used > cap)
         return fail(err, "a fifo of %u bytes cannot hold %u", (unsigned)cap, (unsigned)used);
     fifo8_clear(fifo);
     fifo8_set_cap(fifo, (unsigned)cap);
     while (used--) {
-        if (!get_le(s, 1, &b, err))
+        if (!state_get(s, 1, &b, err))
             return false;
         fifo8_push(fifo, (uint8_t)b);
     }
     return true;
 }
 
-static bool load_element(const Field *f, void *obj, unsigned i, unsigned version, Source *s, GError **err)
+static bool load_element(const Field *f, void *obj, unsigned i, unsigned version, StateBytes *s, GError **err)
 {
     uint8_t *p = (uint8_t *)obj + f->at + (size_t)i * f->size;
     uint64_t v;
@@ -151,7 +168,7 @@ static bool load_element(const Field *f, void *obj, unsigned i, unsigned version
         return load_fields(f->sub, p, version, s, err);
     if (f->type == FT_TIMER) {
         Timer *t = (Timer *)(void *)p;
-        if (!get_le(s, 8, &v, err))
+        if (!state_get(s, 8, &v, err))
             return false;
         if (t->clock)
             timer_set_ns(t, (int64_t)v);
@@ -159,7 +176,7 @@ static bool load_element(const Field *f, void *obj, unsigned i, unsigned version
             t->deadline = (int64_t)v;
         return true;
     }
-    if (!get_le(s, f->size, &v, err))
+    if (!state_get(s, f->size, &v, err))
         return false;
     if (f->type == FT_BOOL && v > 1)
         return fail(err, "a yes or no is %u", (unsigned)v);
@@ -167,26 +184,20 @@ static bool load_element(const Field *f, void *obj, unsigned i, unsigned version
     return true;
 }
 
-static bool load_fields(const Field *fields, void *obj, unsigned version, Source *s, GError **err)
+static bool load_fields(const Field *fields, void *obj, unsigned version, StateBytes *s, GError **err)
 {
     unsigned n = 0;
     for (const Field *f = fields; f && f->name; f++)
         n++;
     g_autofree bool *seen = g_new0(bool, n + 1);
     for (;;) {
-        uint64_t len, type, size, count;
-        if (!get_le(s, 1, &len, err))
+        uint64_t type, size, count;
+        char name[256];
+        if (!state_get_text(s, name, err))
             return false;
-        if (!len)
+        if (!*name)
             break;
-        if (s->len - s->at < len)
-            return fail(err, "saved state ends early, at byte %zu", s->len);
-        char name[256] = { 0 };
-        memcpy(name, s->bytes + s->at, len);
-        s->at += len;
-        if (!g_utf8_validate(name, -1, NULL))
-            return fail(err, "saved state holds a field whose name is not text");
-        if (!get_le(s, 1, &type, err) || !get_le(s, 4, &size, err) || !get_le(s, 4, &count, err))
+        if (!state_get(s, 1, &type, err) || !state_get(s, 4, &size, err) || !state_get(s, 4, &count, err))
             return false;
         const Field *f = describe_find(fields, name);
         if (!f)
@@ -209,7 +220,7 @@ static bool load_fields(const Field *fields, void *obj, unsigned version, Source
 bool describe_load(const Field *fields, void *obj, unsigned version, const uint8_t *bytes, size_t len,
                    GError **err)
 {
-    Source s = { bytes, len, 0 };
+    StateBytes s = { bytes, len, 0 };
     if (!load_fields(fields, obj, version, &s, err))
         return false;
     return s.at == len || fail(err, "%zu bytes too many at the end of saved state", len - s.at);

@@ -239,72 +239,33 @@ int machine_run(Machine *m)
 enum { FORMAT = 1 };
 #define TIME_MAX (UINT64_C(1) << 61)    /* 73 years: devices may add times without overflow */
 
-static void put(GByteArray *out, uint64_t v, unsigned size)
-{
-    uint8_t b[8];
-    store_le(b, size, v);
-    g_byte_array_append(out, b, size);
-}
-
-static void put_text(GByteArray *out, const char *text)
-{
-    size_t len = strlen(text);
-    g_assert(len < 256);
-    put(out, len, 1);
-    g_byte_array_append(out, (const uint8_t *)text, (guint)len);
-}
-
 GByteArray *machine_save(Machine *m)
 {
     GByteArray *out = g_byte_array_new();
     g_byte_array_append(out, (const uint8_t *)"RHEA", 4);
-    put(out, FORMAT, 4);
-    put(out, (uint64_t)clock_now_ns(m->clock), 8);
-    put(out, m->devices->len, 4);
+    state_put(out, FORMAT, 4);
+    state_put(out, (uint64_t)clock_now_ns(m->clock), 8);
+    state_put(out, m->devices->len, 4);
     for (guint i = 0; i < m->devices->len; i++) {
         Device *d = m->devices->pdata[i];
-        put_text(out, d->type->name);
-        put_text(out, d->id);
-        put(out, device_version(d), 4);
+        state_put_text(out, d->type->name);
+        state_put_text(out, d->id);
+        state_put(out, device_version(d), 4);
         GByteArray *body = g_byte_array_new();
         device_save(d, body);
-        put(out, body->len, 4);
+        state_put(out, body->len, 4);
         g_byte_array_append(out, body->data, body->len);
         g_byte_array_free(body, TRUE);
     }
     return out;
 }
 
-typedef struct Source { const uint8_t *bytes; size_t len, at; } Source;
-
-static bool get(Source *s, unsigned size, uint64_t *v, GError **err)
-{
-    if (s->len - s->at < size)
-        return fail(err, "saved state ends early, at byte %zu", s->len);
-    *v = load_le(s->bytes + s->at, size);
-    s->at += size;
-    return true;
-}
-
-static bool get_text(Source *s, char out[256], GError **err)
-{
-    uint64_t len;
-    if (!get(s, 1, &len, err))
-        return false;
-    if (s->len - s->at < len)
-        return fail(err, "saved state ends early, at byte %zu", s->len);
-    memset(out, 0, 256);
-    memcpy(out, s->bytes + s->at, len);
-    s->at += len;
-    return g_utf8_validate(out, -1, NULL) || fail(err, "saved state holds a name that is not text");
-}
-
-static bool restore_device(Machine *m, Source *s, bool *seen, GError **err)
+static bool restore_device(Machine *m, StateBytes *s, bool *seen, GError **err)
 {
     char type[256], id[256];
     uint64_t version, len;
-    if (!get_text(s, type, err) || !get_text(s, id, err) || !get(s, 4, &version, err) ||
-        !get(s, 4, &len, err))
+    if (!state_get_text(s, type, err) || !state_get_text(s, id, err) || !state_get(s, 4, &version, err) ||
+        !state_get(s, 4, &len, err))
         return false;
     if (s->len - s->at < len)
         return fail(err, "saved state ends early, at byte %zu", s->len);
@@ -327,10 +288,10 @@ static bool restore_device(Machine *m, Source *s, bool *seen, GError **err)
 
 bool machine_restore(Machine *m, const uint8_t *bytes, size_t len, GError **err)
 {
-    Source s = { bytes, len, 0 };
+    StateBytes s = { bytes, len, 0 };
     uint64_t magic, format, now, n;
-    if (!get(&s, 4, &magic, err) || !get(&s, 4, &format, err) || !get(&s, 8, &now, err) ||
-        !get(&s, 4, &n, err))
+    if (!state_get(&s, 4, &magic, err) || !state_get(&s, 4, &format, err) || !state_get(&s, 8, &now, err) ||
+        !state_get(&s, 4, &n, err))
         return false;
     if (memcmp(bytes, "RHEA", 4))
         return fail(err, "this is not a saved machine");

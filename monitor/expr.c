@@ -62,19 +62,13 @@ static bool unary(Parser *e, uint64_t *v)
     skip(e);
     switch (*e->p) {
     case '+':
-        e->p++;
-        ok = unary(e, v);
-        break;
     case '-':
-        e->p++;
+    case '~': {
+        char op = *e->p++;
         ok = unary(e, v);
-        *v = -*v;
+        *v = op == '-' ? -*v : op == '~' ? ~*v : *v;
         break;
-    case '~':
-        e->p++;
-        ok = unary(e, v);
-        *v = ~*v;
-        break;
+    }
     case '(':
         e->p++;
         ok = sum(e, 0, v);

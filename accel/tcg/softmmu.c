@@ -31,6 +31,15 @@ static inline bool code_flag(const TcgVcpu *v, uint32_t ram_page)
 
 static inline uint64_t swap(uint64_t x, unsigned n) { return __builtin_bswap64(x) >> (64 - 8 * n); }
 
+/* A value of n bytes in words, low first, the other way round. */
+static inline void swap_words(uint64_t *x, unsigned n)
+{
+    uint64_t low = x[0];
+    x[0] = n == 16 ? swap(x[1], 8) : swap(low, n);
+    if (n == 16)
+        x[1] = swap(low, 8);
+}
+
 /* --- filling */
 
 /* NULL: no RAM there, or not the whole page (finer pieces go the slow way). */
@@ -429,15 +438,8 @@ int slow_load(CpuState *cpu, uint64_t va, uint32_t memop)
     uint64_t out[4];
     if (!load_any(v, context_of(cpu, memop), va, n, memop & MO_RMW, out))
         return 1;
-    if (G_UNLIKELY(memop & MO_BE)) {
-        if (n == 16) {
-            uint64_t low = out[0];
-            out[0] = swap(out[1], 8);
-            out[1] = swap(low, 8);
-        } else {
-            out[0] = swap(out[0], n);
-        }
-    }
+    if (G_UNLIKELY(memop & MO_BE))
+        swap_words(out, n);
     cpu->scratch[0] = out[0];
     cpu->scratch[1] = out[1];
     if (n == 32) {
@@ -455,15 +457,8 @@ int slow_store(CpuState *cpu, uint64_t va, uint32_t memop)
     if (!aligned(cpu, va, memop))
         return 1;
     uint64_t val[4] = { cpu->scratch[0], cpu->scratch[1], cpu->scratch[2], cpu->scratch[3] };
-    if (G_UNLIKELY(memop & MO_BE)) {
-        if (n == 16) {
-            uint64_t low = val[0];
-            val[0] = swap(val[1], 8);
-            val[1] = swap(low, 8);
-        } else {
-            val[0] = swap(val[0], n);
-        }
-    }
+    if (G_UNLIKELY(memop & MO_BE))
+        swap_words(val, n);
     if (!store_any(v, context_of(cpu, memop), va, n, val))
         return 1;
     if (memop & MO_SC)

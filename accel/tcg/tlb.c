@@ -36,12 +36,16 @@ static void fetch_drop(Context *c, unsigned i)
     bit_clear(c->fetch_global, i);
 }
 
-static bool any(const uint64_t *words, unsigned n)
+/* Of a kind of entries that are all gone; without words there are no hashes either. */
+static void forget_kind(uint64_t *words, unsigned n, uint64_t *hashes, size_t len)
 {
-    uint64_t all = 0;
+    uint64_t any = 0;
     for (unsigned i = 0; i < n; i++)
-        all |= words[i];
-    return all;
+        any |= words[i];
+    if (!any)
+        return;
+    memset(words, 0, n * sizeof *words);
+    memset(hashes, 0, len);
 }
 
 static void jump_flush(Context *c, bool globals)
@@ -49,10 +53,7 @@ static void jump_flush(Context *c, bool globals)
     for (unsigned i = jump_next(c, 0, globals); i < JUMP_SIZE; i = jump_next(c, i + 1, globals))
         jump_drop(c, i);
     for (unsigned g = 0; g <= globals; g++)
-        if (any(c->jump_words[g], G_N_ELEMENTS(c->jump_words[g]))) {
-            memset(c->jump_pages[g], 0, sizeof c->jump_pages[g]);
-            memset(c->jump_words[g], 0, sizeof c->jump_words[g]);
-        }
+        forget_kind(c->jump_words[g], G_N_ELEMENTS(c->jump_words[g]), c->jump_pages[g], sizeof c->jump_pages[g]);
 }
 
 static void context_flush(Context *c, bool globals)
@@ -60,10 +61,7 @@ static void context_flush(Context *c, bool globals)
     for (unsigned i = tlb_next(c, 0, globals); i < TLB_SIZE; i = tlb_next(c, i + 1, globals))
         tlb_drop(c, i);
     for (unsigned g = 0; g <= globals; g++)
-        if (any(c->tlb_words[g], G_N_ELEMENTS(c->tlb_words[g]))) {
-            memset(c->fast_pages[g], 0, sizeof c->fast_pages[g]);
-            memset(c->tlb_words[g], 0, sizeof c->tlb_words[g]);
-        }
+        forget_kind(c->tlb_words[g], G_N_ELEMENTS(c->tlb_words[g]), c->fast_pages[g], sizeof c->fast_pages[g]);
     for (unsigned w = 0; w < N_FETCH / 64; w++)
         for (uint64_t m = c->fetch_used[w] & ~(globals ? 0 : c->fetch_global[w]); m; m &= m - 1)
             fetch_drop(c, w * 64 + __builtin_ctzll(m));

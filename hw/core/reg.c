@@ -214,43 +214,28 @@ void reg_reset(Device *d)
 
 /* --- by name --- */
 
+/* Of rows with one name the first that fits; the name alone finds one that does not fit now. */
 static bool find(Device *d, const char *name, unsigned *w, Hit *hit)
 {
-    char *base = g_strdup(name), *index = strchr(base, '[');
+    g_autofree char *base = g_strdup(name);
+    char *index = strchr(base, '[');
     unsigned i = index ? (unsigned)strtoul(index + 1, NULL, 0) : 0;
     bool found = false;
     if (index)
         *index = 0;
-    const Reg *fallback = NULL;
-    for (*w = 0; *w < d->n_windows && !found; ++*w) {
-        Window win = device_window(d->type, *w);
-        for (const Reg *r = win.regs; r && r->name && !found; r++) {
-            if (strcmp(r->name, base) || i >= reg_count(r))
+    for (unsigned k = 0; k < d->n_windows; k++) {
+        Window win = device_window(d->type, k);
+        for (const Reg *r = win.regs; r && r->name; r++) {
+            bool fits = !r->when || r->when(d);
+            if (strcmp(r->name, base) || i >= reg_count(r) || (found && !fits))
                 continue;
-            /* Of rows with one name the first that fits; the name alone finds one that does not fit now. */
-            if (r->when && !r->when(d) && !fallback) {
-                fallback = r;
-                *hit = (Hit){ r, i, reg_width(&win, r), 0 };
-            }
-            if (!r->when || r->when(d)) {
-                *hit = (Hit){ r, i, reg_width(&win, r), 0 };
-                found = true;
-            }
+            *w = k;
+            *hit = (Hit){ r, i, reg_width(&win, r), 0 };
+            found = true;
+            if (fits)
+                return true;
         }
-        if (found)
-            break;
     }
-    if (!found && fallback) {
-        for (*w = 0; *w < d->n_windows; ++*w) {
-            const Reg *r = device_window(d->type, *w).regs;
-            for (; r && r->name && r != fallback; r++)
-                ;
-            if (r == fallback)
-                break;
-        }
-        found = true;
-    }
-    g_free(base);
     return found;
 }
 

@@ -20,14 +20,19 @@ void host_move(Gen *g, unsigned to, unsigned from)
         x64_rr(g, 0x28 | O_0F, to & 15, from & 15);
 }
 
+static void vec_home(Gen *g, uint32_t op, unsigned reg, int32_t disp)
+{
+    if (g->be->avx)
+        x64_vrm(g, op, reg & 15, 0, RBP, disp);
+    else
+        x64_cpu(g, op, reg & 15, disp);
+}
+
 void host_load(Gen *g, unsigned to, int32_t disp, unsigned bytes)
 {
     if (reg_is_vec(to)) {
         uint32_t op = bytes == 32 ? 0x10 | O_0F | O_L : bytes == 16 ? 0x10 | O_0F : bytes == 8 ? 0x7e | O_0F | O_F3 : 0x6e | O_0F | O_66;
-        if (g->be->avx)
-            x64_vrm(g, op, to & 15, 0, RBP, disp);
-        else
-            x64_cpu(g, op, to & 15, disp);
+        vec_home(g, op, to, disp);
         return;
     }
     uint32_t op = bytes == 1 ? 0xb6 | O_0F : bytes == 2 ? 0xb7 | O_0F : bytes == 4 ? 0x8b : 0x8b | O_W;
@@ -38,10 +43,7 @@ void host_store(Gen *g, int32_t disp, unsigned from, unsigned bytes)
 {
     if (reg_is_vec(from)) {
         uint32_t op = bytes == 32 ? 0x11 | O_0F | O_L : bytes == 16 ? 0x11 | O_0F : bytes == 8 ? 0xd6 | O_0F | O_66 : 0x7e | O_0F | O_66;
-        if (g->be->avx)
-            x64_vrm(g, op, from & 15, 0, RBP, disp);
-        else
-            x64_cpu(g, op, from & 15, disp);
+        vec_home(g, op, from, disp);
         return;
     }
     uint32_t op = bytes == 1 ? 0x88 | O_BREG : bytes == 2 ? 0x89 | O_66 : bytes == 4 ? 0x89 : 0x89 | O_W;

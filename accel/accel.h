@@ -58,7 +58,7 @@ typedef struct AccelMachine {
 } AccelMachine;
 
 /* Tries the specs ("tcg,tb-size=64") in order; n 0 stands for "tcg".  What was refused before one that works is told
- * by log_warn; if none works err says why for each. */
+ * by log_warn; NULL: none works, err says why for each. */
 Accel *accel_open(const char *const *specs, unsigned n, const AccelMachine *m, GError **err);
 void   accel_close(Accel *a);           /* stops and joins all vCPUs; their CPU models are the caller's to free after */
 const char *accel_name(const Accel *a);
@@ -72,7 +72,8 @@ const CpuHooks *accel_hooks(const Accel *a);
 const void *accel_host_cpu(Accel *a);
 
 /* Gives a CPU to the accelerator, which must be paused, as all are at first.  port may be NULL (tests).  The CPU's
- * model must be reset after this and before it runs, so that it selects its TLB context. */
+ * model stays the caller's, and must be reset after this and before it runs, so that it selects its TLB context.  NULL: err
+ * says why, such as too many of them. */
 Vcpu  *accel_add_vcpu(Accel *a, const Target *t, CpuState *cpu, CpuPort *port, GError **err);
 /* Offers a chip to work while the machine runs (util/irqchip.h): all before the first resume, local APICs with the index of
  * their vCPU. */
@@ -87,7 +88,7 @@ void   accel_thaw(Accel *a, bool ran);
 /* Between pause and resume, after the CPU models have been reset: forgets what was cached of their state. */
 void   accel_reset(Accel *a);
 
-/* "info jit" */
+/* "info jit": appends it.  Counters of vCPUs that run are a moment old. */
 void   accel_stats(Accel *a, GString *out);
 
 int vcpu_tid(const Vcpu *v);            /* thread id on the host; 0: it has none yet */
@@ -157,7 +158,7 @@ struct Vcpu {
     } debug;
 };
 
-/* Files a request and gets the thread's attention. */
+/* Files a request and gets the thread's attention.  Any thread, whatever locks it holds. */
 void vcpu_request(Vcpu *v, uint32_t bits);
 /* On the vCPU's thread: waits, quiescent, until requests is not 0. */
 void vcpu_sleep(Vcpu *v);

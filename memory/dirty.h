@@ -7,7 +7,8 @@
 
 typedef enum DirtyClient { DIRTY_DISPLAY = 1, DIRTY_MIGRATION = 2 } DirtyClient;
 
-/* All pages count as dirty at the start. */
+/* Pages are numbers that the RamMap has given out.  A client is one thread that starts, harvests and stops; others mark.
+ * All pages count as dirty at the start. */
 void dirty_start(RamMap *m, DirtyClient c);
 void dirty_stop(RamMap *m, DirtyClient c);
 void dirty_mark(RamMap *m, uint64_t ram_page, uint64_t n);

@@ -21,6 +21,7 @@ static inline uint64_t dma_load64(Space *s, uint64_t pa) { return space_load(s, 
 static inline void dma_store16(Space *s, uint64_t pa, uint16_t v) { space_store(s, pa, 2, v); }
 static inline void dma_store32(Space *s, uint64_t pa, uint32_t v) { space_store(s, pa, 4, v); }
 static inline void dma_store64(Space *s, uint64_t pa, uint64_t v) { space_store(s, pa, 8, v); }
+/* The worst status met; the rest is done all the same. */
 MemStatus dma_fill(Space *s, uint64_t pa, uint8_t byte, uint64_t len);
 
 /* Host memory behind [pa, pa + *len), as far as it is one piece of RAM (of writable RAM if `write`): *len is

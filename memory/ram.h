@@ -59,7 +59,7 @@ typedef struct RamMap {
 RamMap *ram_map_new(void);
 void    ram_map_free(RamMap *m);        /* unmaps all blocks */
 
-/* Zeroed anonymous memory with huge-page advice; len is rounded up to pages.  NULL: err says why. */
+/* Before the machine runs.  Zeroed memory as the hints say, by default anonymous with huge-page advice; len is rounded up to pages.  NULL: err says why. */
 RamBlock *ram_alloc(RamMap *m, const char *name, uint64_t len, GError **err);
 /* Host address of a page's first byte, NULL for a number that was not given out. */
 uint8_t  *ram_page_host(const RamMap *m, uint64_t ram_page);

@@ -52,6 +52,7 @@ struct Region {
     unsigned         attributes;        /* counts changes of these two: listeners are told of the region anew */
 };
 
+/* name stays the caller's for as long as the region.  RAM and ROM: false if there is not enough memory. */
 void region_init_container(Region *r, const char *name, uint64_t len);
 bool region_init_ram(Region *r, const char *name, RamMap *m, uint64_t len, GError **err);
 /* Guest writes are dropped, or go to ops->write if given; the loader fills it through region_host(). */

@@ -322,9 +322,13 @@ static unsigned io_piece(const FlatRange *r, uint64_t off, uint64_t len)
     return n;
 }
 
-static void note_hole(Space *s, const char *what, uint64_t pa)
+/* How many of the bytes lie where nothing is. */
+static uint64_t hole(Space *s, const char *what, uint64_t pa, uint64_t len)
 {
+    MemSection sec;
+    space_lookup(s, pa, &sec);
     log_guest(s->name, "%s of address %" PRIx64 ", where nothing is", what, pa);
+    return MIN(len, sec.len);
 }
 
 MemStatus space_read(Space *s, uint64_t pa, void *buf, uint64_t len)
@@ -332,7 +336,6 @@ MemStatus space_read(Space *s, uint64_t pa, void *buf, uint64_t len)
     MemStatus st = MEM_OK;
     uint8_t *out = buf;
     while (len) {
-        MemSection sec;
         const FlatRange *r = flat_find(view(s), pa);
         uint64_t n;
         if (r && r->host) {
@@ -345,10 +348,8 @@ MemStatus space_read(Space *s, uint64_t pa, void *buf, uint64_t len)
             store_le64(bytes, io_load(r->region, off, (unsigned)n));
             memcpy(out, bytes, n);
         } else {
-            space_lookup(s, pa, &sec);
-            n = MIN(len, sec.len);
+            n = hole(s, "read", pa, len);
             memset(out, 0xff, n);
-            note_hole(s, "read", pa);
             st = MEM_UNASSIGNED;
         }
         pa += n;
@@ -363,7 +364,6 @@ MemStatus space_write(Space *s, uint64_t pa, const void *buf, uint64_t len)
     MemStatus st = MEM_OK;
     const uint8_t *in = buf;
     while (len) {
-        MemSection sec;
         const FlatRange *r = flat_find(view(s), pa);
         uint64_t n;
         if (r && (!r->readonly || r->region->ops)) {
@@ -382,9 +382,7 @@ MemStatus space_write(Space *s, uint64_t pa, const void *buf, uint64_t len)
             n = MIN(len - 1, r->last - pa) + 1;
             st = worse(st, MEM_READONLY);
         } else {
-            space_lookup(s, pa, &sec);
-            n = MIN(len, sec.len);
-            note_hole(s, "write", pa);
+            n = hole(s, "write", pa, len);
             st = MEM_UNASSIGNED;
         }
         pa += n;

@@ -18,12 +18,12 @@ typedef struct MemSection {
     uint64_t pa;  /* where the section starts: the address asked for, or its own start for listeners */
 } MemSection;
 
-/* bits: width of an address, 16 for ports.  ram_map: whose `written` hook DMA calls. */
+/* bits: width of an address, 16 for ports.  ram_map: whose `written` hook DMA calls.  name stays the caller's. */
 Space *space_new(const char *name, unsigned bits, RamMap *ram_map);
 void   space_free(Space *s);
 Region *space_root(Space *s);
 RamMap *space_ram_map(Space *s);
-/* Bracket several changes of the tree: one new view at the outermost commit. */
+/* Bracket several changes of the tree, as those under the topology lock: one new view at the outermost commit. */
 void   space_begin(Space *s);
 void   space_commit(Space *s);
 

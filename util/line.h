@@ -29,7 +29,7 @@ void line_disconnect_all(Line *l);
 void line_disconnect(Line *l, const void *from, const void *to);
 /* Tells the sinks of a high line again: they have been reset. */
 void line_retell(Line *l);
-/* Tells the sinks of a change; nothing happens when the level is there already. */
+/* By the driver, under its domain's lock.  Tells the sinks of a change; nothing happens when the level is there already. */
 void line_set(Line *l, bool level);
 /* Up and down again: an edge. */
 void line_pulse(Line *l);

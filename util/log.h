@@ -52,7 +52,7 @@ const char *log_category(unsigned i, const char **help);        /* name of the i
 /* Sends everything below to a file instead of stderr (%d in the name: process id). */
 bool log_set_file(const char *path, GError **err);
 
-/* The program's own messages: always on stderr, "rhea-system: ...".  obj is a device or machine id, or
+/* From here on any thread.  The program's own messages: always on stderr, "rhea-system: ...".  obj is a device or machine id, or
  * NULL. */
 void log_set_program(const char *name);
 /* Before the program's name: the time (UTC), and the guest's name if there is one.  Before threads start. */

@@ -22,7 +22,8 @@ const char *options_get(Options *o, const char *key);
 bool options_bool(Options *o, const char *key, bool *out, GError **err);
 /* Decimal, 0x hexadecimal or 0 octal; error outside min..max. */
 bool options_u64(Options *o, const char *key, uint64_t min, uint64_t max, uint64_t *out, GError **err);
-/* A size with suffix B K M G T P E; a bare number counts in units of `unit` bytes ("-m 512": MiB). */
+/* Bytes: decimal, leading zeros or not ("1.5G"), or 0x hexadecimal, with suffix B K M G T P E; a bare number counts in units
+ * of `unit` bytes ("-m 512": MiB). */
 bool options_size(Options *o, const char *key, uint64_t unit, uint64_t *out, GError **err);
 /* Fails on the first key that nobody asked for, naming it. */
 bool options_done(Options *o, GError **err);

@@ -20,7 +20,8 @@ typedef struct BoardSlot {
     int         priority;
 } BoardSlot;
 
-/* Makes all devices, then maps and wires them, so that rows may name later ones.  domain NULL: legacy. */
+/* All before the machine runs.  Makes all devices, then maps and wires them, so that rows may name later ones.  domain NULL:
+ * legacy.  False: err names the device; those made so far are the machine's to free. */
 bool board_build(Machine *m, const BoardSlot *slots, LockDomain *domain, GError **err);
 /* One row's wires. */
 bool board_wire(Machine *m, Device *d, const char *wires, GError **err);

@@ -61,7 +61,7 @@ Machine *machine_new(const char *name, Clock *clock);
 /* vCPU threads are gone, same thread as machine_new(). */
 void machine_free(Machine *m);
 
-Device *machine_find(Machine *m, const char *id);
+Device *machine_find(Machine *m, const char *id);       /* NULL: there is none */
 Stream *machine_stream(Machine *m, const char *id);
 void    machine_add_stream(Machine *m, Stream *s);      /* owned from now on */
 void    machine_add_type(Machine *m, const DeviceType *t);
@@ -88,7 +88,8 @@ bool machine_poll(Machine *m);
 /* Loop until the machine ends; returns the exit code. */
 int  machine_run(Machine *m);
 
-/* All devices and the clock as one stream: header, then (type, id, version, fields) of each. */
+/* All devices and the clock as one stream: header, then (type, id, version, fields) of each.  The machine stands; the bytes are
+ * the caller's.  What is restored may be anything; after a failure the machine is to be reset or freed. */
 GByteArray *machine_save(Machine *m);
 bool machine_restore(Machine *m, const uint8_t *bytes, size_t len, GError **err);
 

@@ -191,20 +191,20 @@ static bool updating(const Rtc *r)
     return !held(r) && (guest_now(r) - r->base_ns) % NS_PER_S >= NS_PER_S - UPDATE_NS;
 }
 
+static bool is_calendar(unsigned i)
+{
+    return i == SECONDS || i == MINUTES || i == HOURS || (i >= WEEKDAY && i <= YEAR) || i == CENTURY;
+}
+
 static uint64_t io_read(void *self, uint64_t off, unsigned size)
 {
     Rtc *r = self;
     if (off == 0)
         return 0xff;                    /* write-only on a PC */
     unsigned i = r->index & 0x7f;
-    switch (i) {
-    case SECONDS:
-    case MINUTES:
-    case HOURS:
-    case WEEKDAY ... YEAR:
-    case CENTURY:
+    if (is_calendar(i))
         show(r);
-        return r->ram[i];
+    switch (i) {
     case REG_A:
         return r->ram[i] | (updating(r) ? A_UIP : 0);
     case REG_C:
@@ -247,19 +247,16 @@ static void set_control(Rtc *r, unsigned i, uint8_t v)
 
 static void write_reg(Rtc *r, unsigned i, uint8_t v)
 {
-    switch (i) {
-    case SECONDS:
-    case MINUTES:
-    case HOURS:
-    case WEEKDAY ... YEAR:
-    case CENTURY:
+    if (is_calendar(i)) {
         show(r);
         r->ram[i] = v;
         if (!(r->ram[REG_B] & B_SET)) {
             set_calendar(r, registers_time(r));
             arm(r);
         }
-        break;
+        return;
+    }
+    switch (i) {
     case SECONDS_ALARM:
     case MINUTES_ALARM:
     case HOURS_ALARM:

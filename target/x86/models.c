@@ -189,21 +189,35 @@ static char *suggest(const char *name)
     return g_string_free(s, FALSE);
 }
 
-/* Names that QEMU knows in groups: the paravirtual interfaces of Hyper-V and KVM, VMX's sub-features, vector extensions
- * beyond AVX2. */
-static const char *known_group(const char *name)
+/* Names that QEMU knows and nobody can have here: in groups the paravirtual interfaces of Hyper-V and KVM, VMX's sub-features,
+ * vector extensions beyond AVX2; one by one bits of MSRs that say what a processor does not suffer from, parts of SGX, VIA's
+ * instructions and the latest ones. */
+static bool known_absent(const char *name)
 {
-    static const char *const prefixes[] = { "hv-", "hv_", "kvm-", "kvm_", "vmx-", "avx512", "avx10", "amx-", "xen-" };
+    static const char *const prefixes[] = { "hv-", "hv_", "kvm-", "kvm_", "kvmclock", "vmx-", "avx512", "avx10", "amx-", "xen-" };
+    static const char *const names[] = {
+        "ace2", "ace2-en", "apx-nci-ndd-nf", "apxf", "avx-ne-convert", "avx-vnni-int16", "avx-vnni-int8",
+        "bhi-no", "fb-clear", "fbsdp-no", "full-width-write", "gds-no", "gmet", "ibrs-all", "intel-pt-lip",
+        "its-no", "mds-no", "movrs", "msr-imm", "pbrsb-no", "perfmon-v2", "phe", "phe-en", "pmm", "pmm-en",
+        "prefetchiti", "pschange-mc-no", "psdp-no", "rdctl-no", "rfds-clear", "rfds-no", "rsba",
+        "sbdr-ssdp-no", "sgx-aex-notify", "sgx-debug", "sgx-edeccssa", "sgx-exinfo", "sgx-kss",
+        "sgx-mode64", "sgx-provisionkey", "sgx-tokenkey", "sgx1", "sgx2", "sha512", "skip-l1dfl-vmentry",
+        "sm3", "sm4", "split-lock-detect", "ssb-no", "taa-no", "tsa-l1-no", "tsa-sq-no", "tsx-ctrl",
+        "verw-clear", "wrmsrns", "xcrypt", "xcrypt-en", "xstore", "xstore-en"
+    };
     for (unsigned i = 0; i < G_N_ELEMENTS(prefixes); i++)
         if (g_str_has_prefix(name, prefixes[i]))
-            return prefixes[i];
-    return NULL;
+            return true;
+    for (unsigned i = 0; i < G_N_ELEMENTS(names); i++)
+        if (name_is(names[i], name))
+            return true;
+    return false;
 }
 
 static bool switch_feature(X86Model *m, const X86Model *host, const char *name, bool on, GError **err)
 {
     unsigned f = find_feature(name);
-    if (!f && known_group(name))
+    if (!f && known_absent(name))
         return !on || fail(err, "CPU feature '%s' is not emulated", name);
     if (!f) {
         g_autofree char *near = suggest(name);
@@ -291,7 +305,7 @@ static bool set_property(X86Model *m, const X86Model *host, const char *key, con
             return on == !strcmp(settled[i].value, "on") ||
                    fail(err, "CPU property '%s' can only be %s: %s", key, settled[i].value, settled[i].why);
         }
-    if (known_group(key) && !find_feature(key) && strcmp(value, "off"))
+    if (known_absent(key) && !find_feature(key) && strcmp(value, "off"))
         return fail(err, "CPU feature '%s' is not emulated", key);
     if (!parse_switch(key, value, &on, err))
         return false;

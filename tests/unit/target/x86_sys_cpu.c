@@ -22,6 +22,8 @@ static void model_errors(void)
         { "Haswell,hle=on", "CPU feature 'hle' is not emulated" },
         { "max,hv_relaxed", "CPU feature 'hv_relaxed' is not emulated" },
         { "max,hv-spinlocks=0x1fff", "CPU feature 'hv-spinlocks' is not emulated" },
+        { "max,mds_no=on", "CPU feature 'mds_no' is not emulated" },
+        { "Haswell,+sm3", "CPU feature 'sm3' is not emulated" },
         { "max,+osxsave", "CPU feature 'osxsave' is the operating system's to set" },
         { "max,pmu=on", "CPU property 'pmu' can only be off: there are no performance counters" },
         { "max,-xsave,+xsaveopt", "CPU feature 'xsaveopt' needs 'xsave', which is off" },
@@ -55,7 +57,7 @@ static void model_features(void)
         { "max,+sse4_1,-xsave", X86F_XGETBV1, false }, { "qemu32", X86F_LM, false }, { "486,+tsc", X86F_TSC, true },
         { "Nehalem-v1", X86F_SSE42, true }, { "qemu64", X86F_AUTO_IBRS, true }, { "qemu64-v1", X86F_AUTO_IBRS, false },
         { "max,-hypervisor", X86F_HYPERVISOR, false }, { "max,pmu=off,kvm=off", X86F_LM, true },
-        { "max,enforce,check=on", X86F_LM, true },
+        { "max,enforce,check=on", X86F_LM, true }, { "max,-rdctl-no,tsx_ctrl=off,-kvmclock", X86F_LM, true },
     };
     for (unsigned i = 0; i < G_N_ELEMENTS(t); i++) {
         GError *err = NULL;

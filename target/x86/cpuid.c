@@ -127,6 +127,9 @@ static void standard_leaf(X86Cpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4
     case 7:
         if (!sub && (c->cr4 & CR4_PKE))
             out[2] |= 1u << 4;          /* OSPKE */
+        for (unsigned f = 1; !sub && f < X86F_N; f++)           /* EAX: the last subleaf */
+            if (x86_feature(f)->leaf == 7 && x86_has(c, f))
+                out[0] = MAX(out[0], x86_feature(f)->sub);
         break;
     case 0xd: xsave_leaf(c, sub, out); break;
     }

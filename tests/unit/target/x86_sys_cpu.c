@@ -74,6 +74,25 @@ static void model_features(void)
     g_string_free(s, TRUE);
 }
 
+/* Leaf 7 tells its last subleaf, where features of an accelerator's host may lie. */
+static void leaf7_subleaves(void)
+{
+    Fake *f = fake_new("max");
+    const X86Model *max = f->c->model;
+    X86Model host = *max;
+    uint32_t out[4];
+    x86_cpuid(f->c, 7, 0, out);
+    g_assert_cmpuint(out[0], ==, 0);
+    host.has[X86F_AVX_VNNI / 64] |= UINT64_C(1) << X86F_AVX_VNNI % 64;
+    f->c->model = &host;
+    x86_cpuid(f->c, 7, 0, out);
+    g_assert_cmpuint(out[0], ==, 1);
+    x86_cpuid(f->c, 7, 1, out);
+    g_assert_cmphex(out[0], ==, 1 << 4);
+    f->c->model = max;
+    fake_free(f);
+}
+
 static void cpuid(void)
 {
     Fake *f = fake_new("max,family=25,model=33,stepping=2,model-id=A brand");
@@ -534,6 +553,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/x86/cpu/model-errors", model_errors);
+    g_test_add_func("/x86/cpu/leaf7-subleaves", leaf7_subleaves);
     g_test_add_func("/x86/cpu/model-features", model_features);
     g_test_add_func("/x86/cpu/cpuid", cpuid);
     g_test_add_func("/x86/cpu/cpuid-as-qemu", against_qemu);

@@ -136,7 +136,7 @@ bool state_get_text(StateBytes *s, char out[256], GError **err)
     memcpy(out, s->bytes + s->at, len);
     out[len] = 0;
     s->at += len;
-    return g_utf8_validate(out, -1, NULL) || fail(err, "saved state holds a name that is not text");
+    return g_utf8_validate(out, (gssize)len, NULL) || fail(err, "saved state holds a name that is not text");
 }
 
 static bool load_fields(const Field *fields, void *obj, unsigned version, StateBytes *s, GError **err);

@@ -75,7 +75,7 @@ typedef struct Field {
 /* Bytes of saved state, which may be anything.  False where they end early, or a text is none. */
 typedef struct StateBytes { const uint8_t *bytes; size_t len, at; } StateBytes;
 bool state_get(StateBytes *s, unsigned size, uint64_t *v, GError **err);        /* little-endian, 1 to 8 bytes */
-bool state_get_text(StateBytes *s, char out[256], GError **err);                /* a length byte, then UTF-8; may be empty */
+bool state_get_text(StateBytes *s, char out[256], GError **err);                /* a length byte, then UTF-8 without NUL; may be empty */
 void state_put(GByteArray *out, uint64_t v, unsigned size);
 void state_put_text(GByteArray *out, const char *text);                         /* 255 bytes at most */
 

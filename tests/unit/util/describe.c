@@ -127,6 +127,12 @@ static void every_truncation_is_an_error(void)
         g_clear_error(&err);
         g_free(exact);
     }
+    saved->data[saved->len - 1] = 1;    /* a name of one byte, a NUL, in the place of the end */
+    g_byte_array_append(saved, (const uint8_t *)"", 1);
+    g_assert_false(describe_load(fields, &b, 3, saved->data, saved->len, NULL));
+    g_byte_array_set_size(saved, saved->len - 1);
+    saved->data[saved->len - 1] = 0;
+    g_assert_true(describe_load(fields, &b, 3, saved->data, saved->len, NULL));
     g_byte_array_append(saved, (const uint8_t *)"x", 1);
     g_assert_false(describe_load(fields, &b, 3, saved->data, saved->len, NULL));
     timer_cancel(&a.t);

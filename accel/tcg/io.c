@@ -148,7 +148,18 @@ static void attention(CpuState *cpu)
 
 static void attention_after(CpuState *cpu) { tcg_vcpu(cpu)->after_one = true; }
 
-static uint64_t now_ns(CpuState *cpu) { return clock_now_ns(tcg_vcpu(cpu)->tcg->a.m.clock); }
+/* Guests measure interrupts by this time.  On a host that is late with timers (the loop's thread gets its turn after this
+ * one) it must not show what is behind their deadlines and they not yet fired: the vCPU runs them before it goes on. */
+static uint64_t now_ns(CpuState *cpu)
+{
+    TcgVcpu *v = tcg_vcpu(cpu);
+    int64_t now = clock_now_ns(v->tcg->a.m.clock);
+    if (G_UNLIKELY(now >= clock_next_ns(v->tcg->a.m.clock))) {
+        v->timers_late = true;
+        tcg_vcpu_interrupt(&v->v);
+    }
+    return now;
+}
 
 static uint64_t random64(CpuState *cpu)
 {

@@ -239,6 +239,10 @@ void tcg_vcpu_run(Vcpu *vc)
             continue;
         }
         settle(v);
+        if (G_UNLIKELY(v->timers_late)) {
+            v->timers_late = false;
+            clock_run(v->tcg->a.m.clock);
+        }
         v->st.services++;
         bool runs = service(v);
         debug_after(v);

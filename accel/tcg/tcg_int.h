@@ -192,6 +192,7 @@ struct TcgVcpu {
     CodeLink   *link;                           /* the exit just taken, to be linked to what is found next */
     bool        held;                           /* a kick came meanwhile */
     bool        hold;                           /* check=on: kicks wait until the region has been replayed */
+    bool        timers_late;                    /* the guest has seen a time that is behind a timer's: see now_ns() */
     bool        after_one;                      /* service(): run one instruction, then look again */
     bool        dead;                           /* triple fault: until reset */
     /* several vCPUs (turn.c) */

@@ -231,6 +231,34 @@ static void devices(const char *spec)
     toy_free(t);
 }
 
+static void timer_fired(void *self)
+{
+    Toy *t = self;
+    __atomic_store_n((uint64_t *)(void *)(t->bytes + 0x10000), 0, __ATOMIC_RELEASE);
+}
+
+/* Nobody but the guest gets a turn: the time that it reads is behind a timer's, which fires for it. */
+static void late_timers(const char *spec)
+{
+    Toy *t = toy_new(spec);
+    Timer timer;
+    timer_init(&timer, t->clock, timer_fired, t);
+    timer_set_ns(&timer, 500);
+    t->bytes[0x10000] = 1;
+    a_li(t, 1, 0x10000);
+    uint64_t loop = t->at;
+    a_sys(t, SYS_TIME);
+    a_ld(t, 2, 1);
+    a_jnz(t, 2, loop);
+    a_done(t);
+    clock_set_ns(t->clock, 1000);
+    toy_run(t);
+    g_assert_cmpuint(toy_reg(t, 0), ==, 1000);
+    g_assert_false(timer_armed(&timer));
+    timer_destroy(&timer);
+    toy_free(t);
+}
+
 /* Code in a device's window, in a hole (all ones: undefined), and straddling RAM's end. */
 static void code_outside_ram(const char *spec)
 {
@@ -508,6 +536,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     toy_test("sums", sums);
+    toy_test("late-timers", late_timers);
     toy_test("crosses-pages", crosses_pages);
     toy_test("instruction-straddles", instruction_straddles);
     toy_test("data-straddles", data_straddles);

@@ -92,7 +92,7 @@ tools: $(tools)
 
 # What tools/run-tests runs: the long ones first.  A guest test is an executable without a suffix.
 guest-tests := $(filter-out %.sh %.console %.c %.S,$(wildcard tests/guest/*))
-block-tests := tests/block/interop tests/block/luks tests/block/bitmaps tests/block/nbd tests/block/nodes tests/block/vvfat tests/block/memory tests/block/cold tests/block/parents tests/block/tools
+block-tests := tests/block/interop tests/block/luks tests/block/bitmaps tests/block/nbd tests/block/nodes tests/block/vvfat tests/block/memory tests/block/cold tests/block/parents tests/block/tools tests/block/giant
 
 check: tests all $(tools)
 	printf '%s\n' $(guest-tests) $(block-tests) tests/floors tests/harness $(tests) > $(BUILD)/tests.list

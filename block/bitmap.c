@@ -119,6 +119,13 @@ static uint64_t find(const BlockBitmap *m, uint64_t i, uint64_t limit, bool set)
 
 static uint64_t bits_for(uint64_t length, unsigned shift) { return (length >> shift) + ((length & bits_mask(shift)) != 0); }
 
+uint64_t block_bitmap_granularity(uint64_t length, uint64_t wanted)
+{
+    while (bits_for(length, bits_ctz(wanted)) > BITMAP_MAX_BITS)
+        wanted <<= 1;
+    return wanted;
+}
+
 BlockBitmap *block_bitmap_new(Block *b, const char *name, uint64_t granularity, GError **err)
 {
     if (name && (!*name || strlen(name) > MAX_NAME)) {

@@ -26,6 +26,8 @@ typedef struct BlockBitmap {
     struct BlockBitmap *next;   /* of the node's */
 } BlockBitmap;
 
+/* The granularity that is wanted, or as much more as a disk of that length needs. */
+uint64_t block_bitmap_granularity(uint64_t length, uint64_t wanted);
 /* Appended to b's bitmaps, enabled and clear.  granularity: 0: what suits the image.  NULL on error. */
 BlockBitmap *block_bitmap_new(Block *b, const char *name, uint64_t granularity, GError **err);
 void block_bitmap_free(BlockBitmap *m);

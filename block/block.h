@@ -119,7 +119,7 @@ typedef struct BlockSnapshot {
 bool block_snapshot_list(Block *b, GPtrArray **out, GError **err);      /* BlockSnapshot *; frees them itself */
 bool block_snapshot_create(Block *b, const char *name, GError **err);
 bool block_snapshot_apply(Block *b, const char *name, GError **err);    /* name or id */
-bool block_snapshot_delete(Block *b, const char *name, GError **err);
+bool block_snapshot_delete(Block *b, const char *name, GError **err);   /* name */
 bool block_snapshot_show(Block *b, const char *name, GError **err);     /* a read-only node shows it from now on */
 
 typedef struct BlockInfo {

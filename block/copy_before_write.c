@@ -72,6 +72,7 @@ static bool cbw_open(Block *b, GError **err)
         json_free(info.specific);
         s->cluster = MAX(s->cluster, is_pow2(info.granule) ? info.granule : 0);
     }
+    s->cluster = block_bitmap_granularity(b->length, s->cluster);
     s->todo = block_bitmap_new(b, NULL, s->cluster, err);
     if (!s->todo)
         return false;

@@ -255,8 +255,8 @@ static Job *start(const JobType *t, Block *source, Block *target, Block *base, c
             json_free(info.specific);
             granule = info.granule ? CLAMP(info.granule, MIN_GRANULE, granule) : granule;
         }
-    }
-    if (!is_pow2(granule) || granule < 512 || granule > MAX_GRANULE) {
+        granule = block_bitmap_granularity(source->length, granule);
+    } else if (!is_pow2(granule) || granule < 512 || granule > MAX_GRANULE) {
         fail(err, "granularity must be a power of 2 from 512 to 64M");
         return NULL;
     }

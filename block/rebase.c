@@ -14,7 +14,16 @@ enum { WORKERS = 4, UNIT = 64 << 10 };
 
 typedef struct Rebase { Job *job; Block *top, *now; uint64_t cursor; } Rebase;
 
-/* The next piece that top has not itself. */
+/* How much from at on is known to read as zeros; without an image or past its end all does. */
+static uint64_t zeros_at(Block *b, uint64_t at, uint64_t len)
+{
+    Extent e;
+    if (!b || at >= block_length(b))
+        return len;
+    return !block_map_above(b, NULL, at, MIN(len, block_length(b) - at), &e) && (e.flags & EXTENT_ZERO) ? e.len : 0;
+}
+
+/* The next piece that top has not itself, and that is not zeros in both. */
 static int next(void *self, uint64_t *at, uint64_t *len)
 {
     Rebase *k = self;
@@ -25,6 +34,12 @@ static int next(void *self, uint64_t *at, uint64_t *len)
             return r;
         if (e.flags & EXTENT_ALLOCATED) {
             k->job->offset += e.len;
+            continue;
+        }
+        uint64_t was = zeros_at(k->top->backing, k->cursor, e.len), is = was ? zeros_at(k->now, k->cursor, was) : 0;
+        if (is) {
+            e.len = is;
+            k->job->offset += is;
             continue;
         }
         *at = k->cursor;
@@ -42,24 +57,10 @@ static int read_or_zero(Block *b, uint64_t at, uint8_t *buf, uint64_t n)
     return there ? block_read(b, at, buf, there) : 0;
 }
 
-static bool reads_as_zeros(Block *b, uint64_t at, uint64_t len)
-{
-    Extent e;
-    while (b && at < block_length(b) && len) {
-        if (block_map_above(b, NULL, at, MIN(len, block_length(b) - at), &e) || !(e.flags & EXTENT_ZERO))
-            return false;
-        at += e.len;
-        len -= e.len;
-    }
-    return true;
-}
-
 static int perform(void *self, uint64_t at, uint64_t len, bool *reading)
 {
     Rebase *k = self;
     *reading = true;
-    if (reads_as_zeros(k->top->backing, at, len) && reads_as_zeros(k->now, at, len))
-        return 0;
     uint8_t *was = block_memory(len), *is = block_memory(len);
     int r = was && is ? 0 : -ENOMEM;
     if (!r)

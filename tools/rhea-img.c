@@ -12,24 +12,40 @@ static const ImgCommand commands[] = {
     { "bench", img_bench, "[-c COUNT] [-d DEPTH] [-f FMT] [-i AIO] [-n] [-o OFFSET] [-s SIZE] [-S STEP] [-t CACHE] [-w] [--flush-interval=N] [--no-drain] [--pattern=N] FILE" },
     { "bitmap", img_bitmap, "(--merge SOURCE | --add | --remove | --clear | --enable | --disable)... [-b SOURCE_FILE [-F FMT]] [-g GRANULARITY] [-f FMT] FILE BITMAP" },
     { "check", img_check, "[-f FMT] [--output=human|json] [-r leaks|all] FILE" },
-    { "commit", img_commit, "[-f FMT] [-t CACHE] [-b BASE] [-d] [-r RATE] [-p] FILE" },
+    { "commit", img_commit, "[-f FMT] [-t CACHE] [-b BASE] [-d] [-r RATE] [-p] FILE", .winds_up = true },
     { "compare", img_compare, "[-f FMT] [-F FMT] [-T CACHE] [-s] FILE1 FILE2" },
-    { "convert", img_convert, "[-f FMT] [-O FMT] [-o OPTIONS] [-B BACKING [-F FMT]] [-c] [-l SNAPSHOT] [-m N] [-n] [-S SPARSE] [-t CACHE] [-T CACHE] [-r RATE] [--bitmaps [--skip-broken-bitmaps]] FILE [FILE2 ...] OUTPUT" },
+    { "convert", img_convert, "[-f FMT] [-O FMT] [-o OPTIONS] [-B BACKING [-F FMT]] [-c] [-l SNAPSHOT] [-m N] [-n] [-S SPARSE] [-t CACHE] [-T CACHE] [-r RATE] [--bitmaps [--skip-broken-bitmaps]] FILE [FILE2 ...] OUTPUT", .winds_up = true },
     { "create", img_create, "[-f FMT] [-o OPTIONS] [-b BACKING -F FMT] [-u] FILE [SIZE]" },
-    { "dd", img_dd, "[-f FMT] [-O FMT] [bs=N] [count=N] [skip=N] if=FILE of=FILE" },
+    { "dd", img_dd, "[-f FMT] [-O FMT] [bs=N] [count=N] [skip=N] if=FILE of=FILE", .winds_up = true },
     { "info", img_info, "[-f FMT] [--output=human|json] [--backing-chain] FILE" },
     { "map", img_map, "[-f FMT] [--output=human|json] [-s OFFSET] [-l LENGTH] FILE" },
     { "measure", img_measure, "[-O FMT] [-o OPTIONS] [--output=human|json] --size N | [-f FMT] FILE" },
-    { "rebase", img_rebase, "[-f FMT] [-t CACHE] [-u] -b BACKING [-F FMT] FILE" },
+    { "rebase", img_rebase, "[-f FMT] [-t CACHE] [-u] -b BACKING [-F FMT] FILE", .winds_up = true },
     { "resize", img_resize, "[-f FMT] [--preallocation=HOW] [--shrink] FILE [+|-]SIZE" },
     { "snapshot", img_snapshot, "[-l | -a NAME | -c NAME | -d NAME] FILE" },
 };
 
-static volatile sig_atomic_t interrupted;       /* a signal handler has nothing else to hang it off */
+static volatile sig_atomic_t interrupted, asked;        /* a signal handler has nothing else to hang them off */
 
 static void on_signal(int signal)
 {
-    interrupted = 1;
+    if (signal == SIGUSR1)
+        asked = 1;
+    else
+        interrupted = 1;
+}
+
+/* A command that winds up when it is interrupted has one signal's grace; others end at once, which no image minds. */
+static void handle_signals(const ImgCommand *c)
+{
+    static const int ends[] = { SIGINT, SIGTERM, SIGHUP };
+    struct sigaction once = { .sa_handler = on_signal, .sa_flags = SA_RESETHAND }, always = { .sa_handler = on_signal };
+    for (unsigned i = 0; i < G_N_ELEMENTS(ends) && c->winds_up; i++) {
+        struct sigaction now;
+        if (!sigaction(ends[i], NULL, &now) && now.sa_handler != SIG_IGN)      /* nohup */
+            sigaction(ends[i], &once, NULL);
+    }
+    sigaction(SIGUSR1, &always, NULL);
 }
 
 static int help(void)
@@ -61,18 +77,15 @@ int main(int argc, char **argv)
         return help();
     if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V"))
         return printf("rhea-img version " RHEA_VERSION "\n") < 0;
-    Run r = { .img = { .argc = argc - 1, .argv = argv + 1, .interrupted = &interrupted, .progress = isatty(1) } };
+    Run r = { .img = { .argc = argc - 1, .argv = argv + 1, .interrupted = &interrupted, .asked = &asked, .progress = isatty(1) } };
     for (unsigned i = 0; i < G_N_ELEMENTS(commands); i++)
         if (!strcmp(commands[i].name, argv[1]))
             r.command = &commands[i];
     if (!r.command)
         return img_error("unknown command '%s' (rhea-img --help)", argv[1]);
-    if (argc > 2 && !strcmp(argv[2], "--help"))
+    if (argc > 2 && (!strcmp(argv[2], "--help") || !strcmp(argv[2], "-h")))
         return printf("usage: rhea-img %s %s\n", argv[1], r.command->usage) < 0;
-    struct sigaction sa = { .sa_handler = on_signal };
-    sigaction(SIGINT, &sa, NULL);
-    sigaction(SIGTERM, &sa, NULL);
-    sigaction(SIGHUP, &sa, NULL);
+    handle_signals(r.command);
     GError *err = NULL;
     r.img.aio = aio_new(AIO_AUTO, &err);
     if (!r.img.aio)

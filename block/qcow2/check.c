@@ -10,7 +10,7 @@
 
 #include "block/qcow2/qcow2_int.h"
 
-enum { PAGE = 4096 };       /* clusters counted by one page */
+enum { PAGE = 64 };         /* clusters counted by one page: a refcount block has at least so many */
 
 typedef struct Check {
     Block      *b;
@@ -18,6 +18,7 @@ typedef struct Check {
     unsigned    fix;
     GHashTable *pages;      /* cluster / PAGE to uint32_t[PAGE] */
     uint64_t    highest;    /* cluster in use, plus one */
+    bool        sparse;     /* most of the file are holes */
     uint64_t    refcount_errors, flag_errors, flag_slips, odd_blocks, next_data;
 } Check;
 
@@ -64,10 +65,21 @@ static void use(Check *c, uint64_t at, uint64_t bytes)
 /* Nothing that lies elsewhere is counted: it would set how long the comparison takes. */
 static bool in_file(Check *c, uint64_t at) { return at < c->b->file->length; }
 
+/* A table in a hole of the file: zeros, which need not be read one by one. */
+static bool hole(Check *c, Q2Cache *cache, uint64_t at)
+{
+    Qcow2 *q = c->b->state;
+    Extent e;
+    return c->sparse && !q2_table_peek(cache, at) && !block_map(c->b->file, at, q->cluster_size, &e) && (e.flags & EXTENT_ZERO) &&
+           e.len == q->cluster_size;
+}
+
 static int walk_l2(Check *c, uint64_t l2_at, bool active, uint64_t guest)
 {
     Qcow2 *q = c->b->state;
     Q2Table *t;
+    if (hole(c, &q->l2, l2_at))
+        return 0;
     int r = q2_table_get(c->b, &q->l2, l2_at, false, &t);
     if (r)
         return r;
@@ -223,86 +235,165 @@ static void walk_refcounts(Check *c)
     }
 }
 
+/* The pages there are, by number. */
+static int by_number(gconstpointer a, gconstpointer b)
+{
+    const uint64_t *x = a, *y = b;
+    return *x < *y ? -1 : *x > *y;
+}
+
+static GArray *pages_in_order(Check *c)
+{
+    GArray *list = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+    GHashTableIter it;
+    gpointer key;
+    g_hash_table_iter_init(&it, c->pages);
+    while (g_hash_table_iter_next(&it, &key, NULL)) {
+        uint64_t number = (uintptr_t)key;
+        g_array_append_val(list, number);
+    }
+    g_array_sort(list, by_number);
+    return list;
+}
+
+static void too_low(Check *c, uint64_t cluster, uint64_t have, uint64_t want)
+{
+    note(c, &c->refcount_errors, "cluster at %#" PRIx64 ": refcount %" PRIu64 ", in use %" PRIu64 " times",
+         cluster << ((Qcow2 *)c->b->state)->cluster_bits, have, want);
+}
+
+/* A page of clusters that no refcount block counts. */
+static void compare_uncounted(Check *c, uint64_t page)
+{
+    for (uint64_t cluster = page * PAGE; cluster < (page + 1) * PAGE; cluster++)
+        if (found(c, cluster))
+            too_low(c, cluster, 0, found(c, cluster));
+}
+
+static void compare_block(Check *c, uint64_t i, Q2Table *t)
+{
+    Qcow2 *q = c->b->state;
+    uint64_t first = i << q->rb_bits;
+    const uint32_t *page = NULL;
+    for (uint64_t k = 0; k < BIT(q->rb_bits); k++) {
+        uint64_t cluster = first + k;
+        if (!(k % PAGE))
+            page = page_of(c, cluster, false);
+        uint64_t have = q2_ref_load(q, t->data, k), want = page ? page[cluster % PAGE] : 0;
+        if (have == want)
+            continue;
+        if (have < want) {
+            too_low(c, cluster, have, want);
+            continue;
+        }
+        note(c, &c->out->leaks, "leaked cluster at %#" PRIx64 ": refcount %" PRIu64 ", in use %" PRIu64 " times",
+             cluster << q->cluster_bits, have, want);
+        if (c->fix & CHECK_FIX_LEAKS) {
+            q2_ref_store(q, t->data, k, want);
+            q2_table_dirty(&q->rb, t);
+            q->free_hint = MIN(q->free_hint, cluster);
+            c->out->leaks_fixed++;
+        }
+    }
+}
+
+/* Where there is neither a block nor a use there is nothing to see. */
 static int compare(Check *c)
 {
     Qcow2 *q = c->b->state;
-    uint64_t per_block = BIT(q->rb_bits);
     GHashTable *seen = g_hash_table_new(NULL, NULL);
+    GArray *pages = pages_in_order(c);
     int r = 0;
-    uint64_t blocks = MAX(q->rt_size, (c->highest + per_block - 1) >> q->rb_bits);
-    for (uint64_t i = 0; i < blocks && !r; i++) {
-        uint64_t at = i < q->rt_size ? q->rt[i] : 0;
+    guint k = 0;
+    for (uint64_t i = 0; i < q->rt_size && !r; i++) {
+        uint64_t at = q->rt[i], number;
+        if (!at || (at & (q->cluster_size - 1)) || !in_file(c, at) || !g_hash_table_add(seen, (gpointer)(uintptr_t)(at >> 9)))
+            continue;
         Q2Table *t = NULL;
-        if (at && !(at & (q->cluster_size - 1)) && in_file(c, at) && g_hash_table_add(seen, (gpointer)(uintptr_t)(at >> 9)))
+        if (!hole(c, &q->rb, at))
             r = q2_table_get(c->b, &q->rb, at, false, &t);
-        /* Without a block and without a use there is nothing to see, a page of clusters at a time. */
-        for (uint64_t k = 0; k < per_block && !r; k++) {
-            uint64_t cluster = i * per_block + k;
-            uint32_t *page = page_of(c, cluster, false);
-            if (!t && !page) {
-                k += PAGE - 1 - cluster % PAGE;
-                continue;
-            }
-            uint64_t have = t ? q2_ref_load(q, t->data, k) : 0, want = page ? page[cluster % PAGE] : 0;
-            if (have == want)
-                continue;
-            if (have < want) {
-                note(c, &c->refcount_errors, "cluster at %#" PRIx64 ": refcount %" PRIu64 ", in use %" PRIu64 " times",
-                     cluster << q->cluster_bits, have, want);
-                continue;
-            }
-            note(c, &c->out->leaks, "leaked cluster at %#" PRIx64 ": refcount %" PRIu64 ", in use %" PRIu64 " times",
-                 cluster << q->cluster_bits, have, want);
-            if (c->fix & CHECK_FIX_LEAKS) {
-                q2_ref_store(q, t->data, k, want);
-                q2_table_dirty(&q->rb, t);
-                q->free_hint = MIN(q->free_hint, cluster);
-                c->out->leaks_fixed++;
-            }
-        }
+        for (; !r && k < pages->len && (number = g_array_index(pages, uint64_t, k)) < ((i + 1) << q->rb_bits) / PAGE; k++)
+            if (!t || number < (i << q->rb_bits) / PAGE)
+                compare_uncounted(c, number);
+        if (t && !r)
+            compare_block(c, i, t);
     }
+    for (; !r && k < pages->len; k++)
+        compare_uncounted(c, g_array_index(pages, uint64_t, k));
+    g_array_free(pages, TRUE);
     g_hash_table_destroy(seen);
     return r;
 }
 
-/* Refcounts made anew behind everything that is in use. */
-static int rebuild(Check *c)
+/* The refcount blocks that what is in use needs, with those that count themselves and the table behind `start`; *table: its
+ * clusters. */
+static GArray *blocks_needed(Check *c, uint64_t start, uint64_t *table)
+{
+    Qcow2 *q = c->b->state;
+    GArray *blocks = g_array_new(FALSE, FALSE, sizeof(uint64_t)), *pages = pages_in_order(c);
+    for (guint k = 0; k < pages->len; k++) {
+        uint64_t i = (g_array_index(pages, uint64_t, k) * PAGE) >> q->rb_bits;
+        if (!blocks->len || g_array_index(blocks, uint64_t, blocks->len - 1) != i)
+            g_array_append_val(blocks, i);
+    }
+    g_array_free(pages, TRUE);
+    for (uint64_t had = UINT64_MAX; had != blocks->len;) {
+        had = blocks->len;
+        uint64_t last = MAX(g_array_index(blocks, uint64_t, had - 1), start >> q->rb_bits);
+        *table = q2_clusters(q, (last + 1) * 8);
+        for (uint64_t i = start >> q->rb_bits; i <= (start + had + *table - 1) >> q->rb_bits; i++)
+            if (i > g_array_index(blocks, uint64_t, blocks->len - 1))
+                g_array_append_val(blocks, i);
+    }
+    return blocks;
+}
+
+static int write_block(Check *c, uint64_t i, uint64_t at, uint8_t *buf)
+{
+    Qcow2 *q = c->b->state;
+    memset(buf, 0, q->cluster_size);
+    for (uint64_t k = 0; k < BIT(q->rb_bits); k += PAGE) {
+        const uint32_t *page = page_of(c, (i << q->rb_bits) + k, false);
+        for (unsigned n = 0; page && n < PAGE; n++) {
+            if (page[n] > q2_ref_max(q))
+                return -ERANGE;
+            q2_ref_store(q, buf, k + n, page[n]);
+        }
+    }
+    return block_write(c->b->file, at, buf, q->cluster_size, 0);
+}
+
+/* Refcounts made anew behind all that is in use and the old ones (old_end).  careful: some entries could not be followed, so
+ * behind everything there is, unless the table would be too long for that. */
+static int rebuild(Check *c, uint64_t old_end, bool careful)
 {
     Block *b = c->b;
     Qcow2 *q = b->state;
-    uint64_t per_block = BIT(q->rb_bits), start = MAX(c->highest, q2_clusters(q, b->file->length));
-    uint64_t blocks = 1, table = 1;
-    for (;;) {
-        uint64_t need = (start + blocks + table + per_block - 1) >> q->rb_bits;
-        uint64_t need_table = q2_clusters(q, need * 8);
-        if (need == blocks && need_table == table)
-            break;
-        blocks = MAX(need, blocks);
-        table = MAX(need_table, table);
-        if (need <= blocks && need_table <= table)
-            break;
+    uint64_t start = MAX(c->highest, careful ? q2_clusters(q, b->file->length) : old_end), table;
+    GArray *blocks = blocks_needed(c, start, &table);
+    if (table << q->cluster_bits > Q2_MAX_RT_BYTES || start > Q2_OFFSET >> (q->cluster_bits + 1)) {
+        g_array_free(blocks, TRUE);
+        start = MAX(c->highest, old_end);
+        blocks = blocks_needed(c, start, &table);
     }
-    if (table << q->cluster_bits > Q2_MAX_RT_BYTES)
+    if (table << q->cluster_bits > Q2_MAX_RT_BYTES) {
+        g_array_free(blocks, TRUE);
         return -EFBIG;
-    for (uint64_t i = 0; i < blocks + table; i++)
+    }
+    uint64_t n = blocks->len;
+    for (uint64_t i = 0; i < n + table; i++)
         use(c, (start + i) << q->cluster_bits, 1);
     g_autofree uint8_t *block = g_malloc(q->cluster_size), *words = g_malloc0(table << q->cluster_bits);
     uint64_t *rt = g_new0(uint64_t, (table << q->cluster_bits) / 8);
     int r = 0;
-    for (uint64_t i = 0; i < blocks && !r; i++) {
-        memset(block, 0, q->cluster_size);
-        for (uint64_t k = 0; k < per_block && !r; k++) {
-            uint64_t n = found(c, i * per_block + k);
-            if (n > q2_ref_max(q))
-                r = -ERANGE;
-            q2_ref_store(q, block, k, n);
-        }
-        rt[i] = (start + i) << q->cluster_bits;
+    for (guint k = 0; k < n && !r; k++) {
+        uint64_t i = g_array_index(blocks, uint64_t, k);
+        rt[i] = (start + k) << q->cluster_bits;
         store_be64(words + i * 8, rt[i]);
-        if (!r)
-            r = block_write(b->file, rt[i], block, q->cluster_size, 0);
+        r = write_block(c, i, rt[i], block);
     }
-    uint64_t rt_at = (start + blocks) << q->cluster_bits;
+    g_array_free(blocks, TRUE);
+    uint64_t rt_at = (start + n) << q->cluster_bits;
     uint8_t fields[12];
     store_be64(fields, rt_at);
     store_be32(fields + 8, (uint32_t)table);
@@ -328,7 +419,7 @@ static int rebuild(Check *c)
     q->rb = (Q2Cache){ 0 };
     q2_cache_init(q, &q->rb, limit << q->cluster_bits);
     q->free_hint = 0;
-    q->fresh = MAX(q->fresh, (start + blocks + table) << q->cluster_bits);
+    q->fresh = MAX(q->fresh, (start + n + table) << q->cluster_bits);
     q->compressed_at = 0;
     return 0;
 }
@@ -373,6 +464,8 @@ static int check_flags(Check *c)
             q->l1_dirty_to = MAX(q->l1_dirty_to, i + 1);
         }
         Q2Table *t;
+        if (hole(c, &q->l2, at))
+            continue;
         r = q2_table_get(c->b, &q->l2, at, false, &t);
         for (unsigned k = 0; k < BIT(q->l2_bits) && !r; k++) {
             uint64_t e = q2_entry(q, t, k), data = e & Q2_OFFSET;
@@ -393,6 +486,11 @@ int q2_check(Block *b, unsigned fix, BlockCheck *out, GError **err)
     Qcow2 *q = b->state;
     Check c = { .b = b, .out = out, .fix = fix };
     c.pages = g_hash_table_new_full(NULL, NULL, NULL, g_free);
+    BlockInfo info;
+    if (!block_info(b->file, &info)) {
+        json_free(info.specific);
+        c.sparse = info.allocated < b->file->length / 2;        /* unknown: no */
+    }
     co_mutex_lock(&q->lock);
     int r = walk_all(&c);
     /* Found so far are damages that no refcount can mend. */
@@ -404,6 +502,7 @@ int q2_check(Block *b, unsigned fix, BlockCheck *out, GError **err)
     uint64_t bad = c.refcount_errors + c.odd_blocks;
     if (!r && bad && (fix & CHECK_FIX_ERRORS)) {
         /* Counts of the old structures go, those of the new ones come. */
+        uint64_t old_end = c.highest;
         g_hash_table_remove_all(c.pages);
         c.highest = 0;
         BlockCheck again = { .messages = g_ptr_array_new_with_free_func(g_free) };
@@ -411,7 +510,7 @@ int q2_check(Block *b, unsigned fix, BlockCheck *out, GError **err)
         c.next_data = 0;
         r = walk_all(&c);
         if (!r)
-            r = rebuild(&c);
+            r = rebuild(&c, old_end, beyond_repair);
         g_ptr_array_free(again.messages, TRUE);
         c.out = out;
         if (!r) {

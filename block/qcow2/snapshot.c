@@ -377,10 +377,13 @@ static bool apply(Block *b, const char *name, GError **err)
 static bool delete(Block *b, const char *name, GError **err)
 {
     Qcow2 *q = b->state;
-    unsigned i;
-    Q2Snapshot *s = find(q, name, &i);
-    if (!s)
-        return fail(err, "%s has no snapshot '%s'", b->filename, name);
+    unsigned i = 0;
+    /* Not by its id: who deletes "2" does not mean the second one of another name. */
+    while (i < q->snapshots->len && strcmp(((Q2Snapshot *)q->snapshots->pdata[i])->name, name))
+        i++;
+    if (i == q->snapshots->len)
+        return fail(err, "%s has no snapshot of the name '%s'", b->filename, name);
+    Q2Snapshot *s = q->snapshots->pdata[i];
     uint64_t *l1 = NULL;
     co_mutex_lock(&q->lock);
     int r = read_l1(b, s, 0, &l1);

@@ -126,6 +126,17 @@ static void map_and_read(Block *b, uint64_t at, uint8_t *buf)
         block_read(b, at, buf, end - at);
 }
 
+/* The first one, whatever it is called. */
+static void delete_snapshot(Block *b)
+{
+    GPtrArray *list;
+    if (!block_snapshot_list(b, &list, NULL))
+        return;
+    if (list->len)
+        block_snapshot_delete(b, ((BlockSnapshot *)list->pdata[0])->name, NULL);
+    g_ptr_array_free(list, TRUE);
+}
+
 /* All that one can do with an image; results do not matter, coming back does. */
 static void use(Block *b, unsigned how)
 {
@@ -152,7 +163,7 @@ static void use(Block *b, unsigned how)
         block_write(b, far, buf, MIN(len, WINDOW), 0);
         block_flush(b);
         block_snapshot_apply(b, "1", NULL);
-        block_snapshot_delete(b, "1", NULL);
+        delete_snapshot(b);
         block_resize(b, len + (1 << 20), PREALLOC_OFF, NULL);
         map_and_read(b, 0, buf);
     }

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tools/img/img.h"
@@ -136,9 +137,22 @@ bool img_add_options(Json *o, const char *text, GError **err)
     return true;
 }
 
+void img_remove_output(const char *name)
+{
+    struct stat st;
+    if (g_str_has_prefix(name, "file:"))
+        name += 5;
+    if (!stat(name, &st) && S_ISREG(st.st_mode))
+        unlink(name);
+}
+
 void img_progress(Img *m, uint64_t done, uint64_t total)
 {
     uint64_t now = (uint64_t)g_get_monotonic_time() * 1000;
+    if (*m->asked && !m->progress) {
+        *m->asked = 0;
+        fprintf(stderr, "    (%3.2f/100%%)\n", total ? (double)done * 100 / (double)total : 100.0);
+    }
     if (!m->progress || (done < total && now - m->shown_ns < 100000000))
         return;
     m->shown_ns = now;
@@ -146,6 +160,29 @@ void img_progress(Img *m, uint64_t done, uint64_t total)
     if (done >= total)
         putchar('\n');
     fflush(stdout);
+}
+
+bool img_show_snapshot(Block *b, const char *spec, GError **err)
+{
+    if (!g_str_has_prefix(spec, "snapshot."))
+        return block_snapshot_show(b, spec, err);
+    Options *o = options_parse("-l", spec, NULL, err);
+    if (!o)
+        return false;
+    const char *id = options_get(o, "snapshot.id"), *name = options_get(o, "snapshot.name"), *found = NULL;
+    GPtrArray *list = NULL;
+    bool ok = options_done(o, err) && block_snapshot_list(b, &list, err);
+    for (unsigned i = 0; ok && i < list->len && !found; i++) {
+        const BlockSnapshot *s = list->pdata[i];
+        if ((!id || !strcmp(s->id, id)) && (!name || !strcmp(s->name, name)))
+            found = s->id;
+    }
+    if (ok)
+        ok = found ? block_snapshot_show(b, found, err) : fail(err, "%s has no snapshot of %s", block_filename(b), spec);
+    if (list)
+        g_ptr_array_free(list, TRUE);
+    options_free(o);
+    return ok;
 }
 
 void img_print_json(const Json *v)

@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "tools/img/img.h"
 #include "util/bits.h"
@@ -292,10 +290,9 @@ static bool open_sources(Img *m, Convert *c, const Args *a, GError **err)
         if (!c->source[i])
             return false;
         if (a->snapshot) {
-            const char *name = strchr(a->snapshot, '=') ? strchr(a->snapshot, '=') + 1 : a->snapshot;
             if (c->n_sources > 1)
                 return fail(err, "-l goes with one source");
-            if (!block_snapshot_show(c->source[i], name, err))
+            if (!img_show_snapshot(c->source[i], a->snapshot, err))
                 return false;
         }
         c->start[i + 1] = c->start[i] + block_length(c->source[i]);
@@ -357,16 +354,6 @@ static bool in_memory(const Convert *c)
             return false;
     }
     return true;
-}
-
-/* The file at name was made by us and is no use: it goes, unless it is a device. */
-static void remove_output(const char *name)
-{
-    struct stat st;
-    if (g_str_has_prefix(name, "file:"))
-        name += 5;
-    if (!stat(name, &st) && S_ISREG(st.st_mode))
-        unlink(name);
 }
 
 static int convert(Img *m, Convert *c, Args *a, GError **err)
@@ -445,7 +432,7 @@ static int convert(Img *m, Convert *c, Args *a, GError **err)
     if (!r)
         img_progress(m, 1, 1);
     else if (!a->no_create)
-        remove_output(name);
+        img_remove_output(name);
     return r != 0;
 }
 

@@ -17,12 +17,17 @@ typedef struct Img {
     char      **argv;
     bool        quiet, progress, json, image_opts, share;
     const char *cache, *format;
-    volatile sig_atomic_t *interrupted;
+    volatile sig_atomic_t *interrupted, *asked;     /* asked: for the progress, by SIGUSR1 */
     uint64_t    shown_ns;
     Json       *keys;           /* img_keys(): for the next img_open() */
 } Img;
 
-typedef struct ImgCommand { const char *name; int (*fn)(Img *m); const char *usage; } ImgCommand;
+typedef struct ImgCommand {
+    const char *name;
+    int (*fn)(Img *m);
+    const char *usage;
+    bool winds_up;              /* looks at `interrupted` */
+} ImgCommand;
 
 /* Says it on stderr and is 1. */
 int img_error(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
@@ -38,8 +43,12 @@ int img_close(Block *b, int result);
 bool img_add_options(Json *o, const char *text, GError **err);
 bool img_wants_help(const char *text);          /* -o help */
 int img_list_options(const char *format);       /* of new images */
+/* A snapshot as -l names it: "snapshot.id=ID,snapshot.name=NAME" or ID_OR_NAME; the read-only node shows it. */
+bool img_show_snapshot(Block *b, const char *spec, GError **err);
 /* Options with which the image that was made with options o is opened: its passwords. */
 void img_keys(Img *m, Json *o);
+/* The file at name was made by us and is no use: it goes, unless it is a device. */
+void img_remove_output(const char *name);
 void img_progress(Img *m, uint64_t done, uint64_t total);
 void img_print_json(const Json *v);
 bool img_parse_size(const char *text, uint64_t *out, GError **err);

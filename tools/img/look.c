@@ -8,7 +8,7 @@
 #include "util/bits.h"
 #include "util/options.h"
 
-enum { CHUNK = 2 << 20 };
+enum { CHUNK = 2 << 20, SECTOR = 512 };     /* differences are told by the sector */
 
 /* --- compare */
 
@@ -42,7 +42,7 @@ static int compare_data(Img *m, Block *a, Block *b, uint64_t common, bool strict
                 uint64_t i = 0;
                 while (x[i] == y[i])
                     i++;
-                *at = pos + i;
+                *at = align_down(pos + i, SECTOR);
                 r = DIFFERENT_DATA;
             }
         }
@@ -67,7 +67,10 @@ static int rest_is_zero(Block *b, uint64_t from, uint64_t *at)
         n = MIN(n, CHUNK);
         r = block_read(b, from, x, n);
         if (!r && !buf_is_zero(x, n)) {
-            *at = from;
+            uint64_t i = 0;
+            while (!x[i])
+                i++;
+            *at = align_down(from + i, SECTOR);
             r = DIFFERENT_DATA;
         }
     }
@@ -216,7 +219,7 @@ int img_measure(Img *m)
         return img_error("measure: either --size or an image");
     if (size == UINT64_MAX) {
         Block *b = img_open(m, m->argv[optind], m->format, NULL, 0, &err);
-        if (!b || (snapshot && !block_snapshot_show(b, strchr(snapshot, '=') ? strchr(snapshot, '=') + 1 : snapshot, &err)))
+        if (!b || (snapshot && !img_show_snapshot(b, snapshot, &err)))
             return img_close(b, img_fail(err));
         size = block_length(b);
         uint64_t unit = 65536;
@@ -285,9 +288,9 @@ int img_dd(Img *m)
         else if (!strcmp(key, "bs"))
             ok = img_parse_size(eq + 1, &bs, &err);
         else if (!strcmp(key, "count"))
-            ok = parse_u64(key, eq + 1, 0, INT64_MAX, &count, &err);
+            ok = img_parse_size(eq + 1, &count, &err);
         else if (!strcmp(key, "skip"))
-            ok = parse_u64(key, eq + 1, 0, INT64_MAX, &skip, &err);
+            ok = img_parse_size(eq + 1, &skip, &err);
         else
             return img_error("dd: unknown operand '%s'", key);
         if (!ok)
@@ -320,12 +323,14 @@ int img_dd(Img *m)
     int r = buf ? 0 : -ENOMEM;
     for (uint64_t at = 0, n; at < len && !r; at += n) {
         n = MIN(len - at, step);
-        r = block_read(b, from + at, buf, n);
+        r = *m->interrupted ? -EINTR : block_read(b, from + at, buf, n);
         if (!r && !buf_is_zero(buf, n))
             r = block_write(t, at, buf, n, 0);
     }
     free(buf);
-    int result = img_close(t, r ? img_error("dd: %s", g_strerror(-r)) : 0);
+    int result = img_close(t, r ? img_error("dd: %s", r == -EINTR ? "interrupted" : g_strerror(-r)) : 0);
+    if (result)
+        img_remove_output(out);
     return img_close(b, result);
 }
 

@@ -97,6 +97,8 @@ int img_create(Img *m)
         uint64_t bytes;
         if (!img_parse_size(size, &bytes, &err))
             return img_fail(err);
+        if (json_get(o, "size"))
+            return img_error("%s: The image size must be specified only once", filename);
         json_set(o, "size", json_u64(bytes));
     }
     const BlockDriver *d = block_driver(format);

@@ -65,6 +65,17 @@ static void patch(Lab *l, uint64_t at, uint64_t v, unsigned bytes)
     fclose(f);
 }
 
+/* The first one, whatever it is called. */
+static void delete_snapshot(Block *b)
+{
+    GPtrArray *list;
+    if (!block_snapshot_list(b, &list, NULL))
+        return;
+    if (list->len)
+        block_snapshot_delete(b, ((BlockSnapshot *)list->pdata[0])->name, NULL);
+    g_ptr_array_free(list, TRUE);
+}
+
 /* All that one can do with an image; results do not matter, coming back does. */
 static void use_it(Lab *l, const char *format, unsigned flags)
 {
@@ -88,7 +99,7 @@ static void use_it(Lab *l, const char *format, unsigned flags)
         block_zero(b, 0, len / 2, BLOCK_MAY_UNMAP);
         block_snapshot_create(b, "new", NULL);
         block_flush(b);
-        block_snapshot_delete(b, "1", NULL);
+        delete_snapshot(b);
     }
     block_check(b, flags & BLOCK_RDWR ? CHECK_FIX_LEAKS | CHECK_FIX_ERRORS : 0, &k, NULL);
     block_check_clear(&k);

@@ -21,7 +21,7 @@
 
 enum { MAX_DEPTH = 200 };       /* of backing chains */
 
-struct BlockGraph { Aio *aio; GPtrArray *nodes, *objects, *jobs; unsigned counter; };
+struct BlockGraph { Aio *aio; GPtrArray *nodes, *objects, *jobs; unsigned counter, draining; };
 
 static const BlockDriver *const drivers[] = {
     &block_raw_driver, &block_qcow2_driver, &block_file_driver, &block_host_device_driver,
@@ -31,6 +31,8 @@ static const BlockDriver *const drivers[] = {
     &block_ftps_driver, &block_throttle_driver, &block_copy_on_read_driver, &block_copy_before_write_driver, &block_dmg_driver, &block_vvfat_driver,
     &block_luks_driver, &block_host_cdrom_driver,
 };
+
+unsigned *block_graph_draining(BlockGraph *g) { return &g->draining; }
 
 const BlockDriver *block_driver(const char *name)
 {
@@ -286,6 +288,8 @@ int block_close(Block *b)
     if (--b->refs)
         return 0;
     b->refs = 1;            /* while requests that are under way end */
+    unsigned *draining = block_graph_draining(b->graph);
+    ++*draining;
     while (b->in_flight)
         co_queue_wait(&b->idle);
     int r = b->opened ? block_flush(b) : 0;
@@ -300,6 +304,7 @@ int block_close(Block *b)
         if (!r)
             r = below_result;
     }
+    --*draining;
     node_free(b);
     return r;
 }

@@ -147,6 +147,8 @@ static void conclude(Job *j, int r)
         g_clear_error(&why);
     if (r && !j->err)
         fail_errno(&j->err, -r, "job '%s' failed", j->id);
+    if (j->draining)
+        --*block_graph_draining(j->graph);
     tell(j, r == -ECANCELED ? JOB_EVENT_CANCELLED : JOB_EVENT_COMPLETED);
     set_status(j, JOB_CONCLUDED);
     co_queue_wake_all(&j->changed);
@@ -229,10 +231,12 @@ bool job_set_speed(Job *j, uint64_t speed, GError **err)
     if (!may(j, VERB_SET_SPEED, err))
         return false;
     j->speed = speed;
-    j->clock_ns = 0;
+    j->clock_ns = block_now_ns();       /* nothing is owed to what it was */
     co_queue_wake_all(&j->wake);
     return true;
 }
+
+static bool must_end(const Job *j) { return j->cancelled && j->forced; }
 
 static void conclude_unstarted(void *self) { conclude(self, -ECANCELED); }
 
@@ -244,6 +248,10 @@ bool job_cancel(Job *j, bool force, GError **err)
     j->cancelled = true;
     /* One that is not ready has nothing to be soft about. */
     j->forced |= force || !j->type->gets_ready || (j->status != JOB_READY && j->status != JOB_STANDBY);
+    if (must_end(j) && !j->draining) {      /* its requests that a throttle holds back, among others */
+        j->draining = true;
+        ++*block_graph_draining(j->graph);
+    }
     if (unstarted)
         co_start(conclude_unstarted, j);
     co_queue_wake_all(&j->wake);
@@ -293,8 +301,6 @@ int job_wait(Job *j, bool ready, GError **err)
 
 /* --- for kinds of jobs */
 
-static bool must_end(const Job *j) { return j->cancelled && j->forced; }
-
 int job_point(Job *j)
 {
     while (!j->cancelled && (j->paused || j->stopped)) {
@@ -317,12 +323,17 @@ static void pause_ns(Job *j, uint64_t ns)
 
 static void pace(Job *j, uint64_t bytes)
 {
-    uint64_t now = block_now_ns(), start = MAX(j->clock_ns, now);
-    if (!j->speed)
-        return;
-    j->clock_ns = start + (uint64_t)((double)bytes * 1e9 / (double)j->speed);
-    while ((now = block_now_ns()) < start && j->clock_ns && !must_end(j))      /* 0: the speed has changed */
-        pause_ns(j, MIN(start - now, SLICE_NS));
+    while (j->speed && !must_end(j)) {
+        uint64_t now = block_now_ns();
+        if (j->clock_ns <= now) {       /* what a timer was late is made up for, if it is not much */
+            j->clock_ns = MAX(j->clock_ns, now - SLICE_NS) + (uint64_t)((double)bytes * 1e9 / (double)j->speed);
+            return;
+        }
+        if (j->paused || j->stopped)
+            job_point(j);
+        else
+            co_sleep_ns(j->aio, (int64_t)MIN(j->clock_ns - now, SLICE_NS));
+    }
 }
 
 void job_ready(Job *j)
@@ -386,6 +397,7 @@ static void worker(void *self)
         if (r || !len)
             break;
         pace(c->job, len);
+        co_pause(c->job->aio);          /* images in memory answer at once, and nobody else would get a turn */
         r = one_piece(c, at, len);
         if (!r)
             c->job->offset += len;

@@ -28,7 +28,7 @@ struct Job {
     JobOnError  on_source_error, on_target_error;
     bool        auto_finalize, auto_dismiss;
     JobHooks    hooks;
-    bool        cancelled, forced, completing, finalizing, paused, stopped, freed;
+    bool        cancelled, forced, completing, finalizing, paused, stopped, freed, draining;
     unsigned    waiters, workers, parked;
     const char *io_status;              /* "ok", "failed", "nospace" */
     int         result;

@@ -2,7 +2,11 @@
  * Throttling (throttle.h).
  *
  * Each limit is a clock that each request moves on by what it costs at the permitted rate.  A request may go when the clock is
- * no further ahead of the time than the burst allows: with none a tenth of a second's worth, so that ordinary jitter costs nothing. */
+ * no further ahead of the time than the burst allows: with none a tenth of a second's worth, so that ordinary jitter costs nothing.
+ * A burst of one second may come at once, a longer one goes at the rate of max, by a clock of its own.
+ *
+ * Where somebody waits until no request is under way, those that wait here go on at once: nobody waits for what a guest may not
+ * yet do. */
 #include "block/throttle.h"
 
 #include <errno.h>
@@ -13,10 +17,11 @@
 
 enum { N_LIMITS = 6 };
 #define SECOND_NS 1000000000.0
+#define SLICE_NS UINT64_C(20000000)
 
 typedef struct Limit {
     uint64_t avg, max, seconds;         /* per second; max: while a burst of that many seconds lasts */
-    double   clock_ns;
+    double   clock_ns, burst_ns;        /* burst_ns: of max itself, for bursts of more than a second */
 } Limit;
 
 static const struct { const char *name; bool bytes; int direction; /* 1: writes, -1: both */ } kinds[N_LIMITS] = {
@@ -105,16 +110,20 @@ void throttle_group_print(const ThrottleGroup *g, GString *out)
     g_string_append_printf(out, "iops_size=%" PRIu64 " group=%s", g->iops_size, g->id);
 }
 
-/* How long the request must wait for this limit; its cost is booked. */
-static double book(Limit *l, double now, double cost)
+/* How long a request must wait that costs so many ns; they are booked. */
+static double book(double *clock, double now, double cost, double ahead)
 {
-    double ns = cost / (double)l->avg * SECOND_NS;
-    double ahead = l->max ? (double)l->max * (double)l->seconds / (double)l->avg * SECOND_NS : SECOND_NS / 10;
-    if (l->clock_ns < now)
-        l->clock_ns = now;
-    double wait = l->clock_ns - now - ahead;
-    l->clock_ns += ns;
+    *clock = MAX(*clock, now);
+    double wait = *clock - now - ahead;
+    *clock += cost;
     return wait;
+}
+
+static double book_limit(Limit *l, double now, double amount)
+{
+    double each = SECOND_NS / (double)l->avg, tenth = SECOND_NS / 10;
+    double wait = book(&l->clock_ns, now, amount * each, l->max ? (double)l->max * (double)l->seconds * each : tenth);
+    return l->max && l->seconds > 1 ? MAX(wait, book(&l->burst_ns, now, amount * SECOND_NS / (double)l->max, tenth)) : wait;
 }
 
 int64_t throttle_book(ThrottleGroup *g, bool write, uint64_t len, uint64_t now_ns)
@@ -123,7 +132,7 @@ int64_t throttle_book(ThrottleGroup *g, bool write, uint64_t len, uint64_t now_n
     double wait = 0;
     for (unsigned i = 0; i < N_LIMITS; i++)
         if (g->limit[i].avg && (kinds[i].direction < 0 || kinds[i].direction == write))
-            wait = MAX(wait, book(&g->limit[i], (double)now_ns, kinds[i].bytes ? (double)len : (double)requests));
+            wait = MAX(wait, book_limit(&g->limit[i], (double)now_ns, kinds[i].bytes ? (double)len : (double)requests));
     return (int64_t)wait;
 }
 
@@ -131,9 +140,9 @@ static void take_turn(Block *b, bool write, uint64_t len)
 {
     ThrottleGroup *g = *(ThrottleGroup **)b->state;
     co_mutex_lock(&g->turn[write]);
-    int64_t wait = throttle_book(g, write, len, block_now_ns());
-    if (wait)
-        co_sleep_ns(b->aio, wait);
+    uint64_t now = block_now_ns(), end = now + (uint64_t)throttle_book(g, write, len, now);
+    for (; now < end && !block_draining(b); now = block_now_ns())
+        co_sleep_ns(b->aio, (int64_t)MIN(end - now, SLICE_NS));
     co_mutex_unlock(&g->turn[write]);
 }
 

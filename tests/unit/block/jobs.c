@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "block/bitmap.h"
+#include "block/driver.h"
 #include "block/job.h"
 
 enum { DISK = 3 << 20, SECTOR = 512, SECTORS = DISK / SECTOR, MAX_GUESTS = 4, MAX_WRITES = 400 };
@@ -795,6 +796,114 @@ static void verbs(Lab *l)
     block_close(guest);
 }
 
+/* --- the speed, and jobs whose images answer at once */
+
+static Block *null_disk(Lab *l, const char *name)
+{
+    GError *err = NULL;
+    g_autofree char *text = g_strdup_printf("driver=null-co,size=64T,node-name=%s", name);
+    Block *b = block_open(l->graph, NULL, json_from_options("test", text, NULL, &err), BLOCK_RDWR, &err);
+    g_assert_no_error(err);
+    return b;
+}
+
+static double seconds_of(uint64_t since) { return (double)(block_now_ns() - since) / 1e9; }
+
+static void await(Lab *l, Job *j, JobStatus s)
+{
+    for (uint64_t start = block_now_ns(); job_status(j) != s; co_sleep_ns(l->aio, 1000000))
+        if (seconds_of(start) > 120)
+            g_error("the job is %s and not %s", job_status_name(job_status(j)), job_status_name(s));
+}
+
+/* Bytes in half a second at so many a second, of which none are owed to the time before. */
+static double measure(Lab *l, Job *j, uint64_t speed)
+{
+    uint64_t before, after, len;
+    GError *err = NULL;
+    job_set_speed(j, speed, &err);
+    g_assert_no_error(err);
+    uint64_t start = block_now_ns();
+    job_progress(j, &before, &len);
+    co_sleep_ns(l->aio, 500000000);
+    job_progress(j, &after, &len);
+    double seconds = seconds_of(start), share = (double)(after - before) / seconds / (double)speed;
+    /* A twentieth of a second may be made up for, and each worker has a piece in hand that was paid for before. */
+    g_assert_cmpfloat(share, <, 1.0 + 0.05 / seconds + 17.0 * (1 << 20) / ((double)speed * seconds));
+    return share;
+}
+
+static void speed(Lab *l)
+{
+    GError *err = NULL;
+    const JobOptions o = { .id = "j", .speed = 1, .manual_dismiss = true };
+    Block *a = null_disk(l, "a"), *b = null_disk(l, "b");
+    Job *j = job_mirror(a, b, NULL, &o, &err);
+    start(j, err);
+    co_sleep_ns(l->aio, 10000000);
+    /* A byte a second: all wait for a week, and can be stopped nonetheless. */
+    for (unsigned i = 0; i < 3; i++) {
+        g_assert_true(job_pause(j, NULL));
+        await(l, j, JOB_PAUSED);
+        g_assert_true(job_resume(j, NULL));
+        await(l, j, JOB_RUNNING);
+    }
+    /* Too fast is wrong each time; too slow may be the machine, but not always. */
+    double best = 0;
+    for (unsigned i = 0; i < 20 && best < 0.8; i++)
+        best = MAX(best, measure(l, j, (uint64_t)(200 + 100 * (i % 2)) << 20));
+    g_assert_cmpfloat(best, >=, 0.8);
+    /* As fast as may be: no piece ever waits for a device, and the others get their turn. */
+    g_assert_true(job_set_speed(j, 0, NULL));
+    co_sleep_ns(l->aio, 20000000);
+    g_assert_cmpint(job_status(j), ==, JOB_RUNNING);
+    g_assert_true(job_cancel(j, true, NULL));
+    g_assert_cmpint(job_wait(j, false, NULL), ==, -ECANCELED);
+    g_assert_true(job_dismiss(j, NULL));
+    block_close(a);
+    block_close(b);
+}
+
+/* Requests that a throttled node holds back do not hold up who waits until there are none. */
+static void write_throttled(void *self)
+{
+    Lab *l = self;
+    uint8_t *buf = block_memory(65536);
+    memset(buf, 7, 65536);
+    g_assert_cmpint(block_write(l->guest, l->writes++ * 65536, buf, 65536, 0), ==, 0);
+    free(buf);
+    l->guests--;
+    co_queue_wake_all(&l->ended);
+}
+
+static void throttled(Lab *l)
+{
+    GError *err = NULL;
+    g_assert_true(block_add_object(l->graph, "throttle-group,id=g,limits.bps-total=1", &err));
+    make(l, "a.qcow2", NULL, "");
+    make(l, "t.qcow2", NULL, "");
+    g_autofree char *path = path_of(l, "a.qcow2");
+    g_autofree char *text = g_strdup_printf("driver=throttle,throttle-group=g,file.driver=qcow2,file.file.driver=file,file.file.filename=%s", path);
+    Block *guest = block_open(l->graph, NULL, json_from_options("test", text, NULL, &err), BLOCK_RDWR, &err);
+    g_assert_no_error(err);
+    Block *t = open_image(l, "t.qcow2", "", BLOCK_RDWR);
+    l->guest = guest;
+    l->writes = 0;
+    for (l->guests = 0; l->guests < 4; l->guests++)
+        co_start(write_throttled, l);
+    co_sleep_ns(l->aio, 20000000);
+    g_assert_cmpuint(l->guests, >, 0);
+    Job *j = job_mirror(guest, t, NULL, NULL, &err);        /* its filter comes when no request is under way */
+    g_assert_no_error(err);
+    g_assert_cmpuint(l->guests, ==, 0);
+    start(j, NULL);
+    co_sleep_ns(l->aio, 20000000);
+    g_assert_true(job_cancel(j, true, NULL));               /* nor its reading */
+    g_assert_cmpint(job_wait(j, false, NULL), ==, -ECANCELED);
+    block_close(t);
+    block_close(guest);
+}
+
 static void lab_main(void *self) { Lab *l = self; l->fn(l); }
 
 static void lab(gconstpointer data)
@@ -837,6 +946,7 @@ int main(int argc, char **argv)
         { "verbs", verbs }, { "mirror", mirror }, { "quiet-copy", quiet_copy }, { "backup", backup }, { "incremental", incremental },
         { "flush-fails", flush_fails },
         { "commit", commit }, { "stream", stream }, { "rebase", rebase }, { "crash", crash }, { "before-write", before_write },
+        { "speed", speed }, { "throttled", throttled },
     };
     g_test_init(&argc, &argv, NULL);
     for (unsigned i = 0; i < G_N_ELEMENTS(tests); i++) {

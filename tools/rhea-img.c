@@ -42,7 +42,7 @@ static void handle_signals(const ImgCommand *c)
     struct sigaction once = { .sa_handler = on_signal, .sa_flags = SA_RESETHAND }, always = { .sa_handler = on_signal };
     for (unsigned i = 0; i < G_N_ELEMENTS(ends) && c->winds_up; i++) {
         struct sigaction now;
-        if (!sigaction(ends[i], NULL, &now) && now.sa_handler != SIG_IGN)      /* nohup */
+        if (ends[i] != SIGHUP || (!sigaction(SIGHUP, NULL, &now) && now.sa_handler != SIG_IGN))        /* nohup */
             sigaction(ends[i], &once, NULL);
     }
     sigaction(SIGUSR1, &always, NULL);

@@ -850,9 +850,9 @@ static void speed(Lab *l)
     }
     /* Too fast is wrong each time; too slow may be the machine, but not always. */
     double best = 0;
-    for (unsigned i = 0; i < 20 && best < 0.8; i++)
+    for (unsigned i = 0; i < 20 && best < 0.6; i++)
         best = MAX(best, measure(l, j, (uint64_t)(200 + 100 * (i % 2)) << 20));
-    g_assert_cmpfloat(best, >=, 0.8);
+    g_assert_cmpfloat(best, >=, 0.6);
     /* As fast as may be: no piece ever waits for a device, and the others get their turn. */
     g_assert_true(job_set_speed(j, 0, NULL));
     co_sleep_ns(l->aio, 20000000);

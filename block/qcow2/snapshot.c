@@ -96,8 +96,8 @@ static int list_snapshots(Block *b, GPtrArray *out)
     return 0;
 }
 
-/* Writes the table to a new place and makes the header name it; `also` bytes at 24 of the header (size, L1) with it. */
-static int write_table(Block *b, GPtrArray *list)
+/* Writes the table to a new place and makes the header name it.  *named: it may do so in the file even if this fails. */
+static int write_table(Block *b, GPtrArray *list, bool *named)
 {
     Qcow2 *q = b->state;
     GByteArray *t = g_byte_array_new();
@@ -139,13 +139,14 @@ static int write_table(Block *b, GPtrArray *list)
     uint8_t fields[12];
     store_be32(fields, list->len);
     store_be64(fields + 4, at);
+    *named = !r;
     if (!r)
         r = block_write(b->file, 60, fields, sizeof fields, 0);
     if (!r)
         r = q2_sync(b);
     g_byte_array_free(t, TRUE);
     if (r) {
-        if (got)
+        if (got && !*named)
             q2_ref_add(b, at >> q->cluster_bits, got, -1);
         return r;
     }
@@ -156,34 +157,45 @@ static int write_table(Block *b, GPtrArray *list)
     return 0;
 }
 
-/* Adds delta to the refcount of each L2 table and cluster that an L1 table reaches. */
-static int count_tree(Block *b, const uint64_t *l1, uint32_t l1_size, int delta)
+/* Adds delta to the refcounts of the clusters that bytes [at, at + len) touch; *steps as below. */
+static int count(Block *b, uint64_t at, uint64_t len, int delta, uint64_t most, uint64_t *steps)
 {
     Qcow2 *q = b->state;
-    for (uint32_t i = 0; i < l1_size; i++) {
+    for (uint64_t c = at >> q->cluster_bits, last = (at + len - 1) >> q->cluster_bits; c <= last && *steps < most; c++) {
+        int r = q2_ref_add(b, c, 1, delta);
+        if (r)
+            return r;
+        ++*steps;
+    }
+    return 0;
+}
+
+/* Adds delta to the refcount of each L2 table and cluster that an L1 table reaches, the first `most` of them; *steps: of how
+ * many, also if it fails.  So count_tree(…, -delta, *steps, …) undoes it. */
+static int count_tree(Block *b, const uint64_t *l1, uint32_t l1_size, int delta, uint64_t most, uint64_t *steps)
+{
+    Qcow2 *q = b->state;
+    *steps = 0;
+    for (uint32_t i = 0; i < l1_size && *steps < most; i++) {
         uint64_t l2_at = l1[i] & Q2_OFFSET;
         if (!l2_at)
             continue;
         if (l2_at & (q->cluster_size - 1))
             return q2_damaged(b, "L2 table at %#" PRIx64, l2_at);
-        for (unsigned k = 0; k < BIT(q->l2_bits); k++) {
+        int r = 0;
+        for (unsigned k = 0; k < BIT(q->l2_bits) && !r; k++) {
             Q2Table *t;
-            int r = q2_table_get(b, &q->l2, l2_at, false, &t);
+            r = q2_table_get(b, &q->l2, l2_at, false, &t);
             if (r)
                 return r;
-            uint64_t e = q2_entry(q, t, k);
-            if (e & Q2_COMPRESSED) {
-                uint64_t at, len;
+            uint64_t e = q2_entry(q, t, k), at = e & Q2_OFFSET, len = 1;
+            if (e & Q2_COMPRESSED)
                 q2_compressed_range(q, e, &at, &len);
-                uint64_t c = at >> q->cluster_bits;
-                r = q2_ref_add(b, c, ((at + len - 1) >> q->cluster_bits) - c + 1, delta);
-            } else if (e & Q2_OFFSET) {
-                r = q2_ref_add(b, (e & Q2_OFFSET) >> q->cluster_bits, 1, delta);
-            }
-            if (r)
-                return r;
+            if (e & (Q2_COMPRESSED | Q2_OFFSET))
+                r = count(b, at, len, delta, most, steps);
         }
-        int r = q2_ref_add(b, l2_at >> q->cluster_bits, 1, delta);
+        if (!r)
+            r = count(b, l2_at, 1, delta, most, steps);
         if (r)
             return r;
     }
@@ -255,6 +267,14 @@ static int write_l1(Block *b, const uint64_t *l1, uint32_t n, uint64_t keep, uin
     return block_write(b->file, *at, raw, clusters << q->cluster_bits, 0);
 }
 
+/* One that write_l1() has begun and that nothing names; at 0: it has not. */
+static void free_l1(Block *b, uint64_t at, uint32_t n)
+{
+    Qcow2 *q = b->state;
+    if (at)
+        q2_ref_add(b, at >> q->cluster_bits, MAX(q2_clusters(q, (uint64_t)n * 8), 1), -1);
+}
+
 static Q2Snapshot *find(Qcow2 *q, const char *name, unsigned *index)
 {
     for (unsigned by_name = 0; by_name < 2; by_name++)      /* ids go first, as they are unique */
@@ -291,20 +311,22 @@ static bool create(Block *b, const char *name, GError **err)
     *s = (Q2Snapshot){ .l1_size = q->l1_size, .date_s = (uint32_t)now.tv_sec, .date_ns = (uint32_t)now.tv_nsec,
                        .disk_size = b->length, .id = g_strdup_printf("%lu", highest + 1), .name = g_strdup(name) };
     co_mutex_lock(&q->lock);
-    int r = count_tree(b, q->l1, q->l1_size, 1);
-    bool counted = !r;
+    uint64_t steps;
+    bool named = false;
+    int r = count_tree(b, q->l1, q->l1_size, 1, UINT64_MAX, &steps);
     if (!r)
         r = set_copied(b);          /* they are shared from now on */
     if (!r)
         r = write_l1(b, q->l1, q->l1_size, Q2_OFFSET, &s->l1_at);
     if (!r) {
         g_ptr_array_add(q->snapshots, s);
-        r = write_table(b, q->snapshots);
+        r = write_table(b, q->snapshots, &named);
         if (r)
             g_ptr_array_steal_index(q->snapshots, q->snapshots->len - 1);
     }
-    if (r && counted && !(q->incompat & Q2_INCOMPAT_CORRUPT)) {
-        count_tree(b, q->l1, q->l1_size, -1);
+    if (r && !named && !(q->incompat & Q2_INCOMPAT_CORRUPT)) {
+        count_tree(b, q->l1, q->l1_size, -1, steps, &steps);
+        free_l1(b, s->l1_at, q->l1_size);
         set_copied(b);
     }
     co_mutex_unlock(&q->lock);
@@ -330,9 +352,10 @@ static bool apply(Block *b, const char *name, GError **err)
     uint64_t *l1 = NULL, at = 0, *old = q->l1, old_at = q->l1_at;
     uint32_t old_size = q->l1_size;
     co_mutex_lock(&q->lock);
+    uint64_t steps = 0;
     int r = read_l1(b, s, size, &l1);
     if (!r)
-        r = count_tree(b, l1, s->l1_size, 1);
+        r = count_tree(b, l1, s->l1_size, 1, UINT64_MAX, &steps);
     if (!r)
         r = write_l1(b, l1, size, Q2_OFFSET, &at);
     if (!r)
@@ -345,10 +368,15 @@ static bool apply(Block *b, const char *name, GError **err)
     store_be64(h, s->disk_size);
     store_be32(h + 12, size);
     store_be64(h + 16, at);
+    bool named = !r;        /* the header may do so in the file even if this fails */
     if (!r)
         r = block_write(b->file, 24, h, sizeof h, 0);
     if (!r)
         r = q2_sync(b);
+    if (r && !named && !(q->incompat & Q2_INCOMPAT_CORRUPT)) {
+        count_tree(b, l1, s->l1_size, -1, steps, &steps);
+        free_l1(b, at, size);
+    }
     if (r) {
         g_free(l1);
         co_mutex_unlock(&q->lock);
@@ -361,7 +389,7 @@ static bool apply(Block *b, const char *name, GError **err)
     for (uint32_t k = 0; k < size; k++)
         q->l1[k] &= Q2_OFFSET;
     b->length = s->disk_size;
-    r = count_tree(b, old, old_size, -1);
+    r = count_tree(b, old, old_size, -1, UINT64_MAX, &steps);
     if (!r)
         q2_free_later(b, old_at, q2_clusters(q, (uint64_t)old_size * 8));
     if (!r)
@@ -384,17 +412,18 @@ static bool delete(Block *b, const char *name, GError **err)
     if (i == q->snapshots->len)
         return fail(err, "%s has no snapshot of the name '%s'", b->filename, name);
     Q2Snapshot *s = q->snapshots->pdata[i];
-    uint64_t *l1 = NULL;
+    uint64_t *l1 = NULL, steps;
+    bool named;
     co_mutex_lock(&q->lock);
     int r = read_l1(b, s, 0, &l1);
     if (!r) {
         g_ptr_array_steal_index(q->snapshots, i);
-        r = write_table(b, q->snapshots);
+        r = write_table(b, q->snapshots, &named);
         if (r)
             g_ptr_array_insert(q->snapshots, (gint)i, s);
     }
     if (!r) {
-        r = count_tree(b, l1, s->l1_size, -1);
+        r = count_tree(b, l1, s->l1_size, -1, UINT64_MAX, &steps);
         q2_free_later(b, s->l1_at, MAX(q2_clusters(q, (uint64_t)s->l1_size * 8), 1));
         snapshot_free(s);
         if (!r)

@@ -157,6 +157,13 @@ static int stream_finish(Job *j, int r, GError **err)
 
 static const JobType stream_type = { .name = "stream", .size = sizeof(Stream), .co_run = stream_run, .co_finish = stream_finish };
 
+static Block *open_filter(Block *top, GError **err)
+{
+    Json *o = json_object();
+    json_set(o, "file", json_string(block_name(top)));
+    return block_open_driver(top->graph, &stream_filter, o, top->flags & (BLOCK_RDWR | BLOCK_UNMAP), err);
+}
+
 static Job *start(Block *top, Block *base, Block *bottom, const char *backing_name, const JobOptions *o, GError **err)
 {
     bool ok = true, was_writable = top->flags & BLOCK_RDWR;
@@ -166,17 +173,17 @@ static Job *start(Block *top, Block *base, Block *bottom, const char *backing_na
         ok = fail(err, "Node '%s' is not in the backing chain of '%s'", block_name(bottom), block_name(top));
     else if (!top->backing)
         ok = fail(err, "%s has no backing file", block_filename(top));
-    ok = ok && (was_writable || block_set_writable(top, true, err));
     Job *j = ok ? job_new(&stream_type, top, o, err) : NULL;
     if (!j)
         return NULL;
     Stream *k = j->state;
     *k = (Stream){ .job = j, .guest = top, .base = base, .bottom = bottom, .backing_name = g_strdup(backing_name),
                     .was_writable = was_writable };
-    Json *file = json_object();
-    json_set(file, "file", json_string(block_name(top)));
-    Block *f = block_open_driver(top->graph, &stream_filter, file, top->flags & (BLOCK_RDWR | BLOCK_UNMAP), err);
+    bool writable = was_writable || block_set_writable(top, true, err);
+    Block *f = writable ? open_filter(top, err) : NULL;
     if (!f) {
+        if (writable && !was_writable)
+            block_set_writable(top, false, NULL);
         g_free(k->backing_name);
         job_drop(j);
         return NULL;

@@ -548,6 +548,9 @@ static void stream(Lab *l)
         }
         Job *j = base + 1 < (int)top && pick(l, 2) ? job_stream_to(node[top], node[base + 1], NULL, &o, &err)
                                                   : job_stream(node[top], base < 0 ? NULL : node[base], NULL, &o, &err);
+        Block *other = node[top == 1 ? 2 : 1];
+        g_assert_null(job_stream(other, NULL, NULL, &o, NULL));       /* the id is taken */
+        g_assert_false(block_writable(other));
         start(j, err);
         disturb(l, j);
         if (cancel)

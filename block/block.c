@@ -70,13 +70,11 @@ static int request_end(Block *b, int r)
 static void quiesce_begin(Block *b)
 {
     b->quiesced++;
-    ++*block_graph_draining(b->graph);
+    block_draining_begin(b->graph);
     while (b->in_flight)
         co_queue_wait(&b->idle);
-    --*block_graph_draining(b->graph);
+    block_draining_end(b->graph);
 }
-
-bool block_draining(const Block *b) { return *block_graph_draining(b->graph); }
 
 static void quiesce_end(Block *b)
 {

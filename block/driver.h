@@ -106,10 +106,11 @@ int block_read_backing(Block *b, uint64_t at, const struct iovec *v, int nv, uin
 /* No request is under way in b from the first one's return to the second; whoever comes meanwhile waits. */
 void block_drain_begin(Block *b);
 void block_drain_end(Block *b);
-/* Somebody waits for requests to end, of any node of the graph (a drain, closing, a job that is cancelled): who holds some back
- * lets them go. */
-bool block_draining(const Block *b);
-unsigned *block_graph_draining(BlockGraph *g);          /* how many do */
+/* Between the two somebody waits for requests to end, of any node of the graph (a drain, closing, a job that is cancelled):
+ * who holds some back asks, and lets them go.  They nest. */
+void block_draining_begin(BlockGraph *g);
+void block_draining_end(BlockGraph *g);
+bool block_draining(const BlockGraph *g);
 /* b's node comes to where a's was, for all who use a, and a's to where b was; b's own references to a mean the same node as
  * before.  Both are drained, and the caller has a reference to each. */
 void block_replace(Block *a, Block *b);

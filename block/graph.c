@@ -32,7 +32,9 @@ static const BlockDriver *const drivers[] = {
     &block_luks_driver, &block_host_cdrom_driver,
 };
 
-unsigned *block_graph_draining(BlockGraph *g) { return &g->draining; }
+void block_draining_begin(BlockGraph *g) { g->draining++; }
+void block_draining_end(BlockGraph *g) { g->draining--; }
+bool block_draining(const BlockGraph *g) { return g->draining; }
 
 const BlockDriver *block_driver(const char *name)
 {
@@ -288,8 +290,7 @@ int block_close(Block *b)
     if (--b->refs)
         return 0;
     b->refs = 1;            /* while requests that are under way end */
-    unsigned *draining = block_graph_draining(b->graph);
-    ++*draining;
+    block_draining_begin(b->graph);
     while (b->in_flight)
         co_queue_wait(&b->idle);
     int r = b->opened ? block_flush(b) : 0;
@@ -304,7 +305,7 @@ int block_close(Block *b)
         if (!r)
             r = below_result;
     }
-    --*draining;
+    block_draining_end(b->graph);
     node_free(b);
     return r;
 }

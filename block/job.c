@@ -148,7 +148,7 @@ static void conclude(Job *j, int r)
     if (r && !j->err)
         fail_errno(&j->err, -r, "job '%s' failed", j->id);
     if (j->draining)
-        --*block_graph_draining(j->graph);
+        block_draining_end(j->graph);
     tell(j, r == -ECANCELED ? JOB_EVENT_CANCELLED : JOB_EVENT_COMPLETED);
     set_status(j, JOB_CONCLUDED);
     co_queue_wake_all(&j->changed);
@@ -250,7 +250,7 @@ bool job_cancel(Job *j, bool force, GError **err)
     j->forced |= force || !j->type->gets_ready || (j->status != JOB_READY && j->status != JOB_STANDBY);
     if (must_end(j) && !j->draining) {      /* its requests that a throttle holds back, among others */
         j->draining = true;
-        ++*block_graph_draining(j->graph);
+        block_draining_begin(j->graph);
     }
     if (unstarted)
         co_start(conclude_unstarted, j);

@@ -141,7 +141,7 @@ static void take_turn(Block *b, bool write, uint64_t len)
     ThrottleGroup *g = *(ThrottleGroup **)b->state;
     co_mutex_lock(&g->turn[write]);
     uint64_t now = block_now_ns(), end = now + (uint64_t)throttle_book(g, write, len, now);
-    for (; now < end && !block_draining(b); now = block_now_ns())
+    for (; now < end && !block_draining(b->graph); now = block_now_ns())
         co_sleep_ns(b->aio, (int64_t)MIN(end - now, SLICE_NS));
     co_mutex_unlock(&g->turn[write]);
 }

@@ -679,12 +679,12 @@ void nbd_server_stop(NbdServer *s)
         nbd_stream_stop(&c->s);
     co_queue_wake_all(&s->changed);
     for (unsigned i = 0; i < s->exports->len; i++)      /* requests that a throttle holds back end, too */
-        ++*block_graph_draining(((Export *)s->exports->pdata[i])->b->graph);
+        block_draining_begin(((Export *)s->exports->pdata[i])->b->graph);
     while (s->n_clients || s->n_listening || s->watching)
         co_queue_wait(&s->changed);
     for (unsigned i = 0; i < s->exports->len; i++) {
         Export *e = s->exports->pdata[i];
-        --*block_graph_draining(e->b->graph);
+        block_draining_end(e->b->graph);
         for (unsigned k = 0; k < e->n_bitmaps; k++)
             e->bitmap[k]->busy = false;
         block_close(e->b);

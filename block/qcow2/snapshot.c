@@ -250,11 +250,14 @@ static int read_l1(Block *b, const Q2Snapshot *s, uint32_t size, uint64_t **out)
     return r;
 }
 
+/* Of the file, for an L1 table of n entries that write_l1() makes. */
+static uint64_t l1_clusters(Qcow2 *q, uint32_t n) { return MAX(q2_clusters(q, (uint64_t)n * 8), 1); }
+
 /* A copy of a table of words at a new place, in the file. */
 static int write_l1(Block *b, const uint64_t *l1, uint32_t n, uint64_t keep, uint64_t *at)
 {
     Qcow2 *q = b->state;
-    uint64_t got, clusters = MAX(q2_clusters(q, (uint64_t)n * 8), 1);
+    uint64_t got, clusters = l1_clusters(q, n);
     int r = q2_alloc(b, clusters, true, at, &got);
     if (r)
         return r;
@@ -272,20 +275,25 @@ static void free_l1(Block *b, uint64_t at, uint32_t n)
 {
     Qcow2 *q = b->state;
     if (at)
-        q2_ref_add(b, at >> q->cluster_bits, MAX(q2_clusters(q, (uint64_t)n * 8), 1), -1);
+        q2_ref_add(b, at >> q->cluster_bits, l1_clusters(q, n), -1);
+}
+
+static Q2Snapshot *find_by(Qcow2 *q, bool by_name, const char *name, unsigned *index)
+{
+    for (unsigned i = 0; i < q->snapshots->len; i++) {
+        Q2Snapshot *s = q->snapshots->pdata[i];
+        if (!strcmp(by_name ? s->name : s->id, name)) {
+            *index = i;
+            return s;
+        }
+    }
+    return NULL;
 }
 
 static Q2Snapshot *find(Qcow2 *q, const char *name, unsigned *index)
 {
-    for (unsigned by_name = 0; by_name < 2; by_name++)      /* ids go first, as they are unique */
-        for (unsigned i = 0; i < q->snapshots->len; i++) {
-            Q2Snapshot *s = q->snapshots->pdata[i];
-            if (!strcmp(by_name ? s->name : s->id, name)) {
-                *index = i;
-                return s;
-            }
-        }
-    return NULL;
+    Q2Snapshot *s = find_by(q, false, name, index);         /* ids go first, as they are unique */
+    return s ? s : find_by(q, true, name, index);
 }
 
 static bool may_have_snapshots(Block *b, GError **err)
@@ -407,11 +415,9 @@ static bool delete(Block *b, const char *name, GError **err)
     Qcow2 *q = b->state;
     unsigned i = 0;
     /* Not by its id: who deletes "2" does not mean the second one of another name. */
-    while (i < q->snapshots->len && strcmp(((Q2Snapshot *)q->snapshots->pdata[i])->name, name))
-        i++;
-    if (i == q->snapshots->len)
+    Q2Snapshot *s = find_by(q, true, name, &i);
+    if (!s)
         return fail(err, "%s has no snapshot of the name '%s'", b->filename, name);
-    Q2Snapshot *s = q->snapshots->pdata[i];
     uint64_t *l1 = NULL, steps;
     bool named;
     co_mutex_lock(&q->lock);
@@ -424,7 +430,7 @@ static bool delete(Block *b, const char *name, GError **err)
     }
     if (!r) {
         r = count_tree(b, l1, s->l1_size, -1, UINT64_MAX, &steps);
-        q2_free_later(b, s->l1_at, MAX(q2_clusters(q, (uint64_t)s->l1_size * 8), 1));
+        q2_free_later(b, s->l1_at, l1_clusters(q, s->l1_size));
         snapshot_free(s);
         if (!r)
             r = q2_commit(b, true);
